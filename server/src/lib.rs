@@ -1,1 +1,3 @@
-//! Under construction.
+//! The Sewa platform.
+
+pub mod base;
