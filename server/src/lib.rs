@@ -1,3 +1,6 @@
 //! The Sewa platform.
 
+pub mod app;
 pub mod base;
+pub mod config;
+pub mod service;
