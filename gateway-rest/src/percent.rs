@@ -22,7 +22,7 @@ pub(crate) fn decode_query(text: &str) -> Option<Cow<'_, str>> {
 
 fn decode_with(text: &str, take: fn(u8) -> bool, plus_is_space: bool) -> Option<Cow<'_, str>> {
     let special = |byte: &u8| *byte == b'%' || (plus_is_space && *byte == b'+');
-    let Some(first) = text.as_bytes().iter().position(|byte| special(byte)) else {
+    let Some(first) = text.as_bytes().iter().position(special) else {
         return Some(Cow::Borrowed(text));
     };
     let mut out = text.as_bytes()[..first].to_vec();

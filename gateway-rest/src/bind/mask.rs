@@ -4,11 +4,11 @@ use prost_reflect::{DynamicMessage, Value};
 
 use super::merge;
 use crate::fault::{Refusal, UNKNOWN_FIELD};
-use crate::json::number;
 use crate::json::parse::Json;
 use crate::json::read::Reader;
+use crate::json::{number, text};
 use crate::route::{FieldRef, Route};
-use crate::schema::{Form, MessageId, Schema};
+use crate::schema::{Field, Form, Message, MessageId, Schema};
 use crate::suggest;
 
 /// Checks the mask the client gave, or derives one.
@@ -83,7 +83,7 @@ fn resolve_all(
             let mut out = Vec::new();
             for part in path.split('.') {
                 let known = message.map(|id| schema.message(id));
-                let found = known.and_then(|known| known.field(part));
+                let found = known.and_then(|known| named(known, part));
                 let Some((_, field)) = found else {
                     let names = known.into_iter().flat_map(|known| known.json_names());
                     let hint = suggest::hint(part, names);
@@ -97,6 +97,14 @@ fn resolve_all(
             Ok(out.join("."))
         })
         .collect()
+}
+
+/// A field by either name, or by what its JSON name became when the mask was read as snake case.
+fn named<'m>(message: &'m Message, part: &str) -> Option<(u16, &'m Field)> {
+    message.field(part).or_else(|| {
+        let mut fields = (0_u16..).zip(&message.fields);
+        fields.find(|(_, field)| text::snake_case(&field.json_name) == part)
+    })
 }
 
 /// Collects the paths of the keys of an object. Lists, maps, well-known types, `{}` and `null` stand for the whole field.

@@ -154,7 +154,7 @@ pub(crate) fn message(
 }
 
 /// `displayName.fooBar` to `display_name.foo_bar`; text that is snake case already stays as it is.
-fn snake_case(path: &str) -> String {
+pub(crate) fn snake_case(path: &str) -> String {
     let mut out = String::with_capacity(path.len() + 4);
     for letter in path.trim().chars() {
         if letter.is_ascii_uppercase() {

@@ -101,9 +101,9 @@ fn duration(writer: &mut Writer<'_>, seconds: i64, nanos: i32) {
 
 fn fraction(writer: &mut Writer<'_>, nanos: u32) {
     if nanos == 0 {
-    } else if nanos % 1_000_000 == 0 {
+    } else if nanos.is_multiple_of(1_000_000) {
         writer.display(format_args!(".{:03}", nanos / 1_000_000));
-    } else if nanos % 1000 == 0 {
+    } else if nanos.is_multiple_of(1000) {
         writer.display(format_args!(".{:06}", nanos / 1000));
     } else {
         writer.display(format_args!(".{nanos:09}"));

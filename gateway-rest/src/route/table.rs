@@ -69,13 +69,16 @@ struct Leaf {
     methods: Vec<(Verb, RouteIndex)>,
 }
 
+/// What ends at a node, by verb.
+type Leaves = HashMap<Option<Box<str>>, Leaf>;
+
 #[derive(Debug, Default)]
 struct Node {
     literals: HashMap<Box<str>, Node>,
     one: Option<Box<Node>>,
     /// `**` with the literals that follow it, longest first.
-    many: Vec<(Vec<Box<str>>, HashMap<Option<Box<str>>, Leaf>)>,
-    leaves: HashMap<Option<Box<str>>, Leaf>,
+    many: Vec<(Vec<Box<str>>, Leaves)>,
+    leaves: Leaves,
 }
 
 /// All routes of a gateway.
@@ -151,10 +154,7 @@ impl Table {
     }
 }
 
-fn leaves_after_many<'n>(
-    node: &'n mut Node,
-    after: &[Segment],
-) -> &'n mut HashMap<Option<Box<str>>, Leaf> {
+fn leaves_after_many<'n>(node: &'n mut Node, after: &[Segment]) -> &'n mut Leaves {
     let suffix: Vec<Box<str>> = after
         .iter()
         .filter_map(|segment| match segment {
@@ -193,10 +193,12 @@ impl Search<'_> {
                 .or_else(|| verb.is_none().then(|| self.many(node, path, at, verb))?);
         };
         // The root path is one empty segment; it stands for no segments.
-        if at == 0 && path.text.is_empty() && verb.is_none() {
-            if let Some(route) = self.leaf(&node.leaves, verb) {
-                return Some(route);
-            }
+        if at == 0
+            && path.text.is_empty()
+            && verb.is_none()
+            && let Some(route) = self.leaf(&node.leaves, verb)
+        {
+            return Some(route);
         }
         if !segment.is_empty() {
             let literal = percent::decode(segment).unwrap_or(Cow::Borrowed(segment));
@@ -235,11 +237,7 @@ impl Search<'_> {
         None
     }
 
-    fn leaf(
-        &mut self,
-        leaves: &HashMap<Option<Box<str>>, Leaf>,
-        verb: Option<&str>,
-    ) -> Option<RouteIndex> {
+    fn leaf(&mut self, leaves: &Leaves, verb: Option<&str>) -> Option<RouteIndex> {
         let leaf = leaves.iter().find(|(known, _)| known.as_deref() == verb)?.1;
         let exact = |method: &Method| {
             let is = |(known, _): &&(Verb, RouteIndex)| matches!(known, Verb::Is(m) if m == method);
