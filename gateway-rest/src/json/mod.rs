@@ -6,7 +6,8 @@
 pub(crate) mod number;
 pub(crate) mod parse;
 pub(crate) mod read;
-pub(crate) mod read_known;
+mod read_known;
 pub(crate) mod text;
+mod time;
 pub(crate) mod write;
 pub(crate) mod write_known;

@@ -14,4 +14,5 @@ mod responses;
 mod routing;
 mod streams;
 mod transport;
+mod wire;
 mod world;

@@ -26,6 +26,11 @@ pub(crate) fn pool() -> DescriptorPool {
 
 /// Compiles one file of `tests/proto`, or a text in its place.
 pub(crate) fn compile(name: &str, text: Option<&str>) -> DescriptorPool {
+    DescriptorPool::decode(descriptors(name, text).as_slice()).unwrap()
+}
+
+/// The encoded descriptor set of a file, imports included.
+pub(crate) fn descriptors(name: &str, text: Option<&str>) -> Vec<u8> {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let third_party = root.join("../third_party");
     assert!(
@@ -43,7 +48,7 @@ pub(crate) fn compile(name: &str, text: Option<&str>) -> DescriptorPool {
     };
     let mut compiler = protox::Compiler::new([folder, third_party]).unwrap();
     compiler.include_imports(true).open_file(name).unwrap();
-    DescriptorPool::decode(compiler.encode_file_descriptor_set().as_slice()).unwrap()
+    compiler.encode_file_descriptor_set()
 }
 
 /// What the backend answers instead of an echo.
