@@ -22,7 +22,8 @@ pub struct GatewayConfig {
     pub request_headers: Vec<HeaderName>,
     /// Response metadata that must not become an HTTP header, besides `-bin`, `grpc-*` and hop-by-hop keys.
     pub denied_response_headers: Vec<HeaderName>,
-    /// Deadline of a unary call whose client named none.
+    /// Longest a unary call may take whose client named no deadline. A safety net: it is not sent to the service, which applies
+    /// its own default.
     pub default_timeout: Duration,
     /// Longest deadline a client may name.
     pub max_timeout: Duration,
@@ -57,7 +58,7 @@ impl Default for GatewayConfig {
 pub struct Limits {
     /// Bytes of a request body, after decompression.
     pub body_bytes: usize,
-    /// Nesting of a JSON body.
+    /// Nesting of a JSON body, and of a field named in the query. At most 256: reading nests as deep.
     pub json_depth: usize,
     /// Keys in a query string.
     pub query_keys: usize,
@@ -65,6 +66,13 @@ pub struct Limits {
     pub header_bytes: usize,
     /// Bytes of one response message.
     pub response_message_bytes: usize,
+}
+
+impl Limits {
+    /// The nesting allowed, bounded by what the stack can take.
+    pub(crate) fn depth(&self) -> usize {
+        self.json_depth.min(256)
+    }
 }
 
 impl Default for Limits {

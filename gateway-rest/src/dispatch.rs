@@ -128,7 +128,8 @@ where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
 {
     let route = &core.routes.list[call.route];
-    // A stream lives until its client leaves, unless the client said otherwise.
+    // A stream lives until its client leaves, unless the client said otherwise. The default is a safety net and is not sent on:
+    // the service knows each RPC's own default better.
     let limit = match (call.timeout, route.server_streaming) {
         (Some(timeout), _) => timeout,
         (None, false) => core.config.default_timeout,
@@ -139,7 +140,7 @@ where
     *request.method_mut() = Method::POST;
     *request.uri_mut() = route.grpc_path.clone().into();
     *request.version_mut() = Version::HTTP_2;
-    *request.headers_mut() = headers::to_metadata(parts, &core.config, bounded.then_some(limit));
+    *request.headers_mut() = headers::to_metadata(parts, &core.config, call.timeout);
     *request.extensions_mut() = parts.extensions.clone();
     let deadline = Instant::now() + limit;
     if route.server_streaming {
@@ -251,7 +252,7 @@ fn announce(trailers: &HeaderMap, headers: &mut HeaderMap) {
 
 fn refuse(core: &Core, request: &HeaderMap, rejection: Rejection) -> Response<Body> {
     let allow = rejection.allow.clone();
-    let failure = Failure::from_rejection(rejection, &core.config.domain);
+    let failure = Failure::from_rejection(rejection);
     let mut response = fail(core, request, &HeaderMap::new(), failure);
     if let Some(allow) = allow.and_then(|allow| HeaderValue::from_str(&allow).ok()) {
         response.headers_mut().insert(header::ALLOW, allow);
@@ -284,7 +285,7 @@ fn fail(
         let bearer = HeaderValue::from_static("Bearer");
         out.insert(header::WWW_AUTHENTICATE, bearer);
     }
-    failure.name_request(headers::request_id(out));
+    failure.complete(&core.config.domain, headers::request_id(out));
     let envelope = failure.envelope(&core.schemas);
     *response.body_mut() = Body::new(Full::new(envelope));
     response

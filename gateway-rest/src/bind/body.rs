@@ -81,7 +81,7 @@ pub(super) fn parse<'r>(
             "the content type must be application/json",
         ));
     }
-    parse::parse(&input.body, config.limits.json_depth)
+    parse::parse(&input.body, config.limits.depth())
         .map(Some)
         .map_err(|error| {
             let message = format!("invalid JSON at byte {}: {}", error.offset, error.message);

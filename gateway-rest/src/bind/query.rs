@@ -1,6 +1,5 @@
 //! Query parameters.
 
-use std::borrow::Cow;
 use std::collections::HashSet;
 
 use prost_reflect::{DynamicMessage, Value};
@@ -15,7 +14,7 @@ use crate::json::{number, text};
 use crate::percent;
 use crate::rejection::Rejection;
 use crate::route::{BodyRule, FieldRef, Route, dotted};
-use crate::schema::{Schema, Shape};
+use crate::schema::{Schema, Shape, Type};
 use crate::suggest;
 
 /// Sets every query parameter.
@@ -36,7 +35,12 @@ pub(super) fn bind(
             "the query has too many keys",
         ));
     }
-    let mut seen = HashSet::new();
+    let mut binder = Binder {
+        schema: reader.schema,
+        route,
+        max_depth: config.limits.depth(),
+        seen: HashSet::new(),
+    };
     for pair in pairs() {
         let (raw_key, raw_value) = pair.split_once('=').unwrap_or((pair, ""));
         let key = percent::decode_query(raw_key);
@@ -57,82 +61,96 @@ pub(super) fn bind(
             reader.faults.at(number::clip(&key).to_owned(), refusal);
             continue;
         }
-        if let Err((field, refusal)) = set(reader.schema, route, &key, value, &mut seen, message) {
+        if let Err((field, refusal)) = binder.set(&key, &value, message) {
             reader.faults.at(field, refusal);
         }
     }
     Ok(())
 }
 
-fn set(
-    schema: &Schema,
-    route: &Route,
-    key: &str,
-    value: Cow<'_, str>,
-    seen: &mut HashSet<Vec<FieldRef>>,
-    message: &mut DynamicMessage,
-) -> Result<(), (String, Refusal)> {
-    let path =
-        resolve(schema, route, key).map_err(|refusal| (number::clip(key).to_owned(), refusal))?;
-    let fail = |refusal| (dotted(schema, &path), refusal);
-    refuse_bound_elsewhere(route, &path).map_err(fail)?;
-    let field = path[path.len() - 1].get(schema);
-    let ty = match field.shape {
-        Shape::One(ty) => ty,
-        Shape::List(ty) if !matches!(ty, crate::schema::Type::Message(_)) => ty,
-        Shape::List(_) => {
-            return Err(fail(Refusal::new(
-                UNSUPPORTED,
-                "a list of messages cannot be given in the query",
-            )));
-        }
-        Shape::Map { .. } => {
-            return Err(fail(Refusal::new(
-                UNSUPPORTED,
-                "a map cannot be given in the query",
-            )));
-        }
-    };
-    if !text::has_text_form(schema, ty) {
-        let text = "a message cannot be given in the query; name one of its fields";
-        return Err(fail(Refusal::new(UNSUPPORTED, text)));
-    }
-    let read = text::value(schema, ty, &value).map_err(fail)?;
-    let holder = merge::parent_of(schema, message, &path).map_err(fail)?;
-    if matches!(field.shape, Shape::List(_)) {
-        if let Value::List(items) = holder.get_field_mut(&field.desc) {
-            items.push(read);
-        }
-        return Ok(());
-    }
-    holder.set_field(&field.desc, read);
-    if seen.insert(path.clone()) {
-        Ok(())
-    } else {
-        let text = "this parameter is given more than once";
-        Err(fail(Refusal::new(DUPLICATE_FIELD, text)))
-    }
+struct Binder<'a> {
+    schema: &'a Schema,
+    route: &'a Route,
+    max_depth: usize,
+    /// Single-valued fields set so far.
+    seen: HashSet<Vec<FieldRef>>,
 }
 
-/// Turns `a.bC.d` into fields; each part may be a JSON or a proto name.
-fn resolve(schema: &Schema, route: &Route, key: &str) -> Result<Vec<FieldRef>, Refusal> {
-    let mut path = Vec::new();
-    let mut message = Some(route.input);
-    for part in key.split('.') {
-        let Some(id) = message else {
-            let text = format!("\"{}\" has no fields inside", number::clip(key));
-            return Err(Refusal::new(UNKNOWN_FIELD, text));
-        };
-        let known = schema.message(id);
-        let Some((field, found)) = known.field(part) else {
-            let hint = suggest::hint(part, known.json_names());
-            let text = format!("{} has no such field{hint}", known.desc.name());
-            return Err(Refusal::new(UNKNOWN_FIELD, text));
-        };
-        path.push(FieldRef { message: id, field });
-        message = found.message();
+impl Binder<'_> {
+    /// Sets one parameter; a refusal comes with the field it is about.
+    fn set(
+        &mut self,
+        key: &str,
+        value: &str,
+        message: &mut DynamicMessage,
+    ) -> Result<(), (String, Refusal)> {
+        let path = self
+            .resolve(key)
+            .map_err(|refusal| (number::clip(key).to_owned(), refusal))?;
+        self.set_field(&path, value, message)
+            .map_err(|refusal| (dotted(self.schema, &path), refusal))
     }
-    Ok(path)
+
+    fn set_field(
+        &mut self,
+        path: &[FieldRef],
+        value: &str,
+        message: &mut DynamicMessage,
+    ) -> Result<(), Refusal> {
+        refuse_bound_elsewhere(self.route, path)?;
+        let field = path[path.len() - 1].get(self.schema);
+        let unsupported = |text: &str| Err(Refusal::new(UNSUPPORTED, text));
+        let ty = match field.shape {
+            Shape::One(ty) => ty,
+            Shape::List(Type::Message(_)) => {
+                return unsupported("a list of messages cannot be given in the query");
+            }
+            Shape::List(ty) => ty,
+            Shape::Map { .. } => return unsupported("a map cannot be given in the query"),
+        };
+        if !text::has_text_form(self.schema, ty) {
+            return unsupported("a message cannot be given in the query; name one of its fields");
+        }
+        let read = text::value(self.schema, ty, value)?;
+        let holder = merge::parent_of(self.schema, message, path)?;
+        if matches!(field.shape, Shape::List(_)) {
+            if let Value::List(items) = holder.get_field_mut(&field.desc) {
+                items.push(read);
+            }
+            return Ok(());
+        }
+        holder.set_field(&field.desc, read);
+        if self.seen.insert(path.to_vec()) {
+            Ok(())
+        } else {
+            let text = "this parameter is given more than once";
+            Err(Refusal::new(DUPLICATE_FIELD, text))
+        }
+    }
+
+    /// Turns `a.bC.d` into fields; each part may be a JSON or a proto name.
+    fn resolve(&self, key: &str) -> Result<Vec<FieldRef>, Refusal> {
+        let mut path = Vec::new();
+        let mut message = Some(self.route.input);
+        for part in key.split('.') {
+            if path.len() == self.max_depth {
+                return Err(Refusal::new(UNSUPPORTED, "the field is nested too deeply"));
+            }
+            let Some(id) = message else {
+                let text = format!("\"{}\" has no fields inside", number::clip(key));
+                return Err(Refusal::new(UNKNOWN_FIELD, text));
+            };
+            let known = self.schema.message(id);
+            let Some((field, found)) = known.field(part) else {
+                let hint = suggest::hint(part, known.json_names());
+                let text = format!("{} has no such field{hint}", known.desc.name());
+                return Err(Refusal::new(UNKNOWN_FIELD, text));
+            };
+            path.push(FieldRef { message: id, field });
+            message = found.message();
+        }
+        Ok(path)
+    }
 }
 
 fn refuse_bound_elsewhere(route: &Route, path: &[FieldRef]) -> Result<(), Refusal> {

@@ -30,6 +30,8 @@ pub(crate) struct Failure {
     pub(crate) code: Code,
     pub(crate) message: String,
     pub(crate) details: Vec<Any>,
+    /// `reason` of the `ErrorInfo` of a failure the gateway itself is the author of.
+    own_reason: Option<&'static str>,
 }
 
 impl Failure {
@@ -39,29 +41,26 @@ impl Failure {
             code,
             message: message.into(),
             details: Vec::new(),
+            own_reason: None,
+        }
+    }
+
+    /// A failure the gateway is the author of.
+    pub(crate) fn own(code: Code, reason: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            own_reason: Some(reason),
+            ..Self::new(code, message)
         }
     }
 
     /// Something between the gateway and the service is broken; the client can do nothing about it.
     pub(crate) fn internal(message: &str) -> Self {
-        Self::new(Code::Internal, message)
-    }
-
-    pub(crate) fn from_status(status: &tonic::Status) -> Self {
-        let failure = Self::new(status.code(), status.message());
-        failure.with_details(status.details())
+        Self::own(Code::Internal, "SERVICE_ANSWER_UNREADABLE", message)
     }
 
     /// The gateway's own refusal, with the details an RPC error would have.
-    pub(crate) fn from_rejection(rejection: Rejection, domain: &str) -> Self {
-        let mut details = vec![any(
-            "ErrorInfo",
-            &pb::ErrorInfo {
-                reason: rejection.reason.to_owned(),
-                domain: domain.to_owned(),
-                ..Default::default()
-            },
-        )];
+    pub(crate) fn from_rejection(rejection: Rejection) -> Self {
+        let mut details = Vec::new();
         if !rejection.faults.is_empty() {
             let violation = |fault: crate::fault::Fault| pb::bad_request::FieldViolation {
                 field: fault.field,
@@ -81,6 +80,7 @@ impl Failure {
             code: rejection.code,
             message: rejection.message.into_owned(),
             details,
+            own_reason: Some(rejection.reason),
         }
     }
 
@@ -122,8 +122,16 @@ impl Failure {
         }
     }
 
-    /// Adds `RequestInfo` unless the service already did.
-    pub(crate) fn name_request(&mut self, request_id: Option<&str>) {
+    /// Adds the `ErrorInfo` of a failure of the gateway's own, and `RequestInfo` unless the service already did.
+    pub(crate) fn complete(&mut self, domain: &str, request_id: Option<&str>) {
+        if let Some(reason) = self.own_reason.take() {
+            let info = pb::ErrorInfo {
+                reason: reason.to_owned(),
+                domain: domain.to_owned(),
+                ..Default::default()
+            };
+            self.details.insert(0, any("ErrorInfo", &info));
+        }
         let Some(request_id) = request_id else { return };
         if !self.details.iter().any(|any| is(any, "RequestInfo")) {
             self.details.push(any(

@@ -60,7 +60,15 @@ impl Frames {
                 std::future::poll_fn(|cx| std::pin::Pin::new(&mut self.body).poll_frame(cx));
             match frame.await {
                 None => self.ended = true,
-                Some(Err(status)) => return Err(Failure::from_status(&status)),
+                // The text of a transport error is about the inside of this process; it is logged, not sent.
+                Some(Err(error)) => {
+                    tracing::debug!(%error, "a response body broke off");
+                    return Err(Failure::own(
+                        Code::Unavailable,
+                        "SERVICE_UNREACHABLE",
+                        "the service broke off its answer",
+                    ));
+                }
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => self.buffer.extend_from_slice(&data),
                     Err(frame) => {
@@ -81,8 +89,9 @@ impl Frames {
         }
         let length = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]) as usize;
         if length > self.limit {
-            return Err(Failure::new(
+            return Err(Failure::own(
                 Code::ResourceExhausted,
+                "RESPONSE_TOO_LARGE",
                 "the response message is larger than the gateway allows",
             ));
         }

@@ -94,7 +94,7 @@ pub(crate) async fn respond(
     core: Arc<Core>,
     route_index: usize,
     response: Response<Body>,
-    plan: Plan,
+    mut plan: Plan,
 ) -> Result<Response<Body>, Unstarted> {
     let head = unary::check_head(&response);
     let headers_only = response.headers().contains_key("grpc-status");
@@ -128,6 +128,9 @@ pub(crate) async fn respond(
         Step::Message(bytes) if raw => raw_content_type(&core, route, bytes),
         _ => json_content_type(plan.format),
     };
+    if let Some(id) = headers::request_id(&parts.headers) {
+        plan.request_id = Some(id.to_owned());
+    }
     let mut out = Response::new(Body::empty());
     headers::copy_returned(&parts.headers, &core.config, out.headers_mut());
     if let Some(content_type) = content_type {
@@ -197,7 +200,7 @@ fn json_body(
                 Step::End(Err(failure)) => Some(failure),
             };
             if let Some(mut failure) = failure {
-                failure.name_request(plan.request_id.as_deref());
+                failure.complete(&core.config.domain, plan.request_id.as_deref());
                 yield Ok(Frame::data(terminal(&core, &failure, plan.format)));
                 break;
             }

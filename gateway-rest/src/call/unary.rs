@@ -42,8 +42,9 @@ pub(crate) fn check_head(response: &Response<Body>) -> Result<(), Failure> {
             429 | 502 | 503 | 504 => Code::Unavailable,
             _ => Code::Internal,
         };
-        return Err(Failure::new(
+        return Err(Failure::own(
             code,
+            "SERVICE_UNREACHABLE",
             "the service answered without a gRPC status",
         ));
     }
@@ -191,5 +192,5 @@ pub(crate) fn http_body(
 /// The failure of a call that took too long.
 pub(crate) fn timed_out(after: Duration) -> Failure {
     let text = format!("no answer within {} ms", after.as_millis());
-    Failure::new(Code::DeadlineExceeded, text)
+    Failure::own(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", text)
 }

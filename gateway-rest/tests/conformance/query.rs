@@ -301,6 +301,16 @@ async fn odd_query_strings() {
         ("flag", "flag: INVALID_VALUE"),
     ])
     .await;
+    let deep = "child.deep.".repeat(1000);
+    let reply = World::new()
+        .call(&format!("GET /v1/everything?{deep}text=a"))
+        .await;
+    assert_eq!(reply.status, 400);
+    assert!(
+        reply.violations()[0].ends_with(": UNSUPPORTED"),
+        "{}",
+        reply.text
+    );
     let many = |count: usize| format!("GET /v1/everything?{}", "words=a&".repeat(count));
     let world = World::new();
     assert_eq!(world.call(&many(1000)).await.status, 200);
