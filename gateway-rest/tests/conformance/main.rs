@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod body;
+mod cost;
 mod errors;
 mod escapes;
 mod patch;

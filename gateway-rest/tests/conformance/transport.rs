@@ -85,6 +85,24 @@ async fn grpc_and_grpc_web_pass_untouched() {
     assert_eq!(reply.json()["text"], "a");
 }
 
+/// The usual inner service: tonic's own router.
+#[tokio::test]
+async fn tonic_routes_fit_behind_the_gateway() {
+    let gateway = Gateway::new(pool(), GatewayConfig::default()).unwrap();
+    let service = gateway.layer().layer(tonic::service::Routes::default());
+    let reply = read(
+        service
+            .oneshot(request("GET /v1/everything", None))
+            .await
+            .unwrap(),
+    )
+    .await;
+    assert_eq!(
+        (reply.status, reply.json()["error"]["status"].clone()),
+        (501, "UNIMPLEMENTED".into())
+    );
+}
+
 /// Case 58: paths outside the prefixes belong to whoever is behind.
 #[tokio::test]
 async fn other_prefixes_pass_untouched() {
