@@ -2,11 +2,13 @@
 //! ARCHITECTURE.md gives the reasons; a failure names file, line and rule.
 
 mod rules;
+mod samples;
 
 use std::path::PathBuf;
 use std::process::Command;
 
 use rules::{Finding, Source};
+use samples::SAMPLES;
 
 fn repository() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -119,103 +121,7 @@ fn the_architecture_fits_two_hundred_lines() {
 /// Each rule sees what it is there to see: the first text breaks it, the second does not.
 #[test]
 fn every_rule_can_fail() {
-    type Case = (
-        fn(&Source) -> Vec<Finding>,
-        &'static str,
-        &'static str,
-        &'static str,
-    );
-    let long = "x\n".repeat(501);
-    let long: &'static str = long.leak();
-    let slice = "server/src/service/wallet/mod.rs";
-    let cases: &[Case] = &[
-        (
-            rules::sql_stays_in_stores,
-            slice,
-            "sqlx::query!(\"select 1\")",
-            "// sqlx::query!",
-        ),
-        (
-            rules::calls_go_down_the_ranks,
-            slice,
-            "use crate::service::order;",
-            "use crate::service::catalog;",
-        ),
-        (
-            rules::calls_go_down_the_ranks,
-            slice,
-            "use crate::service::{\n    catalog,\n    order::Quote,\n};",
-            "use crate::service::{catalog, identity};",
-        ),
-        (
-            rules::calls_go_down_the_ranks,
-            slice,
-            "super::service::order::x()",
-            "order_service::order::x()",
-        ),
-        (
-            rules::base_knows_no_slice,
-            "server/src/base/db.rs",
-            "use crate::service::wallet;",
-            "use crate::base::id;",
-        ),
-        (
-            rules::handlers_name_no_role,
-            "server/src/service/wallet/rpc.rs",
-            "if caller.role == Role::Admin {",
-            "// Role::Admin may",
-        ),
-        (
-            rules::slices_tell_their_story,
-            slice,
-            "//! Owns money. Calls nobody.\n",
-            "//! Owns money.\n//! Calls nobody. Emits WALLET_*.\n",
-        ),
-        (
-            rules::modules_say_why,
-            slice,
-            "use std::fmt;\n",
-            "//! Money.\n",
-        ),
-        (rules::files_are_short, slice, long, "x\n"),
-        (
-            rules::names_have_a_meaning,
-            slice,
-            "pub struct OrderManager;",
-            "use redis::aio::ConnectionManager;",
-        ),
-        (
-            rules::names_have_a_meaning,
-            slice,
-            "mod test_utils;",
-            "mod utilisation;",
-        ),
-        (
-            rules::migrations_have_an_owner,
-            "migrations/20261121000100_x.sql",
-            "create table x ();",
-            "-- owner: wallet\n",
-        ),
-        (
-            rules::migrations_have_an_owner,
-            "migrations/20261121000100_x.sql",
-            "-- owner: nobody\n",
-            "-- owner: base\n",
-        ),
-        (
-            rules::nothing_names_a_machine,
-            "README.md",
-            concat!("cd /wo", "rk/main"),
-            "the network/work/area",
-        ),
-        (
-            rules::nothing_names_a_machine,
-            "README.md",
-            concat!("https://registry.", "npmjs.org"),
-            "npm install",
-        ),
-    ];
-    for (rule, path, bad, good) in cases {
+    for (rule, path, bad, good) in SAMPLES {
         assert!(!rule(&Source::new(path, bad)).is_empty(), "not seen: {bad}");
         let findings = rule(&Source::new(path, good));
         assert!(findings.is_empty(), "seen for nothing: {findings:?}");
@@ -229,6 +135,10 @@ fn every_rule_can_fail() {
     }
     let good = Source::new("server/src/service/order/place.rs", "");
     assert!(rules::layers_have_their_names(&good).is_empty());
+    for (count, ok) in [(500, true), (501, false)] {
+        let source = Source::new("server/src/app.rs", &"x\n".repeat(count));
+        assert_eq!(rules::files_are_short(&source).is_empty(), ok);
+    }
     let named_badly = Source::new("migrations/1_x.sql", "-- owner: wallet\n");
     assert!(!rules::migrations_have_an_owner(&named_badly).is_empty());
 }

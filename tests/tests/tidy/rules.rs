@@ -68,6 +68,11 @@ impl Source {
         name.split('.').next().unwrap_or_default()
     }
 
+    /// Unit tests that have a file of their own.
+    fn is_test(&self) -> bool {
+        self.stem() == "tests" || self.stem().ends_with("_tests")
+    }
+
     /// The slice this file belongs to, and its path within the slice.
     fn in_slice(&self) -> Option<(&str, &str)> {
         self.path
@@ -77,7 +82,7 @@ impl Source {
 
     /// Lines that the product runs: numbered, without comments, up to the unit tests.
     fn code(&self) -> impl Iterator<Item = (usize, &str)> {
-        let is_test = self.stem() == "tests";
+        let is_test = self.is_test();
         self.text
             .lines()
             .take_while(move |line| !is_test && line.trim() != "#[cfg(test)]")
@@ -225,7 +230,9 @@ pub(crate) fn slices_tell_their_story(source: &Source) -> Vec<Finding> {
 }
 
 pub(crate) fn modules_say_why(source: &Source) -> Vec<Finding> {
-    if !source.path.ends_with(".rs") || source.text.starts_with("//!") {
+    let explained = ["//!", "#![doc"];
+    let is_explained = explained.iter().any(|start| source.text.starts_with(start));
+    if !source.path.ends_with(".rs") || is_explained || source.is_test() {
         return Vec::new();
     }
     vec![source.at(1, "a module opens with //! and why it exists")]
