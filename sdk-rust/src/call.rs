@@ -55,10 +55,8 @@ pub(crate) struct Call<'a> {
 /// How an attempt ended.
 enum Outcome {
     Answer(Response<Body>),
-    /// The server said no, in this reply.
-    Refused(Response<Body>, Status),
-    /// No reply came.
-    Broken(Status),
+    /// The server said no, or no reply came.
+    Failed(Status),
     /// There were no credentials to send it with. Getting them has had its own repeats.
     Unsent(Status),
 }
@@ -72,20 +70,45 @@ enum Next {
 }
 
 impl<'a> Call<'a> {
-    pub(crate) fn new(inner: &'a Inner, rule: Option<&'a MethodRule>, mut head: Parts, body: Bytes) -> Self {
-        let id = |id: Uuid| HeaderValue::from_str(id.hyphenated().encode_lower(&mut Uuid::encode_buffer())).expect("a UUID is a valid header");
+    pub(crate) fn new(
+        inner: &'a Inner,
+        rule: Option<&'a MethodRule>,
+        mut head: Parts,
+        body: Bytes,
+    ) -> Self {
+        let id = |id: Uuid| {
+            HeaderValue::from_str(id.hyphenated().encode_lower(&mut Uuid::encode_buffer()))
+                .expect("a UUID is a valid header")
+        };
         if !head.headers.contains_key(REQUEST_ID) {
             head.headers.insert(REQUEST_ID, id(Uuid::now_v7()));
         }
-        if rule.is_some_and(|rule| rule.repeat == Repeat::Keyed) && !head.headers.contains_key(IDEMPOTENCY_KEY) {
+        if rule.is_some_and(|rule| rule.repeat == Repeat::Keyed)
+            && !head.headers.contains_key(IDEMPOTENCY_KEY)
+        {
             head.headers.insert(IDEMPOTENCY_KEY, id(Uuid::now_v7()));
         }
-        let options = head.extensions.get::<CallOptions>().copied().unwrap_or_default();
+        let options = head
+            .extensions
+            .get::<CallOptions>()
+            .copied()
+            .unwrap_or_default();
         let asked = deadline::read(&head.headers).map(|span| (span, Clock::Caller));
         let declared = || Some((rule?.default_deadline?, Clock::Contract));
         // A span too long for the clock is as good as none.
-        let deadline = asked.or_else(declared).and_then(|(span, clock)| Some((Instant::now().checked_add(span)?, clock)));
-        Self { inner, rule, head, body, deadline, options, attempts: 0, renewed: false }
+        let deadline = asked
+            .or_else(declared)
+            .and_then(|(span, clock)| Some((Instant::now().checked_add(span)?, clock)));
+        Self {
+            inner,
+            rule,
+            head,
+            body,
+            deadline,
+            options,
+            attempts: 0,
+            renewed: false,
+        }
     }
 
     /// Makes a unary call, with as many attempts as its rule, its time and the policy allow.
@@ -98,26 +121,33 @@ impl<'a> Call<'a> {
                 Outcome::Answer(response) => {
                     self.inner.budget.succeeded();
                     self.observe(Code::Ok, None, started, None);
-                    self.inner.notices.read(self.head.uri.path(), self.rule, response.headers());
+                    self.inner
+                        .notices
+                        .read(self.head.uri.path(), self.rule, response.headers());
                     return Ok(response);
                 }
-                Outcome::Unsent(status) => return self.give_up(Outcome::Unsent(status)),
-                Outcome::Refused(_, ref status) | Outcome::Broken(ref status) => status,
+                Outcome::Unsent(status) => return Err(self.give_up(status)),
+                Outcome::Failed(status) => status,
             };
             let details = Details::read(status.details());
-            let next = self.next(status, &details, used);
-            self.observe(status.code(), details.reason.as_ref(), started, next.delay());
+            let next = self.next(&status, &details, used);
+            self.observe(
+                status.code(),
+                details.reason.as_ref(),
+                started,
+                next.delay(),
+            );
             match next {
                 Next::Repeat(delay) => sleep(delay).await,
                 Next::Renew(refused) => {
                     self.renewed = true;
                     match self.in_time(self.inner.authority.renewed(&refused)).await {
                         Ok(Some(Ok(_))) => {}
-                        Ok(Some(Err(status))) | Err(status) => return self.give_up(Outcome::Unsent(status)),
-                        Ok(None) => return self.give_up(outcome),
+                        Ok(Some(Err(status))) | Err(status) => return Err(self.give_up(status)),
+                        Ok(None) => return Err(self.give_up(status)),
                     }
                 }
-                Next::GiveUp => return self.give_up(outcome),
+                Next::GiveUp => return Err(self.give_up(status)),
             }
         }
     }
@@ -128,27 +158,40 @@ impl<'a> Call<'a> {
         self.attempts = 1;
         let started = Instant::now();
         let (head, used) = self.authorized().await?;
-        let mut response = self.inner.send(Request::from_parts(head, full(self.body.clone()))).await;
-        let refused = response.as_ref().ok().and_then(|response| reply::failure(response.headers()));
+        let mut response = self
+            .inner
+            .send(Request::from_parts(head, full(self.body.clone())))
+            .await;
+        let refused = response
+            .as_ref()
+            .ok()
+            .and_then(|response| reply::failure(response.headers()));
         if let (Some(status), Some(used)) = (refused, used)
             && expired(&Details::read(status.details()))
             && let Some(renewed) = self.inner.authority.renewed(&used).await
         {
             self.attempts = 2;
             let head = self.with(Some(&renewed?));
-            response = self.inner.send(Request::from_parts(head, full(self.body.clone()))).await;
+            response = self
+                .inner
+                .send(Request::from_parts(head, full(self.body.clone())))
+                .await;
         }
         let code = match &response {
-            Ok(response) => reply::failure(response.headers()).map_or(Code::Ok, |status| status.code()),
+            Ok(response) => {
+                reply::failure(response.headers()).map_or(Code::Ok, |status| status.code())
+            }
             Err(status) => status.code(),
         };
         self.observe(code, None, started, None);
         match response {
             Ok(response) => {
-                self.inner.notices.read(self.head.uri.path(), self.rule, response.headers());
+                self.inner
+                    .notices
+                    .read(self.head.uri.path(), self.rule, response.headers());
                 Ok(response)
             }
-            Err(status) => self.give_up(Outcome::Broken(status)),
+            Err(status) => Err(self.give_up(status)),
         }
     }
 
@@ -157,52 +200,76 @@ impl<'a> Call<'a> {
         if self.head.headers.contains_key(http::header::AUTHORIZATION) {
             return Ok((self.with(None), None));
         }
-        let bearer = self.inner.authority.bearer(self.rule.is_some_and(|rule| rule.public)).await?;
+        let bearer = self
+            .inner
+            .authority
+            .bearer(self.rule.is_some_and(|rule| rule.public))
+            .await?;
         Ok((self.with(bearer.as_ref()), bearer))
     }
 
     fn with(&self, bearer: Option<&Bearer>) -> Parts {
         let mut head = self.head.clone();
         if let Some(bearer) = bearer {
-            head.headers.insert(http::header::AUTHORIZATION, bearer.header.clone());
+            head.headers
+                .insert(http::header::AUTHORIZATION, bearer.header.clone());
         }
         if self.attempts > 1 {
-            head.headers.insert(RETRY_COUNT, HeaderValue::from(self.attempts - 1));
+            head.headers
+                .insert(RETRY_COUNT, HeaderValue::from(self.attempts - 1));
         }
         head
     }
 
     async fn attempt(&self) -> (Option<Bearer>, Outcome) {
-        let (mut head, used) = match self.in_time(self.authorized()).await.and_then(|authorized| authorized) {
+        let (mut head, used) = match self
+            .in_time(self.authorized())
+            .await
+            .and_then(|authorized| authorized)
+        {
             Ok(authorized) => authorized,
             Err(status) => return (None, Outcome::Unsent(status)),
         };
         let now = Instant::now();
-        let own = self.options.attempt_timeout.or(self.inner.attempt_timeout).and_then(|span| now.checked_add(span));
+        let own = self
+            .options
+            .attempt_timeout
+            .or(self.inner.attempt_timeout)
+            .and_then(|span| now.checked_add(span));
         let limit = match (self.deadline, own) {
             (Some((end, _)), Some(own)) if own < end => Some((own, Clock::Attempt)),
             (None, Some(own)) => Some((own, Clock::Attempt)),
             (deadline, _) => deadline,
         };
-        let Some((end, clock)) = limit else { return (used, self.exchange(head).await) };
+        let Some((end, clock)) = limit else {
+            return (used, self.exchange(head).await);
+        };
         deadline::write(&mut head.headers, end.saturating_duration_since(now));
-        let outcome = timeout_at(end, self.exchange(head)).await.unwrap_or(Outcome::Broken(clock.expired()));
+        let outcome = timeout_at(end, self.exchange(head))
+            .await
+            .unwrap_or(Outcome::Failed(clock.expired()));
         let outcome = match outcome {
-            Outcome::Broken(status) if is::<tonic::TimeoutExpired>(&status) => Outcome::Broken(clock.expired()),
+            Outcome::Failed(status) if is::<tonic::TimeoutExpired>(&status) => {
+                Outcome::Failed(clock.expired())
+            }
             other => other,
         };
         (used, outcome)
     }
 
     async fn exchange(&self, head: Parts) -> Outcome {
-        let response = match self.inner.send(Request::from_parts(head, full(self.body.clone()))).await {
+        let response = match self
+            .inner
+            .send(Request::from_parts(head, full(self.body.clone())))
+            .await
+        {
             Ok(response) => response,
-            Err(status) => return Outcome::Broken(status),
+            Err(status) => return Outcome::Failed(status),
         };
         match reply::gather(response).await {
-            Ok(Reply { response, failure: None }) => Outcome::Answer(response),
-            Ok(Reply { response, failure: Some(status) }) => Outcome::Refused(response, status),
-            Err(status) => Outcome::Broken(broken(status)),
+            Ok(Reply::Answer(response)) => Outcome::Answer(response),
+            Ok(Reply::Refused(status)) => Outcome::Failed(status),
+            Err(status) => Outcome::Failed(broken(status)),
         }
     }
 
@@ -216,14 +283,23 @@ impl<'a> Call<'a> {
     fn next(&self, status: &Status, details: &Details, used: Option<Bearer>) -> Next {
         if expired(details) {
             // Once: a server that finds a token expired which it has just issued will not change its mind.
-            return used.filter(|_| !self.renewed).map_or(Next::GiveUp, Next::Renew);
+            return used
+                .filter(|_| !self.renewed)
+                .map_or(Next::GiveUp, Next::Renew);
         }
-        let most = self.options.max_attempts.unwrap_or(self.inner.policy.max_attempts);
-        if !self.repeatable(status, details) || !self.inner.budget.failed() || self.attempts >= most {
+        let most = self
+            .options
+            .max_attempts
+            .unwrap_or(self.inner.policy.max_attempts);
+        if !self.repeatable(status, details) || !self.inner.budget.failed() || self.attempts >= most
+        {
             return Next::GiveUp;
         }
         let hint = details.retry_after.or_else(|| error::header_delay(status));
-        let delay = self.inner.policy.delay(self.attempts, hint, retry::chance());
+        let delay = self
+            .inner
+            .policy
+            .delay(self.attempts, hint, retry::chance());
         match self.deadline {
             // Better the server's own words now than a time-out later.
             Some((end, _)) if Instant::now() + delay >= end => Next::GiveUp,
@@ -235,7 +311,10 @@ impl<'a> Call<'a> {
         if matches!(Clock::of(status), Some(Clock::Caller | Clock::Contract)) {
             return false;
         }
-        let known = details.reason.as_ref().and_then(|reason| self.inner.rules.reason(&reason.0));
+        let known = details
+            .reason
+            .as_ref()
+            .and_then(|reason| self.inner.rules.reason(&reason.0));
         let advised = match known {
             Some(rule) => rule.retry == RetryClass::Call,
             None => match status.code() {
@@ -247,15 +326,29 @@ impl<'a> Call<'a> {
         match self.rule.map_or(Repeat::Unsafe, |rule| rule.repeat) {
             Repeat::Free | Repeat::Keyed => advised,
             // Only what surely never began: the connection was not made, or the call was turned away at the door.
-            Repeat::Unsafe => is::<tonic::ConnectError>(status) || (advised && status.code() == Code::ResourceExhausted),
+            Repeat::Unsafe => {
+                is::<tonic::ConnectError>(status)
+                    || (advised && status.code() == Code::ResourceExhausted)
+            }
         }
     }
 
-    fn observe(&self, code: Code, reason: Option<&Reason>, started: Instant, repeat_after: Option<Duration>) {
+    fn observe(
+        &self,
+        code: Code,
+        reason: Option<&Reason>,
+        started: Instant,
+        repeat_after: Option<Duration>,
+    ) {
         if let Some(observer) = &self.inner.observer {
             observer.on_attempt(&Attempt {
                 method: self.head.uri.path(),
-                request_id: self.head.headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default(),
+                request_id: self
+                    .head
+                    .headers
+                    .get(REQUEST_ID)
+                    .and_then(|id| id.to_str().ok())
+                    .unwrap_or_default(),
                 number: self.attempts,
                 code,
                 reason,
@@ -265,26 +358,16 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Hands the failure over, with the request id to report and the key to repeat with.
-    fn give_up(&self, outcome: Outcome) -> Result<Response<Body>, Status> {
-        let names = [REQUEST_ID, IDEMPOTENCY_KEY];
-        let known = names.into_iter().filter_map(|name| Some((name, self.head.headers.get(name)?.clone())));
-        match outcome {
-            Outcome::Answer(mut response) | Outcome::Refused(mut response, _) => {
-                for (name, value) in known {
-                    response.headers_mut().entry(name).or_insert(value);
-                }
-                Ok(response)
-            }
-            Outcome::Broken(mut status) | Outcome::Unsent(mut status) => {
-                let mut headers = std::mem::take(status.metadata_mut()).into_headers();
-                for (name, value) in known {
-                    headers.entry(name).or_insert(value);
-                }
-                *status.metadata_mut() = MetadataMap::from_headers(headers);
-                Err(status)
+    /// Adds to a failure the request id to report and the key to repeat with.
+    fn give_up(&self, mut status: Status) -> Status {
+        let mut headers = std::mem::take(status.metadata_mut()).into_headers();
+        for name in [REQUEST_ID, IDEMPOTENCY_KEY] {
+            if let Some(value) = self.head.headers.get(name) {
+                headers.entry(name).or_insert_with(|| value.clone());
             }
         }
+        *status.metadata_mut() = MetadataMap::from_headers(headers);
+        status
     }
 }
 
@@ -299,7 +382,10 @@ impl Next {
 }
 
 fn expired(details: &Details) -> bool {
-    details.reason.as_ref().is_some_and(|reason| reason.0 == "TOKEN_EXPIRED")
+    details
+        .reason
+        .as_ref()
+        .is_some_and(|reason| reason.0 == "TOKEN_EXPIRED")
 }
 
 /// Whether an error of this type is behind the status.

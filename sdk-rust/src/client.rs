@@ -29,6 +29,12 @@ impl Client {
         Builder::new(Target::Address(endpoint.into()))
     }
 
+    /// Begins a client over connections of your own making, for unix sockets, private
+    /// certificates or proxies.
+    pub fn over(channels: impl IntoIterator<Item = Channel>) -> Builder {
+        Builder::new(Target::Channels(channels.into_iter().collect()))
+    }
+
     /// What generated stubs are built on.
     pub fn transport(&self) -> Transport {
         self.transport.clone()
@@ -53,13 +59,13 @@ pub struct Builder {
 }
 
 /// Where the calls go.
-pub(crate) enum Target {
+enum Target {
     Address(String),
     Channels(Vec<Channel>),
 }
 
 impl Builder {
-    pub(crate) fn new(target: Target) -> Self {
+    fn new(target: Target) -> Self {
         Self {
             target,
             connections: 2,
@@ -124,10 +130,15 @@ impl Builder {
     /// Makes the client. It connects when the first call needs it, so this waits for nothing; it must run inside a tokio runtime.
     pub fn build(self) -> Result<Client, Error> {
         let channels: Box<[Channel]> = match self.target {
+            Target::Channels(channels) if channels.is_empty() => {
+                return Err(Status::invalid_argument("a client needs a connection").into());
+            }
             Target::Channels(channels) => channels.into(),
             Target::Address(address) => {
                 let endpoint = endpoint(address, self.connect_timeout)?;
-                (0..self.connections).map(|_| endpoint.connect_lazy()).collect()
+                (0..self.connections)
+                    .map(|_| endpoint.connect_lazy())
+                    .collect()
             }
         };
         let plain = |authority| {
@@ -146,15 +157,23 @@ impl Builder {
         let authority = match self.credentials {
             Credentials::None => Authority::Nobody,
             Credentials::ApiKey(secret) | Credentials::Token(secret) => Authority::fixed(&secret)?,
-            Credentials::Session(session) => Authority::Session(Arc::new(SessionKeeper::new(session, plain(Authority::Nobody))?)),
+            Credentials::Session(session) => Authority::Session(Arc::new(SessionKeeper::new(
+                session,
+                plain(Authority::Nobody),
+            )?)),
         };
-        Ok(Client { transport: plain(authority) })
+        Ok(Client {
+            transport: plain(authority),
+        })
     }
 }
 
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder").field("connections", &self.connections).field("credentials", &self.credentials).finish_non_exhaustive()
+        f.debug_struct("Builder")
+            .field("connections", &self.connections)
+            .field("credentials", &self.credentials)
+            .finish_non_exhaustive()
     }
 }
 
@@ -162,7 +181,11 @@ impl fmt::Debug for Builder {
 const USER_AGENT: &str = concat!("sewa-sdk-rust/", env!("CARGO_PKG_VERSION"));
 
 pub(crate) fn endpoint(address: String, connect_timeout: Duration) -> Result<Endpoint, Error> {
-    let invalid = |error: tonic::transport::Error| Error::from(Status::invalid_argument(format!("the endpoint is not usable: {error}")));
+    let invalid = |error: tonic::transport::Error| {
+        Error::from(Status::invalid_argument(format!(
+            "the endpoint is not usable: {error}"
+        )))
+    };
     let encrypted = address.starts_with("https://");
     let endpoint = Endpoint::from_shared(address)
         .and_then(|endpoint| endpoint.user_agent(USER_AGENT))
@@ -179,7 +202,11 @@ pub(crate) fn endpoint(address: String, connect_timeout: Duration) -> Result<End
         return Ok(endpoint);
     }
     #[cfg(feature = "tls")]
-    return endpoint.tls_config(tonic::transport::ClientTlsConfig::new().with_webpki_roots()).map_err(invalid);
+    return endpoint
+        .tls_config(tonic::transport::ClientTlsConfig::new().with_webpki_roots())
+        .map_err(invalid);
     #[cfg(not(feature = "tls"))]
-    Err(Error::from(Status::invalid_argument("https needs the feature `tls` of sewa-sdk")))
+    Err(Error::from(Status::invalid_argument(
+        "https needs the feature `tls` of sewa-sdk",
+    )))
 }

@@ -42,7 +42,10 @@ impl Credentials {
     /// `SEWA_API_KEY`, else `SEWA_TOKEN`, else nobody. The SDK looks at the environment nowhere else.
     pub fn from_env() -> Self {
         let read = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-        read("SEWA_API_KEY").map(Self::api_key).or_else(|| read("SEWA_TOKEN").map(Self::token)).unwrap_or_default()
+        read("SEWA_API_KEY")
+            .map(Self::api_key)
+            .or_else(|| read("SEWA_TOKEN").map(Self::token))
+            .unwrap_or_default()
     }
 }
 
@@ -66,7 +69,8 @@ pub(crate) struct Bearer {
 
 impl Bearer {
     pub(crate) fn new(secret: &str, renewal: u64) -> Result<Self, Status> {
-        let mut header = HeaderValue::try_from(format!("Bearer {secret}")).map_err(|_| Status::unauthenticated("the credentials are not visible ASCII"))?;
+        let mut header = HeaderValue::try_from(format!("Bearer {secret}"))
+            .map_err(|_| Status::unauthenticated("the credentials are not visible ASCII"))?;
         // Marked so, it is neither printed nor kept in the compression table of the connection.
         header.set_sensitive(true);
         Ok(Self { header, renewal })

@@ -52,7 +52,8 @@ const HEADER: &str = "grpc-timeout";
 pub(crate) fn read(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(HEADER)?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|digit| digit.is_ascii_digit())
+    {
         return None;
     }
     let amount: u64 = digits.parse().ok()?;
@@ -75,7 +76,10 @@ pub(crate) fn write(headers: &mut HeaderMap, left: Duration) {
         (_, millis) if millis <= LIMIT => format!("{millis}m"),
         _ => format!("{}S", u128::from(left.as_secs()).min(LIMIT)),
     };
-    headers.insert(HEADER, HeaderValue::from_str(&text).expect("digits and a letter are a valid header"));
+    headers.insert(
+        HEADER,
+        HeaderValue::from_str(&text).expect("digits and a letter are a valid header"),
+    );
 }
 
 #[cfg(test)]
@@ -83,7 +87,10 @@ mod tests {
     use super::*;
 
     fn header(text: &'static str) -> HeaderMap {
-        HeaderMap::from_iter([(http::HeaderName::from_static(HEADER), HeaderValue::from_static(text))])
+        HeaderMap::from_iter([(
+            http::HeaderName::from_static(HEADER),
+            HeaderValue::from_static(text),
+        )])
     }
 
     #[test]
@@ -109,7 +116,13 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_back() {
-        for span in [Duration::from_micros(1), Duration::from_millis(1500), Duration::from_secs(90), Duration::from_secs(4000), Duration::from_secs(2_000_000)] {
+        for span in [
+            Duration::from_micros(1),
+            Duration::from_millis(1500),
+            Duration::from_secs(90),
+            Duration::from_secs(4000),
+            Duration::from_secs(2_000_000),
+        ] {
             let mut headers = HeaderMap::new();
             write(&mut headers, span);
             assert_eq!(read(&headers), Some(span));
@@ -119,6 +132,9 @@ mod tests {
     #[test]
     fn our_own_expiry_is_told_from_the_servers() {
         assert_eq!(Clock::of(&Clock::Attempt.expired()), Some(Clock::Attempt));
-        assert_eq!(Clock::of(&Status::deadline_exceeded("the server gave up")), None);
+        assert_eq!(
+            Clock::of(&Status::deadline_exceeded("the server gave up")),
+            None
+        );
     }
 }

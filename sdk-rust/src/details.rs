@@ -24,8 +24,14 @@ impl Details {
     /// Malformed details are left out: they must not hide the code and the message.
     pub(crate) fn read(bytes: &[u8]) -> Self {
         let mut details = Self::default();
-        for any in pb::Status::decode(bytes).map(|status| status.details).unwrap_or_default() {
-            details.add(any.type_url.rsplit('/').next().unwrap_or_default(), &any.value);
+        for any in pb::Status::decode(bytes)
+            .map(|status| status.details)
+            .unwrap_or_default()
+        {
+            details.add(
+                any.type_url.rsplit('/').next().unwrap_or_default(),
+                &any.value,
+            );
         }
         details
     }
@@ -39,24 +45,44 @@ impl Details {
                 }
             }
             "google.rpc.RetryInfo" => {
-                let delay = pb::RetryInfo::decode(value).ok().and_then(|info| info.retry_delay);
+                let delay = pb::RetryInfo::decode(value)
+                    .ok()
+                    .and_then(|info| info.retry_delay);
                 self.retry_after = delay.and_then(|delay| Duration::try_from(delay).ok());
             }
             "google.rpc.BadRequest" => {
-                let found = pb::BadRequest::decode(value).unwrap_or_default().field_violations;
-                self.fields.extend(found.into_iter().map(|v| FieldViolation { field: v.field, reason: v.reason, description: v.description }));
+                let found = pb::BadRequest::decode(value)
+                    .unwrap_or_default()
+                    .field_violations;
+                self.fields
+                    .extend(found.into_iter().map(|v| FieldViolation {
+                        field: v.field,
+                        reason: v.reason,
+                        description: v.description,
+                    }));
             }
             "google.rpc.QuotaFailure" => {
-                let found = pb::QuotaFailure::decode(value).unwrap_or_default().violations;
-                self.quotas.extend(found.into_iter().map(|v| QuotaViolation {
-                    subject: v.subject,
-                    metric: v.quota_metric,
-                    limit: v.quota_value,
-                    description: v.description,
-                }));
+                let found = pb::QuotaFailure::decode(value)
+                    .unwrap_or_default()
+                    .violations;
+                self.quotas
+                    .extend(found.into_iter().map(|v| QuotaViolation {
+                        subject: v.subject,
+                        metric: v.quota_metric,
+                        limit: v.quota_value,
+                        description: v.description,
+                    }));
             }
-            "google.rpc.LocalizedMessage" => self.localized = pb::LocalizedMessage::decode(value).ok().map(|text| text.message),
-            "google.rpc.RequestInfo" => self.request_id = pb::RequestInfo::decode(value).ok().map(|info| info.request_id),
+            "google.rpc.LocalizedMessage" => {
+                self.localized = pb::LocalizedMessage::decode(value)
+                    .ok()
+                    .map(|text| text.message)
+            }
+            "google.rpc.RequestInfo" => {
+                self.request_id = pb::RequestInfo::decode(value)
+                    .ok()
+                    .map(|info| info.request_id)
+            }
             _ => {}
         }
     }

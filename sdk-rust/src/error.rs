@@ -111,7 +111,11 @@ impl Error {
 
     /// Names the call in the server's logs. Send it with a report.
     pub fn request_id(&self) -> Option<&str> {
-        self.0.details.request_id.as_deref().or_else(|| self.header("x-request-id"))
+        self.0
+            .details
+            .request_id
+            .as_deref()
+            .or_else(|| self.header("x-request-id"))
     }
 
     /// The idempotency key the call was made with. Repeating with it, even in another process, cannot do the work twice.
@@ -121,7 +125,14 @@ impl Error {
 
     /// Whether a repeat makes sense, and when.
     pub fn retry(&self) -> RetryAdvice {
-        RetryAdvice { class: self.0.class, after: self.0.details.retry_after.or_else(|| header_delay(&self.0.status)) }
+        RetryAdvice {
+            class: self.0.class,
+            after: self
+                .0
+                .details
+                .retry_after
+                .or_else(|| header_delay(&self.0.status)),
+        }
     }
 
     /// Which clock of this side ran out; `None` where the server gave the answer, be it `DEADLINE_EXCEEDED`.
@@ -148,7 +159,11 @@ impl From<Status> for Error {
     fn from(status: Status) -> Self {
         let details = Details::read(status.details());
         let class = retry_class(Rules::contract(), status.code(), details.reason.as_ref());
-        Self(Box::new(Parts { status, details, class }))
+        Self(Box::new(Parts {
+            status,
+            details,
+            class,
+        }))
     }
 }
 
@@ -207,6 +222,13 @@ pub(crate) fn retry_class(rules: &Rules, code: Code, reason: Option<&Reason>) ->
 
 /// A `retry-after` header in seconds, for answers made by a proxy that knows no `RetryInfo`.
 pub(crate) fn header_delay(status: &Status) -> Option<Duration> {
-    let seconds: u64 = status.metadata().get("retry-after")?.to_str().ok()?.trim().parse().ok()?;
+    let seconds: u64 = status
+        .metadata()
+        .get("retry-after")?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()?;
     Some(Duration::from_secs(seconds))
 }

@@ -43,7 +43,7 @@ use tonic::{Request, Response, Status};
 use tonic_prost::ProstCodec;
 use tower::{Service, service_fn};
 
-use crate::client::{Builder, Target, endpoint};
+use crate::client::{Builder, Client, endpoint};
 
 /// Bytes under way in each direction.
 const BUFFER: usize = 64 * 1024;
@@ -61,7 +61,11 @@ pub struct Fake {
 impl Fake {
     /// Answers a unary method, named as `package.Service/Method`.
     #[must_use]
-    pub fn on<Req, Resp, Pending>(mut self, method: &str, answer: impl Fn(Request<Req>) -> Pending + Clone + Send + Sync + 'static) -> Self
+    pub fn on<Req, Resp, Pending>(
+        mut self,
+        method: &str,
+        answer: impl Fn(Request<Req>) -> Pending + Clone + Send + Sync + 'static,
+    ) -> Self
     where
         Req: Message + Default + 'static,
         Resp: Message + Default + 'static,
@@ -69,7 +73,11 @@ impl Fake {
     {
         let handler: Handler = Arc::new(move |request| {
             let answer = answer.clone();
-            Box::pin(async move { Grpc::new(ProstCodec::<Resp, Req>::default()).unary(service_fn(answer), request).await })
+            Box::pin(async move {
+                Grpc::new(ProstCodec::<Resp, Req>::default())
+                    .unary(service_fn(answer), request)
+                    .await
+            })
         });
         self.handlers.insert(format!("/{method}"), handler);
         self
@@ -77,7 +85,11 @@ impl Fake {
 
     /// Answers a method with a stream.
     #[must_use]
-    pub fn on_stream<Req, Resp, Pending, Messages>(mut self, method: &str, answer: impl Fn(Request<Req>) -> Pending + Clone + Send + Sync + 'static) -> Self
+    pub fn on_stream<Req, Resp, Pending, Messages>(
+        mut self,
+        method: &str,
+        answer: impl Fn(Request<Req>) -> Pending + Clone + Send + Sync + 'static,
+    ) -> Self
     where
         Req: Message + Default + 'static,
         Resp: Message + Default + 'static,
@@ -86,7 +98,11 @@ impl Fake {
     {
         let handler: Handler = Arc::new(move |request| {
             let answer = answer.clone();
-            Box::pin(async move { Grpc::new(ProstCodec::<Resp, Req>::default()).server_streaming(service_fn(answer), request).await })
+            Box::pin(async move {
+                Grpc::new(ProstCodec::<Resp, Req>::default())
+                    .server_streaming(service_fn(answer), request)
+                    .await
+            })
         });
         self.handlers.insert(format!("/{method}"), handler);
         self
@@ -136,7 +152,9 @@ impl Service<http::Request<AxumBody>> for Fake {
 
 impl fmt::Debug for Fake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Fake").field("methods", &self.handlers.keys()).finish_non_exhaustive()
+        f.debug_struct("Fake")
+            .field("methods", &self.handlers.keys())
+            .finish_non_exhaustive()
     }
 }
 
@@ -144,7 +162,10 @@ impl fmt::Debug for Fake {
 pub fn serve(routes: Routes) -> Builder {
     let (connections, accepted) = mpsc::channel::<Result<DuplexStream, std::io::Error>>(8);
     tokio::spawn(async move {
-        let served = Server::builder().add_routes(routes).serve_with_incoming(ReceiverStream::new(accepted)).await;
+        let served = Server::builder()
+            .add_routes(routes)
+            .serve_with_incoming(ReceiverStream::new(accepted))
+            .await;
         if let Err(error) = served {
             tracing::error!(%error, "the fake server ended");
         }
@@ -158,7 +179,8 @@ pub fn serve(routes: Routes) -> Builder {
             Ok::<_, std::io::Error>(TokioIo::new(ours))
         }
     });
-    let endpoint = endpoint("http://fake".into(), Duration::from_secs(5)).expect("a constant address is usable");
+    let endpoint = endpoint("http://fake".into(), Duration::from_secs(5))
+        .expect("a constant address is usable");
     let channel = endpoint.connect_with_connector_lazy(connect);
-    Builder::new(Target::Channels(vec![channel]))
+    Client::over([channel])
 }

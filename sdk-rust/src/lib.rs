@@ -55,5 +55,8 @@ pub const DESCRIPTORS: &[u8] = include_bytes!("generated/descriptor.binpb");
 /// The contract's descriptors, decoded once.
 pub fn pool() -> &'static DescriptorPool {
     static POOL: OnceLock<DescriptorPool> = OnceLock::new();
-    POOL.get_or_init(|| DescriptorPool::decode(DESCRIPTORS).expect("the committed descriptor set decodes; a test reads it"))
+    POOL.get_or_init(|| {
+        DescriptorPool::decode(DESCRIPTORS)
+            .expect("the committed descriptor set decodes; a test reads it")
+    })
 }

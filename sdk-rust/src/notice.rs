@@ -11,7 +11,12 @@ use crate::rules::MethodRule;
 /// SHA-256 of the descriptor set this SDK was generated from, in hexadecimal: what a server sends as `x-sewa-contract`.
 pub fn contract_digest() -> &'static str {
     static DIGEST: OnceLock<String> = OnceLock::new();
-    DIGEST.get_or_init(|| Sha256::digest(crate::DESCRIPTORS).iter().map(|byte| format!("{byte:02x}")).collect())
+    DIGEST.get_or_init(|| {
+        Sha256::digest(crate::DESCRIPTORS)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    })
 }
 
 /// What has been said already.
@@ -24,10 +29,15 @@ impl Notices {
     /// Looks at the headers of a reply.
     pub(crate) fn read(&self, path: &str, rule: Option<&MethodRule>, headers: &HeaderMap) {
         if let Some(rule) = rule
-            && let Some(notice) = ["deprecation", "warning", "warnings"].iter().find_map(|name| headers.get(*name))
+            && let Some(notice) = ["deprecation", "warning", "warnings"]
+                .iter()
+                .find_map(|name| headers.get(*name))
             && rule.first_warning()
         {
-            let sunset = headers.get("sunset").and_then(|value| value.to_str().ok()).unwrap_or("not announced");
+            let sunset = headers
+                .get("sunset")
+                .and_then(|value| value.to_str().ok())
+                .unwrap_or("not announced");
             tracing::warn!(method = path, notice = %String::from_utf8_lossy(notice.as_bytes()), sunset, "the server warns about this method");
         }
         if let Some(theirs) = headers.get("x-sewa-contract")

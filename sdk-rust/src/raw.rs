@@ -34,16 +34,35 @@ impl Client {
     /// ```
     pub fn raw(&self, name: &str) -> Result<RawMethod, Error> {
         let unknown = || Status::unimplemented(format!("the contract has no method {name}"));
-        let (service, method) = name.trim_start_matches('/').rsplit_once(['/', '.']).ok_or_else(unknown)?;
-        let service = crate::pool().get_service_by_name(service).ok_or_else(unknown)?;
-        let method = service.methods().find(|found| found.name() == method).ok_or_else(unknown)?;
-        let path = PathAndQuery::try_from(format!("/{}/{}", service.full_name(), method.name())).map_err(|_| unknown())?;
-        Ok(RawMethod { method, path, transport: self.transport() })
+        let (service, method) = name
+            .trim_start_matches('/')
+            .rsplit_once(['/', '.'])
+            .ok_or_else(unknown)?;
+        let service = crate::pool()
+            .get_service_by_name(service)
+            .ok_or_else(unknown)?;
+        let method = service
+            .methods()
+            .find(|found| found.name() == method)
+            .ok_or_else(unknown)?;
+        let path = PathAndQuery::try_from(format!("/{}/{}", service.full_name(), method.name()))
+            .map_err(|_| unknown())?;
+        Ok(RawMethod {
+            method,
+            path,
+            transport: self.transport(),
+        })
     }
 
     /// Sends an encoded message to any path and returns the encoded reply. A path the contract does not know is called once, and never repeated.
-    pub async fn raw_bytes(&self, path: PathAndQuery, request: Request<Bytes>) -> Result<Response<Bytes>, Error> {
-        Ok(Grpc::new(self.transport()).unary(request, path, Encoded).await?)
+    pub async fn raw_bytes(
+        &self,
+        path: PathAndQuery,
+        request: Request<Bytes>,
+    ) -> Result<Response<Bytes>, Error> {
+        Ok(Grpc::new(self.transport())
+            .unary(request, path, Encoded)
+            .await?)
     }
 }
 
@@ -57,25 +76,45 @@ impl RawMethod {
     pub fn request(&self, json: &str) -> Result<DynamicMessage, Error> {
         let mut reader = serde_json::Deserializer::from_str(json);
         let options = DeserializeOptions::new().deny_unknown_fields(true);
-        let message = DynamicMessage::deserialize_with_options(self.method.input(), &mut reader, &options);
-        let invalid = |error: serde_json::Error| Status::invalid_argument(format!("the request is not a {}: {error}", self.method.input().name()));
+        let message =
+            DynamicMessage::deserialize_with_options(self.method.input(), &mut reader, &options);
+        let invalid = |error: serde_json::Error| {
+            Status::invalid_argument(format!(
+                "the request is not a {}: {error}",
+                self.method.input().name()
+            ))
+        };
         let message = message.map_err(invalid)?;
         reader.end().map_err(invalid)?;
         Ok(message)
     }
 
     /// Calls a unary method.
-    pub async fn unary(&self, request: Request<DynamicMessage>) -> Result<Response<DynamicMessage>, Error> {
+    pub async fn unary(
+        &self,
+        request: Request<DynamicMessage>,
+    ) -> Result<Response<DynamicMessage>, Error> {
         let request = request.map(|message| Bytes::from(message.encode_to_vec()));
-        let reply = Grpc::new(self.transport.clone()).unary(request, self.path.clone(), Encoded).await?;
+        let reply = Grpc::new(self.transport.clone())
+            .unary(request, self.path.clone(), Encoded)
+            .await?;
         let (metadata, body, extensions) = reply.into_parts();
-        Ok(Response::from_parts(metadata, self.decode(body)?, extensions))
+        Ok(Response::from_parts(
+            metadata,
+            self.decode(body)?,
+            extensions,
+        ))
     }
 
     /// Calls a method that answers with a stream.
-    pub async fn stream(&self, request: Request<DynamicMessage>) -> Result<impl Stream<Item = Result<DynamicMessage, Error>> + use<>, Error> {
+    pub async fn stream(
+        &self,
+        request: Request<DynamicMessage>,
+    ) -> Result<impl Stream<Item = Result<DynamicMessage, Error>> + use<>, Error> {
         let request = request.map(|message| Bytes::from(message.encode_to_vec()));
-        let reply = Grpc::new(self.transport.clone()).server_streaming(request, self.path.clone(), Encoded).await?;
+        let reply = Grpc::new(self.transport.clone())
+            .server_streaming(request, self.path.clone(), Encoded)
+            .await?;
         let method = self.clone();
         Ok(reply.into_inner().map(move |body| method.decode(body?)))
     }
@@ -88,7 +127,8 @@ impl RawMethod {
 
     fn decode(&self, body: Bytes) -> Result<DynamicMessage, Error> {
         let decoded = DynamicMessage::decode(self.method.output(), body);
-        Ok(decoded.map_err(|error| Status::internal(format!("the reply does not decode: {error}")))?)
+        Ok(decoded
+            .map_err(|error| Status::internal(format!("the reply does not decode: {error}")))?)
     }
 }
 
@@ -96,8 +136,12 @@ impl RawMethod {
 pub fn to_json(message: &DynamicMessage) -> Result<String, Error> {
     let mut json = serde_json::Serializer::new(Vec::new());
     let options = SerializeOptions::new().skip_default_fields(false);
-    let failed = |error: &dyn std::fmt::Display| Status::internal(format!("the message cannot be printed: {error}"));
-    message.serialize_with_options(&mut json, &options).map_err(|error| failed(&error))?;
+    let failed = |error: &dyn std::fmt::Display| {
+        Status::internal(format!("the message cannot be printed: {error}"))
+    };
+    message
+        .serialize_with_options(&mut json, &options)
+        .map_err(|error| failed(&error))?;
     Ok(String::from_utf8(json.into_inner()).map_err(|error| failed(&error))?)
 }
 

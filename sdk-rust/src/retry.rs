@@ -45,7 +45,12 @@ impl RetryPolicy {
             }
             None => {
                 let doublings = repeat.saturating_sub(1).min(16);
-                part(self.first_delay.saturating_mul(1 << doublings).min(self.max_delay), chance)
+                part(
+                    self.first_delay
+                        .saturating_mul(1 << doublings)
+                        .min(self.max_delay),
+                    chance,
+                )
             }
         }
     }
@@ -54,7 +59,9 @@ impl RetryPolicy {
 /// A uniform part of the span.
 fn part(span: Duration, chance: u64) -> Duration {
     let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
-    Duration::from_nanos(u64::try_from((u128::from(nanos) * u128::from(chance)) >> 64).unwrap_or(nanos))
+    Duration::from_nanos(
+        u64::try_from((u128::from(nanos) * u128::from(chance)) >> 64).unwrap_or(nanos),
+    )
 }
 
 /// A uniform number. Without randomness from the system the wait is the longest one.
@@ -76,7 +83,11 @@ const TOKEN: i64 = 1000;
 impl Budget {
     pub(crate) fn new(policy: &RetryPolicy) -> Self {
         let full = i64::from(policy.budget) * TOKEN;
-        Self { milli_tokens: AtomicI64::new(full), full, refill: (policy.refill.clamp(0.0, 1000.0) * 1000.0) as i64 }
+        Self {
+            milli_tokens: AtomicI64::new(full),
+            full,
+            refill: (policy.refill.clamp(0.0, 1000.0) * 1000.0) as i64,
+        }
     }
 
     pub(crate) fn succeeded(&self) {
@@ -93,7 +104,11 @@ impl Budget {
 
     fn move_by(&self, amount: i64) -> i64 {
         let moved = |tokens: i64| (tokens + amount).clamp(0, self.full);
-        let before = self.milli_tokens.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |tokens| Some(moved(tokens)));
+        let before =
+            self.milli_tokens
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |tokens| {
+                    Some(moved(tokens))
+                });
         moved(before.unwrap_or(0))
     }
 }
@@ -104,12 +119,19 @@ mod tests {
 
     #[test]
     fn waits_double_up_to_the_ceiling_with_full_jitter() {
-        let policy = RetryPolicy { first_delay: Duration::from_millis(100), max_delay: Duration::from_millis(350), ..RetryPolicy::default() };
+        let policy = RetryPolicy {
+            first_delay: Duration::from_millis(100),
+            max_delay: Duration::from_millis(350),
+            ..RetryPolicy::default()
+        };
         let ceilings = [100, 200, 350, 350].map(Duration::from_millis);
         for (repeat, ceiling) in (1..).zip(ceilings) {
             assert_eq!(policy.delay(repeat, None, 0), Duration::ZERO);
             let longest = policy.delay(repeat, None, u64::MAX);
-            assert!(longest < ceiling && ceiling - longest < Duration::from_micros(1), "{repeat}: {longest:?}");
+            assert!(
+                longest < ceiling && ceiling - longest < Duration::from_micros(1),
+                "{repeat}: {longest:?}"
+            );
             assert_eq!(policy.delay(repeat, None, 1 << 63), ceiling / 2);
         }
         assert!(policy.delay(u32::MAX, None, u64::MAX) < policy.max_delay);
@@ -117,15 +139,30 @@ mod tests {
 
     #[test]
     fn the_hint_wins_and_is_capped() {
-        let policy = RetryPolicy { max_hint: Duration::from_secs(10), ..RetryPolicy::default() };
-        assert_eq!(policy.delay(1, Some(Duration::from_secs(7)), 0), Duration::from_secs(7));
-        assert_eq!(policy.delay(1, Some(Duration::from_secs(3600)), 0), Duration::from_secs(10));
-        assert!(policy.delay(1, Some(Duration::from_secs(7)), u64::MAX) < Duration::from_millis(7701));
+        let policy = RetryPolicy {
+            max_hint: Duration::from_secs(10),
+            ..RetryPolicy::default()
+        };
+        assert_eq!(
+            policy.delay(1, Some(Duration::from_secs(7)), 0),
+            Duration::from_secs(7)
+        );
+        assert_eq!(
+            policy.delay(1, Some(Duration::from_secs(3600)), 0),
+            Duration::from_secs(10)
+        );
+        assert!(
+            policy.delay(1, Some(Duration::from_secs(7)), u64::MAX) < Duration::from_millis(7701)
+        );
     }
 
     #[test]
     fn failures_use_the_budget_up_and_successes_refill_it() {
-        let budget = Budget::new(&RetryPolicy { budget: 10, refill: 0.5, ..RetryPolicy::default() });
+        let budget = Budget::new(&RetryPolicy {
+            budget: 10,
+            refill: 0.5,
+            ..RetryPolicy::default()
+        });
         let allowed = (0..10).filter(|_| budget.failed()).count();
         assert_eq!(allowed, 4, "repeats stop at half of the tokens");
         for _ in 0..13 {

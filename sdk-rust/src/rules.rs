@@ -8,8 +8,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use prost_types::method_options::IdempotencyLevel;
 use prost_reflect::{DescriptorPool, DynamicMessage, EnumDescriptor, MethodDescriptor, Value};
+use prost_types::method_options::IdempotencyLevel;
 
 /// The rules of a contract.
 #[derive(Debug, Default)]
@@ -85,18 +85,32 @@ impl Rules {
     pub fn read(pool: &DescriptorPool) -> Self {
         let mut rules = Self::default();
         if let Some(option) = pool.get_extension_by_name("sewa.api.v1.method") {
-            for method in pool.services().flat_map(|service| service.methods().collect::<Vec<_>>()) {
+            for method in pool
+                .services()
+                .flat_map(|service| service.methods().collect::<Vec<_>>())
+            {
                 let declared = method.options().get_extension(&option).into_owned();
                 let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
-                rules.methods.insert(path, MethodRule::read(&method, &declared));
+                rules
+                    .methods
+                    .insert(path, MethodRule::read(&method, &declared));
             }
         }
         if let Some(option) = pool.get_extension_by_name("sewa.api.v1.error") {
-            for reasons in pool.all_enums().filter(|found| found.name().ends_with("ErrorReason")) {
+            for reasons in pool
+                .all_enums()
+                .filter(|found| found.name().ends_with("ErrorReason"))
+            {
                 let prefix = value_prefix(&reasons);
-                for value in reasons.values().filter(|value| value.options().has_extension(&option)) {
+                for value in reasons
+                    .values()
+                    .filter(|value| value.options().has_extension(&option))
+                {
                     let name = value.name().strip_prefix(&prefix).unwrap_or(value.name());
-                    rules.add_reason(name, ReasonRule::read(&value.options().get_extension(&option)));
+                    rules.add_reason(
+                        name,
+                        ReasonRule::read(&value.options().get_extension(&option)),
+                    );
                 }
             }
         }
@@ -129,12 +143,19 @@ impl MethodRule {
     fn read(method: &MethodDescriptor, declared: &Value) -> Self {
         let message = declared.as_message();
         Self {
-            repeat: match (message.and_then(|rule| number(rule, "idempotency")), level(method)) {
+            repeat: match (
+                message.and_then(|rule| number(rule, "idempotency")),
+                level(method),
+            ) {
                 (Some(2 | 3), _) => Repeat::Keyed,
-                (Some(1), Some(IdempotencyLevel::NoSideEffects | IdempotencyLevel::Idempotent)) => Repeat::Free,
+                (Some(1), Some(IdempotencyLevel::NoSideEffects | IdempotencyLevel::Idempotent)) => {
+                    Repeat::Free
+                }
                 _ => Repeat::Unsafe,
             },
-            public: message.and_then(|rule| rule.get_field_by_name("public")?.as_bool()).unwrap_or(false),
+            public: message
+                .and_then(|rule| rule.get_field_by_name("public")?.as_bool())
+                .unwrap_or(false),
             default_deadline: message.and_then(default_deadline),
             shape: match (method.is_client_streaming(), method.is_server_streaming()) {
                 (true, _) => Shape::ClientStream,
@@ -160,7 +181,9 @@ impl ReasonRule {
                 Some(2) => RetryClass::UnitOfWork,
                 _ => RetryClass::Nothing,
             },
-            remedy: message.and_then(|rule| Some(rule.get_field_by_name("remedy")?.as_str()?.to_owned())).unwrap_or_default(),
+            remedy: message
+                .and_then(|rule| Some(rule.get_field_by_name("remedy")?.as_str()?.to_owned()))
+                .unwrap_or_default(),
         }
     }
 }
@@ -176,7 +199,10 @@ fn number(message: &DynamicMessage, field: &str) -> Option<i32> {
 
 fn default_deadline(rule: &DynamicMessage) -> Option<Duration> {
     let deadline = rule.get_field_by_name("deadline")?;
-    let span = deadline.as_message()?.get_field_by_name("default")?.into_owned();
+    let span = deadline
+        .as_message()?
+        .get_field_by_name("default")?
+        .into_owned();
     let seconds = span.as_message()?.get_field_by_name("seconds")?.as_i64()?;
     let nanos = span.as_message()?.get_field_by_name("nanos")?.as_i32()?;
     let span = Duration::new(u64::try_from(seconds).ok()?, u32::try_from(nanos).ok()?);

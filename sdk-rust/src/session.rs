@@ -34,12 +34,18 @@ pub struct Session {
 impl Session {
     /// Signs in with e-mail and password when the first call needs it.
     pub fn login(email: impl Into<String>, password: impl Into<String>) -> Self {
-        Self { login: Some((email.into(), SecretString::from(password.into()))), tokens: None }
+        Self {
+            login: Some((email.into(), SecretString::from(password.into()))),
+            tokens: None,
+        }
     }
 
     /// Goes on with tokens received before, for example from `Register`.
     pub fn resume(tokens: Tokens) -> Self {
-        Self { login: None, tokens: Some(tokens) }
+        Self {
+            login: None,
+            tokens: Some(tokens),
+        }
     }
 }
 
@@ -76,11 +82,18 @@ pub(crate) struct SessionKeeper {
 impl SessionKeeper {
     /// `transport` carries no credentials.
     pub(crate) fn new(session: Session, transport: Transport) -> Result<Self, Status> {
-        let live = session.tokens.map(|tokens| Live::new(tokens, 0)).transpose()?;
+        let live = session
+            .tokens
+            .map(|tokens| Live::new(tokens, 0))
+            .transpose()?;
         Ok(Self {
             login: session.login,
             identity: IdentityServiceClient::new(transport),
-            outcome: Mutex::new(Outcome { live, renewals: 0, failure: None }),
+            outcome: Mutex::new(Outcome {
+                live,
+                renewals: 0,
+                failure: None,
+            }),
             turn: Arc::default(),
         })
     }
@@ -88,13 +101,27 @@ impl SessionKeeper {
     /// The token if there is one, without waiting for anything.
     pub(crate) fn at_hand(&self) -> Option<Bearer> {
         let now = Instant::now();
-        self.read(|outcome| outcome.live.as_ref().filter(|live| live.ends_at > now).map(|live| live.bearer.clone()))
+        self.read(|outcome| {
+            outcome
+                .live
+                .as_ref()
+                .filter(|live| live.ends_at > now)
+                .map(|live| live.bearer.clone())
+        })
     }
 
     /// A token that has not ended. One that ends soon is renewed in the background meanwhile.
     pub(crate) async fn bearer(self: &Arc<Self>) -> Result<Bearer, Status> {
         let now = Instant::now();
-        let (live, renewals) = self.read(|outcome| (outcome.live.as_ref().map(|live| (live.bearer.clone(), live.renew_at, live.ends_at)), outcome.renewals));
+        let (live, renewals) = self.read(|outcome| {
+            (
+                outcome
+                    .live
+                    .as_ref()
+                    .map(|live| (live.bearer.clone(), live.renew_at, live.ends_at)),
+                outcome.renewals,
+            )
+        });
         match live {
             Some((bearer, renew_at, _)) if now < renew_at => Ok(bearer),
             Some((bearer, _, ends_at)) if now < ends_at => {
@@ -110,7 +137,10 @@ impl SessionKeeper {
     /// A token other than the refused one.
     pub(crate) async fn renewed(self: &Arc<Self>, refused: u64) -> Result<Bearer, Status> {
         let (newer, renewals) = self.read(|outcome| {
-            let newer = outcome.live.as_ref().filter(|live| live.bearer.renewal > refused);
+            let newer = outcome
+                .live
+                .as_ref()
+                .filter(|live| live.bearer.renewal > refused);
             (newer.map(|live| live.bearer.clone()), outcome.renewals)
         });
         match newer {
@@ -124,7 +154,8 @@ impl SessionKeeper {
         let turn = Arc::clone(&self.turn).lock_owned().await;
         if self.read(|outcome| outcome.renewals) == before {
             let task = self.renew(turn);
-            task.await.map_err(|_| Status::unavailable("the runtime is shutting down"))?;
+            task.await
+                .map_err(|_| Status::unavailable("the runtime is shutting down"))?;
         }
         self.read(|outcome| match (&outcome.live, &outcome.failure) {
             (_, Some(failure)) => Err(failure.clone()),
@@ -137,8 +168,14 @@ impl SessionKeeper {
         let keeper = Arc::clone(self);
         tokio::spawn(async move {
             let number = keeper.read(|outcome| outcome.renewals) + 1;
-            let result = keeper.obtain().await.and_then(|tokens| Live::new(tokens, number));
-            let mut outcome = keeper.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+            let result = keeper
+                .obtain()
+                .await
+                .and_then(|tokens| Live::new(tokens, number));
+            let mut outcome = keeper
+                .outcome
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             outcome.renewals = number;
             match result {
                 Ok(live) => (outcome.live, outcome.failure) = (Some(live), None),
@@ -154,7 +191,9 @@ impl SessionKeeper {
         let mut identity = self.identity.clone();
         let refused = match refresh {
             Some(token) => {
-                let request = RefreshTokenRequest { refresh_token: token.expose_secret().to_owned() };
+                let request = RefreshTokenRequest {
+                    refresh_token: token.expose_secret().to_owned(),
+                };
                 match identity.refresh_token(request).await {
                     Ok(reply) => return reply.into_inner().tokens.ok_or_else(no_tokens),
                     Err(status) => status,
@@ -163,9 +202,19 @@ impl SessionKeeper {
             None => Status::unauthenticated("the session has no refresh token"),
         };
         // After any failure the refresh token may have been used up, so with a password at hand a new sign-in is the safe way on.
-        let Some((email, password)) = &self.login else { return Err(refused) };
-        let request = LoginRequest { email: email.clone(), password: password.expose_secret().to_owned() };
-        identity.login(request).await?.into_inner().tokens.ok_or_else(no_tokens)
+        let Some((email, password)) = &self.login else {
+            return Err(refused);
+        };
+        let request = LoginRequest {
+            email: email.clone(),
+            password: password.expose_secret().to_owned(),
+        };
+        identity
+            .login(request)
+            .await?
+            .into_inner()
+            .tokens
+            .ok_or_else(no_tokens)
     }
 
     fn read<T>(&self, look: impl FnOnce(&Outcome) -> T) -> T {

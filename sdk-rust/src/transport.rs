@@ -57,7 +57,9 @@ impl Service<Request<Body>> for Transport {
 
 impl std::fmt::Debug for Transport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Transport").field("connections", &self.0.channels.len()).finish_non_exhaustive()
+        f.debug_struct("Transport")
+            .field("connections", &self.0.channels.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -66,8 +68,16 @@ impl Inner {
         let (head, body) = request.into_parts();
         let rule = self.rules.method(head.uri.path());
         match rule.map(|rule| rule.shape) {
-            Some(Shape::Unary) => Call::new(self, rule, head, buffer(body).await?).repeat().await,
-            Some(Shape::ServerStream) => Call::new(self, rule, head, buffer(body).await?).open().await,
+            Some(Shape::Unary) => {
+                Call::new(self, rule, head, buffer(body).await?)
+                    .repeat()
+                    .await
+            }
+            Some(Shape::ServerStream) => {
+                Call::new(self, rule, head, buffer(body).await?)
+                    .open()
+                    .await
+            }
             // A stream of requests cannot be sent twice, nor can what the contract does not know.
             Some(Shape::ClientStream) | None => {
                 let call = Call::new(self, rule, head, Bytes::new());

@@ -31,7 +31,10 @@ pub struct WaitOptions<'a> {
 impl Default for WaitOptions<'_> {
     /// Waits until the operation is final, however long it takes.
     fn default() -> Self {
-        Self { timeout: None, progress: Box::new(|_| {}) }
+        Self {
+            timeout: None,
+            progress: Box::new(|_| {}),
+        }
     }
 }
 
@@ -53,7 +56,9 @@ impl<'a> WaitOptions<'a> {
 
 impl fmt::Debug for WaitOptions<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WaitOptions").field("timeout", &self.timeout).finish_non_exhaustive()
+        f.debug_struct("WaitOptions")
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
     }
 }
 
@@ -68,9 +73,15 @@ impl fmt::Debug for WaitOptions<'_> {
 /// # Ok(())
 /// # }
 /// ```
-pub async fn wait(client: &Client, operation_id: impl Into<String>, mut options: WaitOptions<'_>) -> Result<Operation, Error> {
+pub async fn wait(
+    client: &Client,
+    operation_id: impl Into<String>,
+    mut options: WaitOptions<'_>,
+) -> Result<Operation, Error> {
     let operation_id = operation_id.into();
-    let end = options.timeout.and_then(|span| Instant::now().checked_add(span));
+    let end = options
+        .timeout
+        .and_then(|span| Instant::now().checked_add(span));
     let mut service = client.service(OperationServiceClient::new);
     let mut seen = None;
     let mut idle = 0;
@@ -82,8 +93,15 @@ pub async fn wait(client: &Client, operation_id: impl Into<String>, mut options:
         let asked = Instant::now();
         let pause = match service.wait_operation(poll(&operation_id, left)).await {
             Ok(reply) => {
-                let operation = reply.into_inner().operation.ok_or_else(|| Status::internal("the reply has no operation"))?;
-                let mark = (operation.state, operation.progress_percent, operation.step.clone());
+                let operation = reply
+                    .into_inner()
+                    .operation
+                    .ok_or_else(|| Status::internal("the reply has no operation"))?;
+                let mark = (
+                    operation.state,
+                    operation.progress_percent,
+                    operation.step.clone(),
+                );
                 if seen.as_ref() != Some(&mark) {
                     (options.progress)(&operation);
                     seen = Some(mark);
@@ -114,10 +132,16 @@ pub async fn wait(client: &Client, operation_id: impl Into<String>, mut options:
 fn poll(operation_id: &str, left: Option<Duration>) -> Request<WaitOperationRequest> {
     let span = left.unwrap_or(POLL).min(POLL);
     let timeout = prost_types::Duration::try_from(span).ok();
-    let mut request = Request::new(WaitOperationRequest { operation_id: operation_id.to_owned(), timeout });
+    let mut request = Request::new(WaitOperationRequest {
+        operation_id: operation_id.to_owned(),
+        timeout,
+    });
     // A long poll is meant to take long, whatever the client's time for an attempt is.
     request.set_timeout(span + SLACK);
-    request.extensions_mut().insert(CallOptions { attempt_timeout: Some(span + SLACK), ..CallOptions::default() });
+    request.extensions_mut().insert(CallOptions {
+        attempt_timeout: Some(span + SLACK),
+        ..CallOptions::default()
+    });
     request
 }
 
@@ -128,7 +152,10 @@ fn finished(operation: Operation) -> Option<Result<Operation, Error>> {
         State::Cancelled => Some(Err(Status::cancelled("the operation was cancelled").into())),
         State::Failed => Some(Err(failure(operation))),
         State::Pending | State::Running => None,
-        State::Unspecified => operation.finish_time.is_some().then(|| Err(failure(operation))),
+        State::Unspecified => operation
+            .finish_time
+            .is_some()
+            .then(|| Err(failure(operation))),
     }
 }
 
@@ -136,6 +163,10 @@ fn failure(operation: Operation) -> Error {
     let error = operation.error.unwrap_or_default();
     let details = prost::Message::encode_to_vec(&error).into();
     let code = tonic::Code::from_i32(error.code);
-    let code = if code == tonic::Code::Ok { tonic::Code::Unknown } else { code };
+    let code = if code == tonic::Code::Ok {
+        tonic::Code::Unknown
+    } else {
+        code
+    };
     Status::with_details(code, error.message, details).into()
 }

@@ -55,7 +55,10 @@ pub struct WatchOptions {
 /// # Ok(())
 /// # }
 /// ```
-pub fn watch(client: &Client, options: WatchOptions) -> impl Stream<Item = Result<Event, Error>> + Send + 'static {
+pub fn watch(
+    client: &Client,
+    options: WatchOptions,
+) -> impl Stream<Item = Result<Event, Error>> + Send + 'static {
     let client = client.clone();
     async_stream::try_stream! {
         let mut service = client.service(EventServiceClient::new);

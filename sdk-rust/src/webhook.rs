@@ -40,7 +40,9 @@ impl Secret {
     /// Reads a secret as Sewa shows it, `whsec_` and base64.
     pub fn parse(text: &str) -> Result<Self, Rejected> {
         let encoded = text.strip_prefix("whsec_").unwrap_or(text);
-        let key = STANDARD.decode(encoded).map_err(|_| Rejected::MalformedSecret)?;
+        let key = STANDARD
+            .decode(encoded)
+            .map_err(|_| Rejected::MalformedSecret)?;
         if key.is_empty() {
             return Err(Rejected::MalformedSecret);
         }
@@ -48,7 +50,8 @@ impl Secret {
     }
 
     fn mac(&self, id: &[u8], timestamp: &[u8], body: &[u8]) -> Hmac<Sha256> {
-        let mut mac = Hmac::<Sha256>::new_from_slice(self.0.expose_secret()).expect("HMAC takes a key of any length");
+        let mut mac = Hmac::<Sha256>::new_from_slice(self.0.expose_secret())
+            .expect("HMAC takes a key of any length");
         for part in [id, b".", timestamp, b".", body] {
             mac.update(part);
         }
@@ -92,13 +95,21 @@ pub enum Rejected {
 }
 
 /// Verifies a delivery. Several secrets are given while one is being rotated out. Time is an argument so that tests need not wait; pass `SystemTime::now()`.
-pub fn verify(secrets: &[Secret], headers: &HeaderMap, body: &[u8], now: SystemTime, tolerance: Duration) -> Result<Delivery, Rejected> {
+pub fn verify(
+    secrets: &[Secret],
+    headers: &HeaderMap,
+    body: &[u8],
+    now: SystemTime,
+    tolerance: Duration,
+) -> Result<Delivery, Rejected> {
     let id = text(headers, ID)?;
     let timestamp = text(headers, TIMESTAMP)?;
     let signatures = text(headers, SIGNATURE)?;
 
     let seconds: u64 = timestamp.parse().map_err(|_| Rejected::Header(TIMESTAMP))?;
-    let time = UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).ok_or(Rejected::Header(TIMESTAMP))?;
+    let time = UNIX_EPOCH
+        .checked_add(Duration::from_secs(seconds))
+        .ok_or(Rejected::Header(TIMESTAMP))?;
     match now.duration_since(time) {
         Ok(age) if age > tolerance => return Err(Rejected::TooOld),
         Err(ahead) if ahead.duration() > tolerance => return Err(Rejected::TooNew),
@@ -107,13 +118,28 @@ pub fn verify(secrets: &[Secret], headers: &HeaderMap, body: &[u8], now: SystemT
 
     // Every pair is tried to the end, and each comparison takes the same time wherever the bytes differ.
     let mut genuine = false;
-    for signature in signatures.split(' ').filter_map(|entry| entry.strip_prefix("v1,")) {
-        let Ok(signature) = STANDARD.decode(signature) else { continue };
+    for signature in signatures
+        .split(' ')
+        .filter_map(|entry| entry.strip_prefix("v1,"))
+    {
+        let Ok(signature) = STANDARD.decode(signature) else {
+            continue;
+        };
         for secret in secrets {
-            genuine |= secret.mac(id.as_bytes(), timestamp.as_bytes(), body).verify_slice(&signature).is_ok();
+            genuine |= secret
+                .mac(id.as_bytes(), timestamp.as_bytes(), body)
+                .verify_slice(&signature)
+                .is_ok();
         }
     }
-    if genuine { Ok(Delivery { id: id.to_owned(), time }) } else { Err(Rejected::Signature) }
+    if genuine {
+        Ok(Delivery {
+            id: id.to_owned(),
+            time,
+        })
+    } else {
+        Err(Rejected::Signature)
+    }
 }
 
 /// Makes the headers of a genuine delivery, for tests of a receiver.
@@ -121,9 +147,17 @@ pub fn verify(secrets: &[Secret], headers: &HeaderMap, body: &[u8], now: SystemT
 /// # Panics
 /// If the id cannot stand in a header, or the time is before 1970.
 pub fn sign(secret: &Secret, id: &str, time: SystemTime, body: &[u8]) -> HeaderMap {
-    let timestamp = time.duration_since(UNIX_EPOCH).expect("deliveries are signed after 1970").as_secs().to_string();
-    let mac = secret.mac(id.as_bytes(), timestamp.as_bytes(), body).finalize().into_bytes();
-    let value = |text: &str| HeaderValue::from_str(text).expect("an id of a delivery is visible ASCII");
+    let timestamp = time
+        .duration_since(UNIX_EPOCH)
+        .expect("deliveries are signed after 1970")
+        .as_secs()
+        .to_string();
+    let mac = secret
+        .mac(id.as_bytes(), timestamp.as_bytes(), body)
+        .finalize()
+        .into_bytes();
+    let value =
+        |text: &str| HeaderValue::from_str(text).expect("an id of a delivery is visible ASCII");
     let mut headers = HeaderMap::new();
     headers.insert(ID, value(id));
     headers.insert(TIMESTAMP, value(&timestamp));
@@ -132,5 +166,9 @@ pub fn sign(secret: &Secret, id: &str, time: SystemTime, body: &[u8]) -> HeaderM
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<&'a str, Rejected> {
-    headers.get(name).and_then(|value| value.to_str().ok()).filter(|text| !text.is_empty()).ok_or(Rejected::Header(name))
+    headers
+        .get(name)
+        .and_then(|value| value.to_str().ok())
+        .filter(|text| !text.is_empty())
+        .ok_or(Rejected::Header(name))
 }

@@ -21,9 +21,15 @@ fn other() -> Secret {
 
 fn vector() -> HeaderMap {
     let mut headers = HeaderMap::new();
-    headers.insert("webhook-id", HeaderValue::from_static("msg_p5jXN8AQM9LWM0D4loKWxJek"));
+    headers.insert(
+        "webhook-id",
+        HeaderValue::from_static("msg_p5jXN8AQM9LWM0D4loKWxJek"),
+    );
     headers.insert("webhook-timestamp", HeaderValue::from_static("1614265330"));
-    headers.insert("webhook-signature", HeaderValue::from_static("v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="));
+    headers.insert(
+        "webhook-signature",
+        HeaderValue::from_static("v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="),
+    );
     headers
 }
 
@@ -36,7 +42,15 @@ fn the_published_vector_verifies() {
 
 #[test]
 fn the_published_vector_is_what_we_sign() {
-    assert_eq!(sign(&secret(), "msg_p5jXN8AQM9LWM0D4loKWxJek", at(1_614_265_330), BODY), vector());
+    assert_eq!(
+        sign(
+            &secret(),
+            "msg_p5jXN8AQM9LWM0D4loKWxJek",
+            at(1_614_265_330),
+            BODY
+        ),
+        vector()
+    );
 }
 
 #[test]
@@ -45,8 +59,13 @@ fn during_rotation_either_secret_and_either_signature_will_do() {
     verify(&[other(), secret()], &vector(), BODY, now, TOLERANCE).unwrap();
 
     let mut both = vector();
-    let foreign = sign(&other(), "msg_p5jXN8AQM9LWM0D4loKWxJek", now, BODY)["webhook-signature"].clone();
-    let list = format!("v1a,unknownscheme {} {}", foreign.to_str().unwrap(), both["webhook-signature"].to_str().unwrap());
+    let foreign =
+        sign(&other(), "msg_p5jXN8AQM9LWM0D4loKWxJek", now, BODY)["webhook-signature"].clone();
+    let list = format!(
+        "v1a,unknownscheme {} {}",
+        foreign.to_str().unwrap(),
+        both["webhook-signature"].to_str().unwrap()
+    );
     both.insert("webhook-signature", list.parse().unwrap());
     verify(&[secret()], &both, BODY, now, TOLERANCE).unwrap();
 }
@@ -54,20 +73,39 @@ fn during_rotation_either_secret_and_either_signature_will_do() {
 #[test]
 fn anything_altered_is_refused() {
     let now = at(1_614_265_330);
-    assert_eq!(verify(&[other()], &vector(), BODY, now, TOLERANCE), Err(Rejected::Signature));
-    assert_eq!(verify(&[], &vector(), BODY, now, TOLERANCE), Err(Rejected::Signature));
-    assert_eq!(verify(&[secret()], &vector(), b"{}", now, TOLERANCE), Err(Rejected::Signature));
+    assert_eq!(
+        verify(&[other()], &vector(), BODY, now, TOLERANCE),
+        Err(Rejected::Signature)
+    );
+    assert_eq!(
+        verify(&[], &vector(), BODY, now, TOLERANCE),
+        Err(Rejected::Signature)
+    );
+    assert_eq!(
+        verify(&[secret()], &vector(), b"{}", now, TOLERANCE),
+        Err(Rejected::Signature)
+    );
     for (name, value) in [
         ("webhook-id", "msg_another"),
         ("webhook-timestamp", "1614265331"),
         ("webhook-signature", "v1,AAAA"),
         ("webhook-signature", "v1,"),
-        ("webhook-signature", "v2,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="),
-        ("webhook-signature", "g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="),
+        (
+            "webhook-signature",
+            "v2,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
+        ),
+        (
+            "webhook-signature",
+            "g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
+        ),
     ] {
         let mut headers = vector();
         headers.insert(name, HeaderValue::from_static(value));
-        assert_eq!(verify(&[secret()], &headers, BODY, now, TOLERANCE), Err(Rejected::Signature), "{name}: {value}");
+        assert_eq!(
+            verify(&[secret()], &headers, BODY, now, TOLERANCE),
+            Err(Rejected::Signature),
+            "{name}: {value}"
+        );
     }
 }
 
@@ -76,8 +114,14 @@ fn the_window_is_closed_on_both_sides() {
     let signed = 1_614_265_330;
     verify(&[secret()], &vector(), BODY, at(signed + 300), TOLERANCE).unwrap();
     verify(&[secret()], &vector(), BODY, at(signed - 300), TOLERANCE).unwrap();
-    assert_eq!(verify(&[secret()], &vector(), BODY, at(signed + 301), TOLERANCE), Err(Rejected::TooOld));
-    assert_eq!(verify(&[secret()], &vector(), BODY, at(signed - 301), TOLERANCE), Err(Rejected::TooNew));
+    assert_eq!(
+        verify(&[secret()], &vector(), BODY, at(signed + 301), TOLERANCE),
+        Err(Rejected::TooOld)
+    );
+    assert_eq!(
+        verify(&[secret()], &vector(), BODY, at(signed - 301), TOLERANCE),
+        Err(Rejected::TooNew)
+    );
 }
 
 #[test]
@@ -85,19 +129,41 @@ fn missing_and_malformed_headers_are_named() {
     for name in ["webhook-id", "webhook-timestamp", "webhook-signature"] {
         let mut headers = vector();
         headers.remove(name);
-        assert_eq!(verify(&[secret()], &headers, BODY, at(1_614_265_330), TOLERANCE), Err(Rejected::Header(name)));
+        assert_eq!(
+            verify(&[secret()], &headers, BODY, at(1_614_265_330), TOLERANCE),
+            Err(Rejected::Header(name))
+        );
     }
-    for time in ["", "soon", "-1", "1e9", "18446744073709551615", "99999999999999999999"] {
+    for time in [
+        "",
+        "soon",
+        "-1",
+        "1e9",
+        "18446744073709551615",
+        "99999999999999999999",
+    ] {
         let mut headers = vector();
         headers.insert("webhook-timestamp", HeaderValue::from_str(time).unwrap());
         let result = verify(&[secret()], &headers, BODY, at(1_614_265_330), TOLERANCE);
-        assert!(matches!(result, Err(Rejected::Header("webhook-timestamp") | Rejected::TooNew)), "{time}: {result:?}");
+        assert!(
+            matches!(
+                result,
+                Err(Rejected::Header("webhook-timestamp") | Rejected::TooNew)
+            ),
+            "{time}: {result:?}"
+        );
     }
 }
 
 #[test]
 fn a_secret_is_never_printed() {
     assert_eq!(format!("{:?}", secret()), "Secret([REDACTED])");
-    assert_eq!(Secret::parse("whsec_!").unwrap_err(), Rejected::MalformedSecret);
-    assert_eq!(Secret::parse("whsec_").unwrap_err(), Rejected::MalformedSecret);
+    assert_eq!(
+        Secret::parse("whsec_!").unwrap_err(),
+        Rejected::MalformedSecret
+    );
+    assert_eq!(
+        Secret::parse("whsec_").unwrap_err(),
+        Rejected::MalformedSecret
+    );
 }
