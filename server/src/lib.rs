@@ -1,1 +1,6 @@
-//! Under construction.
+//! The Sewa platform.
+
+pub mod app;
+pub mod base;
+pub mod config;
+pub mod service;

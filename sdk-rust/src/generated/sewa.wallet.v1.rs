@@ -382,9 +382,6 @@ pub struct ListTransactionsRequest {
     /// Only this kind; all if not set.
     #[prost(enumeration = "transaction::Kind", tag = "4")]
     pub kind: i32,
-    /// Only transactions of this order, instance or deposit.
-    #[prost(string, tag = "5")]
-    pub subject_id: ::prost::alloc::string::String,
 }
 impl ::prost::Name for ListTransactionsRequest {
     const NAME: &'static str = "ListTransactionsRequest";
