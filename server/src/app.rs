@@ -8,6 +8,7 @@ use crate::base::clock::Clock;
 use crate::base::crypto::MasterKey;
 use crate::base::outbox::reader::Tail;
 use crate::config::Config;
+use crate::provider::compute::Providers;
 
 /// The parts every slice may use.
 #[derive(Clone)]
@@ -20,6 +21,8 @@ pub struct App {
     pub master: MasterKey,
     /// The tail of the event log; wake it after a commit that wrote events.
     pub tail: Tail,
+    /// The clouds that run machines.
+    pub providers: Providers,
     /// Settings.
     pub config: Arc<Config>,
 }

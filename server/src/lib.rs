@@ -4,4 +4,5 @@ pub mod app;
 pub mod base;
 pub mod config;
 pub mod dev;
+pub mod provider;
 pub mod service;
