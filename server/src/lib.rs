@@ -3,4 +3,5 @@
 pub mod app;
 pub mod base;
 pub mod config;
+pub mod edge;
 pub mod service;

@@ -1,0 +1,3 @@
+//! Before any handler: what the contract asks of every call.
+
+pub mod permissions;
