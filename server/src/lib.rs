@@ -3,5 +3,6 @@
 pub mod app;
 pub mod base;
 pub mod config;
+pub mod dev;
 pub mod edge;
 pub mod service;
