@@ -1,7 +1,7 @@
 //! The audit list: accepted writes, newest first, as JSON that people can read.
 //!
 //! `writes` is on the path of every write, so it has no index by time and account. An account with few rows is read by its primary key and sorted. For all others
-//! the block-range index on `recorded_at` is walked backwards in windows, which grow while they hold too little; a walk that has used up its time hands out a page
+//! the block-range index on `recorded_at` is walked backwards in windows, which grow while they are read quickly; a walk that has used up its time hands out a page
 //! that may be short, with a token that goes on from where it stopped.
 
 use std::str::FromStr;
@@ -20,51 +20,21 @@ use crate::base::contract::Contract;
 use crate::base::id::AccountId;
 use crate::base::page::Page;
 use crate::base::{status, time};
-use crate::service::identity::signing;
+use crate::service::identity::store;
+use crate::service::identity::store::audit::{Filter, Position, Row};
 
 /// An account with at most so many rows is read whole.
 const FEW: i64 = 2_000;
 /// The first window of a walk.
-const FIRST_WINDOW: Duration = Duration::minutes(15);
+const FIRST_WINDOW: Duration = Duration::seconds(4);
+/// A window that took longer to read is followed by a narrower one.
+const QUICK: Duration = Duration::milliseconds(200);
 /// Walking stops after this time, if the page is not full by then.
 const PATIENCE: Duration = Duration::seconds(2);
 /// Clocks of replicas may differ; windows reach this much further at both ends.
 const SKEW: Duration = Duration::minutes(1);
 /// Keys that the edge makes for calls that bring none begin so.
 const MADE_KEY: &str = "auto-";
-
-/// Which entries to list.
-pub struct Filter {
-    /// Only this account's.
-    pub account: Option<AccountId>,
-    /// Only this method's; empty for all.
-    pub method: String,
-}
-
-/// A row of the base table.
-struct Row {
-    account_id: Uuid,
-    principal_id: Uuid,
-    method: String,
-    key: String,
-    code: i16,
-    reply: Vec<u8>,
-    request: Vec<u8>,
-    before: Option<Vec<u8>>,
-    request_id: String,
-    ip: String,
-    recorded_at: DateTime<Utc>,
-}
-
-/// Place of a row in the list. The times of two rows may be equal, so the primary key decides between them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Position {
-    at: DateTime<Utc>,
-    account: Uuid,
-    principal: Uuid,
-    method: String,
-    key: String,
-}
 
 impl Position {
     /// Before every row of that time or later, as the list is read.
@@ -167,14 +137,14 @@ async fn read(
     limit: i64,
 ) -> sqlx::Result<(Vec<Row>, Option<Position>)> {
     if let Some(account) = filter.account
-        && has_few(connection, account).await?
+        && store::audit::has_few(connection, account, FEW).await?
     {
         return Ok((
-            read_account(connection, account, &filter.method, &from, limit).await?,
+            store::audit::list_account(connection, account, &filter.method, &from, limit).await?,
             None,
         ));
     }
-    let Some(began_at) = signing::began_at(connection).await? else {
+    let Some(began_at) = store::signing::began_at(connection).await? else {
         return Ok((Vec::new(), None));
     };
     let (floor, give_up_at) = (began_at - SKEW, clock.now() + PATIENCE);
@@ -182,84 +152,23 @@ async fn read(
     loop {
         let bottom = (below.at - width).max(floor);
         let wanted = limit - i64::try_from(rows.len()).unwrap_or(limit);
-        rows.extend(read_window(connection, filter, bottom, &below, wanted).await?);
+        let started_at = clock.now();
+        rows.extend(store::audit::list_window(connection, filter, bottom, &below, wanted).await?);
         if i64::try_from(rows.len()).unwrap_or(limit) >= limit || bottom <= floor {
             return Ok((rows, None));
         }
         below = Position::at(bottom);
-        if clock.now() >= give_up_at {
+        let finished_at = clock.now();
+        if finished_at >= give_up_at {
             return Ok((rows, Some(below)));
         }
-        width = width * 2;
+        let quick = finished_at - started_at < QUICK;
+        width = if quick {
+            width * 2
+        } else {
+            (width / 2).max(FIRST_WINDOW)
+        };
     }
-}
-
-async fn has_few(connection: &mut PgConnection, account: AccountId) -> sqlx::Result<bool> {
-    let counted =
-        sqlx::query_scalar!(r#"select count(*) as "count!" from (select 1 from writes where account_id = $1 limit $2) as some_of_them"#, account.0, FEW + 1)
-            .fetch_one(connection)
-            .await?;
-    Ok(counted <= FEW)
-}
-
-async fn read_account(
-    connection: &mut PgConnection,
-    account: AccountId,
-    method: &str,
-    below: &Position,
-    limit: i64,
-) -> sqlx::Result<Vec<Row>> {
-    sqlx::query_as!(
-        Row,
-        r#"with own as materialized (
-            select account_id, principal_id, method, key, code, reply, request, before, request_id, ip, recorded_at from writes where account_id = $1
-        )
-        select account_id as "account_id!", principal_id as "principal_id!", method as "method!", key as "key!", code as "code!", reply as "reply!",
-            request as "request!", before, request_id as "request_id!", ip as "ip!", recorded_at as "recorded_at!"
-        from own
-        where ($2 = '' or method = $2) and (recorded_at, account_id, principal_id, method, key) < ($3, $4, $5, $6, $7)
-        order by recorded_at desc, account_id desc, principal_id desc, method desc, key desc
-        limit $8"#,
-        account.0,
-        method,
-        below.at,
-        below.account,
-        below.principal,
-        below.method,
-        below.key,
-        limit,
-    )
-    .fetch_all(connection)
-    .await
-}
-
-async fn read_window(
-    connection: &mut PgConnection,
-    filter: &Filter,
-    bottom: DateTime<Utc>,
-    below: &Position,
-    limit: i64,
-) -> sqlx::Result<Vec<Row>> {
-    sqlx::query_as!(
-        Row,
-        r#"select account_id, principal_id, method, key, code, reply, request, before, request_id, ip, recorded_at
-        from writes
-        where recorded_at >= $1 and recorded_at <= $2 and (recorded_at, account_id, principal_id, method, key) < ($2, $3, $4, $5, $6)
-            and ($7::uuid is null or account_id = $7) and ($8 = '' or method = $8)
-        order by recorded_at desc, account_id desc, principal_id desc, method desc, key desc
-        limit $9"#,
-        bottom,
-        below.at,
-        below.account,
-        below.principal,
-        below.method,
-        below.key,
-        filter.account.map(|id| id.0),
-        filter.method,
-        limit,
-    )
-    .fetch_all(connection)
-    .await
 }
 
 fn entry(row: &Row) -> AuditEntry {

@@ -8,14 +8,12 @@
 pub mod audit;
 pub mod convert;
 pub mod error;
-pub mod keys;
 pub mod mask;
 pub mod model;
 pub mod password;
 pub mod profile;
 pub mod rpc;
 pub mod session;
-pub mod signing;
 pub mod store;
 pub mod tokens;
 
@@ -32,6 +30,7 @@ use crate::base::{crypto, status};
 use crate::edge::permissions;
 use crate::service::identity::error::Error;
 use crate::service::identity::model::{AccountKind, ApiKey};
+use crate::service::identity::store::keys;
 use crate::service::identity::tokens::{Refused, Signer};
 
 /// What an API key begins with.
@@ -291,5 +290,7 @@ pub async fn revoke_key(
     }
 }
 
+#[cfg(test)]
+mod audit_tests;
 #[cfg(test)]
 mod tests;

@@ -292,7 +292,7 @@ impl IdentityService for Identity {
             None if request.account_id.is_empty() => None,
             None => Some(AccountId::parse("account_id", &request.account_id)?),
         };
-        let filter = audit::Filter {
+        let filter = store::audit::Filter {
             account,
             method: request.method,
         };

@@ -16,7 +16,7 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::base::crypto::{self, MasterKey};
-use crate::service::identity::signing::{self, Row};
+use crate::service::identity::store::signing::{self, Row};
 
 /// `iss` of every access token.
 const ISSUER: &str = "sewa";

@@ -1,4 +1,8 @@
-//! SQL of people, accounts and sessions.
+//! SQL of people, accounts and sessions; keys and the audit list have files of their own.
+
+pub mod audit;
+pub mod keys;
+pub mod signing;
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
