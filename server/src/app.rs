@@ -8,6 +8,7 @@ use crate::base::clock::Clock;
 use crate::base::crypto::MasterKey;
 use crate::base::outbox::reader::Tail;
 use crate::config::Config;
+use crate::service::catalog::Cache;
 use crate::service::identity::tokens::Signer;
 
 /// The parts every slice may use.
@@ -25,4 +26,6 @@ pub struct App {
     pub config: Arc<Config>,
     /// Signs and verifies access tokens.
     pub signer: Arc<Signer>,
+    /// The catalogue in memory.
+    pub catalog: Cache,
 }
