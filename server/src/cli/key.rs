@@ -59,7 +59,7 @@ pub async fn run(config: &Config, command: Command) -> anyhow::Result<()> {
 async fn list(config: &Config, pool: &PgPool) -> anyhow::Result<()> {
     let master = config
         .master_key()
-        .context("master_key (SEWA_MASTER_KEY) is not set")?;
+        .context("master_key (SEWA_MASTER_KEY) is not set to 64 hexadecimal digits")?;
     for key in Signer::load(pool, &master)
         .await?
         .public_keys(Clock.now())
@@ -81,7 +81,7 @@ async fn list(config: &Config, pool: &PgPool) -> anyhow::Result<()> {
 async fn rotate(config: &Config, pool: &PgPool) -> anyhow::Result<()> {
     let master = config
         .master_key()
-        .context("master_key (SEWA_MASTER_KEY) is not set")?;
+        .context("master_key (SEWA_MASTER_KEY) is not set to 64 hexadecimal digits")?;
     // Proves that this is the master key of the present keys: servers could not open a key sealed with another one.
     Signer::load(pool, &master)
         .await

@@ -11,7 +11,7 @@ use crate::base::{crypto, db};
 use crate::config::Config;
 use crate::edge::permissions;
 use crate::service::identity::error::Error;
-use crate::service::identity::model::Suspension;
+use crate::service::identity::model::{self, Suspension};
 use crate::service::identity::{self, password};
 
 /// Length of a password, in characters, as the contract has it for customers.
@@ -72,7 +72,7 @@ async fn add(pool: &PgPool, email: &str, role: &str) -> anyhow::Result<()> {
     let secret = given.unwrap_or_else(|| crypto::token(""));
     let hash = password::hash(secret.clone()).await?;
     match identity::add_staff(&mut *pool.acquire().await?, email, &hash, role, Clock.now()).await {
-        Ok(id) => println!("{id} {email} {role}"),
+        Ok(id) => println!("{id} {} {role}", model::normal_email(email)),
         Err(Error::EmailTaken) => bail!("{email} is taken"),
         Err(error) => return Err(error.into()),
     }
