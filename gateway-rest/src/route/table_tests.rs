@@ -114,6 +114,7 @@ fn nothing_matches_partially() {
             ("", None),
             ("/m/end", Some("/m/**/end")),
             ("/m/1/2/end", Some("/m/**/end")),
+            ("/m/1/2/%65nd", Some("/m/**/end")),
             ("/m/1/2/end/", None),
         ],
     );
