@@ -1,1 +1,7 @@
-//! Under construction.
+//! The Sewa platform.
+
+pub mod app;
+pub mod base;
+pub mod config;
+pub mod dev;
+pub mod service;

@@ -1,0 +1,25 @@
+//! What a running server holds. Built by hand in one place (`serve`), cloned, and without behaviour of its own.
+
+use std::sync::Arc;
+
+use sqlx::PgPool;
+
+use crate::base::clock::Clock;
+use crate::base::crypto::MasterKey;
+use crate::base::outbox::reader::Tail;
+use crate::config::Config;
+
+/// The parts every slice may use.
+#[derive(Clone)]
+pub struct App {
+    /// PostgreSQL.
+    pub db: PgPool,
+    /// The present time.
+    pub clock: Clock,
+    /// Encrypts secrets at rest.
+    pub master: MasterKey,
+    /// The tail of the event log; wake it after a commit that wrote events.
+    pub tail: Tail,
+    /// Settings.
+    pub config: Arc<Config>,
+}

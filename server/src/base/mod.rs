@@ -1,0 +1,16 @@
+//! What everything else stands on. Knows nothing of virtual servers, and names no service.
+
+pub mod call;
+pub mod clock;
+pub mod contract;
+pub mod crypto;
+pub mod db;
+pub mod id;
+pub mod lane;
+pub mod money;
+pub mod outbox;
+pub mod page;
+pub mod status;
+pub mod tax;
+pub mod time;
+pub mod writes;

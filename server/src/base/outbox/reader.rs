@@ -1,0 +1,233 @@
+//! Reading the log without missing what commits late.
+//!
+//! Positions are taken before commit, so a reader that simply went past the greatest position it saw would skip events of slower transactions. The tail
+//! therefore samples pairs (greatest position taken, next transaction number) and trusts a position once every transaction numbered before its sample has
+//! ended. The position is read before the transaction number, so no transaction that took an earlier position can be missing from the sample.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use prost::Message;
+use sewa_sdk::sewa::event::v1::{Event, EventType};
+use sqlx::PgPool;
+use tokio::sync::{Notify, broadcast, watch};
+use uuid::Uuid;
+
+use crate::base::id::AccountId;
+use crate::base::time;
+
+/// How often the tail looks when nothing wakes it.
+const IDLE: Duration = Duration::from_millis(250);
+/// Events kept for slow watchers of this replica, in total.
+const BUFFER: usize = 8192;
+/// Events read at once.
+const CHUNK: i64 = 1000;
+
+/// One event as it was read.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// Position in the log.
+    pub seq: i64,
+    /// Identifier.
+    pub id: Uuid,
+    /// The account.
+    pub account: AccountId,
+    /// What kind of thing.
+    pub kind: i16,
+    /// What it is about.
+    pub subject: Uuid,
+    /// Revision of the subject.
+    pub revision: i64,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// Encoded `Event` with only its payload.
+    pub payload: Vec<u8>,
+}
+
+impl Stored {
+    /// The event as the contract writes it.
+    pub fn to_proto(&self) -> Event {
+        let payload = Event::decode(self.payload.as_slice()).map(|e| e.payload).unwrap_or_default();
+        Event {
+            id: self.id.to_string(),
+            cursor: cursor(self.seq),
+            r#type: EventType::try_from(i32::from(self.kind)).unwrap_or_default() as i32,
+            account_id: self.account.to_string(),
+            subject_id: self.subject.to_string(),
+            subject_revision: self.revision,
+            occur_time: Some(time::to_proto(self.at)),
+            payload,
+        }
+    }
+}
+
+/// A position as clients see it.
+pub fn cursor(seq: i64) -> String {
+    format!("c{seq:016x}")
+}
+
+/// The position of a cursor; `None` if it is not one of ours.
+pub fn position(cursor: &str) -> Option<i64> {
+    cursor.strip_prefix('c').filter(|hex| hex.len() == 16).and_then(|hex| i64::from_str_radix(hex, 16).ok())
+}
+
+/// The tail of the log on this replica.
+#[derive(Clone)]
+pub struct Tail {
+    wake: Arc<Notify>,
+    safe: watch::Receiver<i64>,
+    live: broadcast::Sender<Arc<Stored>>,
+}
+
+impl Tail {
+    /// Starts following the log.
+    pub fn start(pool: PgPool) -> Self {
+        let wake = Arc::new(Notify::new());
+        let (safe_sender, safe) = watch::channel(0);
+        let (live, _) = broadcast::channel(BUFFER);
+        tokio::spawn(follow(pool, Arc::clone(&wake), safe_sender, live.clone()));
+        Self { wake, safe, live }
+    }
+
+    /// Says that something may have committed, here or on another replica. Only latency depends on it.
+    pub fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// The position up to which the log is complete.
+    pub fn safe(&self) -> i64 {
+        *self.safe.borrow()
+    }
+
+    /// Waits until the log is complete beyond `seq`.
+    pub async fn beyond(&self, seq: i64) {
+        let mut safe = self.safe.clone();
+        // An error means that the tail has stopped, which it does only with the process.
+        let _ = safe.wait_for(|now| *now > seq).await;
+    }
+
+    /// Every event from now on, in order of position.
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<Stored>> {
+        self.live.subscribe()
+    }
+}
+
+async fn follow(pool: PgPool, wake: Arc<Notify>, safe: watch::Sender<i64>, live: broadcast::Sender<Arc<Stored>>) {
+    let mut samples: VecDeque<(i64, i64)> = VecDeque::new();
+    let mut sent: Option<i64> = None;
+    loop {
+        match sample(&pool).await {
+            Ok((last, open_from, next)) => {
+                if samples.back().is_none_or(|(position, _)| *position < last) {
+                    samples.push_back((last, next));
+                }
+                let mut reached = None;
+                while let Some((position, bound)) = samples.front().copied() {
+                    if bound > open_from {
+                        break;
+                    }
+                    reached = Some(position);
+                    samples.pop_front();
+                }
+                if let Some(position) = reached {
+                    let from = sent.unwrap_or(position);
+                    if live.receiver_count() == 0 || broadcast_range(&pool, &live, from, position).await.is_ok() {
+                        sent = Some(position);
+                        safe.send_if_modified(|now| {
+                            let moved = *now < position;
+                            *now = (*now).max(position);
+                            moved
+                        });
+                    } else {
+                        // Nothing was lost: the range is read again with the next sample.
+                        samples.push_front((position, 0));
+                    }
+                }
+            }
+            Err(error) => tracing::warn!(%error, "the log could not be sampled"),
+        }
+        let pause = if samples.is_empty() { IDLE } else { Duration::from_millis(5) };
+        let _ = tokio::time::timeout(pause, wake.notified()).await;
+    }
+}
+
+/// The greatest position taken, the oldest transaction still open, and the next transaction number.
+async fn sample(pool: &PgPool) -> Result<(i64, i64, i64), sqlx::Error> {
+    let last = sqlx::query_scalar!(r#"select case when is_called then last_value else 0 end as "last!" from events_seq"#).fetch_one(pool).await?;
+    let row = sqlx::query!(
+        r#"select pg_snapshot_xmin(pg_current_snapshot())::text::bigint as "open!", pg_snapshot_xmax(pg_current_snapshot())::text::bigint as "next!""#
+    )
+    .fetch_one(pool)
+    .await?;
+    Ok((last, row.open, row.next))
+}
+
+async fn broadcast_range(pool: &PgPool, live: &broadcast::Sender<Arc<Stored>>, mut from: i64, to: i64) -> Result<(), sqlx::Error> {
+    while from < to {
+        let events = range(pool, from, to, CHUNK).await?;
+        let full = events.len() == usize::try_from(CHUNK).unwrap_or(usize::MAX);
+        from = events.last().filter(|_| full).map_or(to, |e| e.seq);
+        for event in events {
+            // Nobody listening is fine.
+            let _ = live.send(Arc::new(event));
+        }
+    }
+    Ok(())
+}
+
+/// Events of all accounts in `(from, to]`, oldest first.
+///
+/// # Errors
+/// Of the database.
+pub async fn range(pool: &PgPool, from: i64, to: i64, limit: i64) -> Result<Vec<Stored>, sqlx::Error> {
+    sqlx::query_as!(
+        Stored,
+        r#"select seq, id, account_id as "account: AccountId", type as kind, subject_id as subject, revision, occurred_at as at, payload
+        from events where seq > $1 and seq <= $2 order by seq limit $3"#,
+        from,
+        to,
+        limit,
+    )
+    .fetch_all(pool)
+    .await
+}
+
+/// Events of one account in `(from, to]`, oldest first, of the given types and subject (all if empty).
+///
+/// # Errors
+/// Of the database.
+pub async fn list(pool: &PgPool, account: AccountId, from: i64, to: i64, types: &[i16], subject: Option<Uuid>, limit: i64) -> Result<Vec<Stored>, sqlx::Error> {
+    sqlx::query_as!(
+        Stored,
+        r#"select seq, id, account_id as "account: AccountId", type as kind, subject_id as subject, revision, occurred_at as at, payload
+        from events
+        where account_id = $1 and seq > $2 and seq <= $3
+          and (cardinality($4::smallint[]) = 0 or type = any($4)) and ($5::uuid is null or subject_id = $5)
+        order by seq limit $6"#,
+        account.0,
+        from,
+        to,
+        types,
+        subject,
+        limit,
+    )
+    .fetch_all(pool)
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cursors_read_back() {
+        for seq in [0, 1, 255, i64::MAX] {
+            assert_eq!(position(&cursor(seq)), Some(seq));
+        }
+        for bad in ["", "c", "c12", "x0000000000000001", "c00000000000000zz"] {
+            assert_eq!(position(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! Accepted writes: idempotency and audit in one row, written in the transaction of the effect.
+//!
+//! A handler that writes does four things: `begin` (which answers a repeat), its work on the open transaction, conversion, `finish`. The row goes in last; if
+//! another call with the same key was faster, the insert finds its row, everything here is rolled back and the other's outcome is the answer.
+
+use prost::Message;
+use prost_reflect::DynamicMessage;
+use sewa_sdk::sewa::api::v1::CommonErrorReason;
+use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+use tonic::{Code, Response, Status};
+use uuid::Uuid;
+
+use crate::base::call::Call;
+use crate::base::contract::Contract;
+use crate::base::{db, status};
+
+/// A write to record.
+#[derive(Clone)]
+pub struct Record {
+    account_id: Uuid,
+    principal_id: Uuid,
+    method: &'static str,
+    key: String,
+    fingerprint: [u8; 16],
+    code: i16,
+    reply: Vec<u8>,
+    request: bytes::Bytes,
+    before: Option<Vec<u8>>,
+    request_id: String,
+    ip: String,
+    recorded_at: chrono::DateTime<chrono::Utc>,
+}
+
+/// The outcome of an earlier call with the same key.
+pub struct Stored {
+    fingerprint: Vec<u8>,
+    code: i16,
+    reply: Vec<u8>,
+}
+
+/// What `begin` found.
+pub enum Claim<'c> {
+    /// Nothing: do the work on `Write::tx`, then `finish`.
+    Fresh(Write<'c>),
+    /// The outcome of an earlier call: answer with `Stored::reply`.
+    Repeat(Stored),
+}
+
+/// An open write.
+pub struct Write<'c> {
+    /// The transaction of the effect.
+    pub tx: Transaction<'static, Postgres>,
+    pool: PgPool,
+    call: &'c Call,
+    before: Option<Vec<u8>>,
+}
+
+/// Opens the transaction of a write, unless the key was used before.
+///
+/// # Errors
+/// UNAVAILABLE or INTERNAL if the database fails.
+pub async fn begin<'c>(pool: &PgPool, call: &'c Call) -> Result<Claim<'c>, Status> {
+    if call.keyed
+        && let Some(stored) = find(pool, call).await?
+    {
+        return Ok(Claim::Repeat(stored));
+    }
+    let tx = pool.begin().await.map_err(|e| status::database(&e))?;
+    Ok(Claim::Fresh(Write { tx, pool: pool.clone(), call, before: None }))
+}
+
+impl Write<'_> {
+    /// Keeps the state before the change for the audit trail.
+    pub fn keep_before(&mut self, before: &impl Message) {
+        self.before = Some(before.encode_to_vec());
+    }
+
+    /// Ends the write: on success records it and commits, on refusal rolls back and keeps the refusal for a repeat of the key.
+    ///
+    /// # Errors
+    /// The outcome's own error; UNAVAILABLE where it is unknown whether the commit happened (repeat the key to learn it).
+    pub async fn finish<R: Message + Default>(mut self, outcome: Result<R, Status>) -> Result<Response<R>, Status> {
+        match outcome {
+            Ok(reply) => {
+                let mut record = record(self.call, Code::Ok, reply.encode_to_vec());
+                record.before = self.before.take();
+                if insert(&mut self.tx, &[record]).await.map_err(|e| status::database(&e))?.is_empty() {
+                    self.tx.commit().await.map_err(|e| status::database(&e))?;
+                    return Ok(Response::new(reply));
+                }
+                self.tx.rollback().await.map_err(|e| status::database(&e))?;
+                find(&self.pool, self.call).await?.map_or_else(|| Err(in_progress()), |stored| stored.reply(self.call))
+            }
+            Err(refusal) => {
+                self.tx.rollback().await.map_err(|e| status::database(&e))?;
+                if self.call.keyed && is_final(&refusal) {
+                    let mut connection = self.pool.acquire().await.map_err(|e| status::database(&e))?;
+                    let record = record(self.call, refusal.code(), encode_status(&refusal));
+                    insert(&mut connection, &[record]).await.map_err(|e| status::database(&e))?;
+                }
+                Err(refusal)
+            }
+        }
+    }
+}
+
+/// Whether an error is an outcome of the call, to be repeated as it is, and not a failure to give one.
+pub fn is_final(refusal: &Status) -> bool {
+    !matches!(refusal.code(), Code::Internal | Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown | Code::Unauthenticated)
+}
+
+/// The row of a successful or refused call. Secrets in the reply are cleared: a replay leaves them empty.
+pub fn record(call: &Call, code: Code, reply: Vec<u8>) -> Record {
+    Record {
+        account_id: call.account_of_record().0,
+        principal_id: call.caller.principal,
+        method: &call.method.name,
+        key: call.key.clone(),
+        fingerprint: call.fingerprint,
+        code: i16::try_from(code as i32).unwrap_or(2),
+        reply: if code == Code::Ok && call.method.secret_output { without_secrets(call, &reply) } else { reply },
+        request: call.request.clone(),
+        before: None,
+        request_id: call.request_id.clone(),
+        ip: call.ip.clone(),
+        recorded_at: call.now,
+    }
+}
+
+/// A refusal as the row keeps it.
+pub fn encode_status(refusal: &Status) -> Vec<u8> {
+    let details = refusal.details();
+    if details.is_empty() {
+        return tonic_types::Status { code: refusal.code() as i32, message: refusal.message().to_owned(), details: Vec::new() }.encode_to_vec();
+    }
+    details.to_vec()
+}
+
+/// Records writes, and returns the positions of those whose key was there already.
+///
+/// # Errors
+/// Of the database.
+pub async fn insert(connection: &mut PgConnection, records: &[Record]) -> Result<Vec<usize>, sqlx::Error> {
+    let accounts: Vec<Uuid> = records.iter().map(|r| r.account_id).collect();
+    let principals: Vec<Uuid> = records.iter().map(|r| r.principal_id).collect();
+    let methods: Vec<&str> = records.iter().map(|r| r.method).collect();
+    let keys: Vec<&str> = records.iter().map(|r| r.key.as_str()).collect();
+    let fingerprints: Vec<&[u8]> = records.iter().map(|r| r.fingerprint.as_slice()).collect();
+    let codes: Vec<i16> = records.iter().map(|r| r.code).collect();
+    let replies: Vec<&[u8]> = records.iter().map(|r| r.reply.as_slice()).collect();
+    let requests: Vec<&[u8]> = records.iter().map(|r| r.request.as_ref()).collect();
+    let befores: Vec<Option<&[u8]>> = records.iter().map(|r| r.before.as_deref()).collect();
+    let request_ids: Vec<&str> = records.iter().map(|r| r.request_id.as_str()).collect();
+    let ips: Vec<&str> = records.iter().map(|r| r.ip.as_str()).collect();
+    let times: Vec<chrono::DateTime<chrono::Utc>> = records.iter().map(|r| r.recorded_at).collect();
+    let inserted = sqlx::query!(
+        r#"insert into writes (account_id, principal_id, method, key, fingerprint, code, reply, request, before, request_id, ip, recorded_at)
+        select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::bytea[], $6::smallint[], $7::bytea[], $8::bytea[], $9::bytea[], $10::text[], $11::text[], $12::timestamptz[])
+        on conflict do nothing
+        returning principal_id, method, key"#,
+        &accounts,
+        &principals,
+        &methods as &[&str],
+        &keys as &[&str],
+        &fingerprints as &[&[u8]],
+        &codes,
+        &replies as &[&[u8]],
+        &requests as &[&[u8]],
+        &befores as &[Option<&[u8]>],
+        &request_ids as &[&str],
+        &ips as &[&str],
+        &times,
+    )
+    .fetch_all(connection)
+    .await?;
+    if inserted.len() == records.len() {
+        return Ok(Vec::new());
+    }
+    let done: std::collections::HashSet<(Uuid, String, String)> = inserted.into_iter().map(|row| (row.principal_id, row.method, row.key)).collect();
+    Ok(records
+        .iter()
+        .enumerate()
+        .filter(|(_, r)| !done.contains(&(r.principal_id, r.method.to_owned(), r.key.clone())))
+        .map(|(i, _)| i)
+        .collect())
+}
+
+/// The outcome kept for a call's key.
+///
+/// # Errors
+/// UNAVAILABLE or INTERNAL if the database fails.
+pub async fn find(pool: &PgPool, call: &Call) -> Result<Option<Stored>, Status> {
+    sqlx::query_as!(
+        Stored,
+        "select fingerprint, code, reply from writes where account_id = $1 and principal_id = $2 and method = $3 and key = $4",
+        call.account_of_record().0,
+        call.caller.principal,
+        call.method.name,
+        call.key,
+    )
+    .fetch_optional(pool)
+    .await
+    .map_err(|e| status::database(&e))
+}
+
+impl Stored {
+    /// The stored outcome as the answer to a repeat.
+    ///
+    /// # Errors
+    /// The stored refusal; IDEMPOTENCY_KEY_REUSED if the request is another one.
+    pub fn reply<R: Message + Default>(self, call: &Call) -> Result<Response<R>, Status> {
+        if self.fingerprint != call.fingerprint {
+            return Err(status::refuse(CommonErrorReason::IdempotencyKeyReused, "the idempotency key was used with another request").status());
+        }
+        let replayed = tonic::metadata::MetadataValue::from_static("true");
+        if self.code == 0 {
+            let reply = R::decode(self.reply.as_slice()).map_err(status::internal)?;
+            let mut response = Response::new(reply);
+            response.metadata_mut().insert("idempotency-replayed", replayed);
+            return Ok(response);
+        }
+        let kept = tonic_types::Status::decode(self.reply.as_slice()).map_err(status::internal)?;
+        let mut refusal = Status::with_details(Code::from_i32(kept.code), kept.message, self.reply.into());
+        refusal.metadata_mut().insert("idempotency-replayed", replayed);
+        Err(refusal)
+    }
+}
+
+/// IDEMPOTENCY_IN_PROGRESS.
+pub fn in_progress() -> Status {
+    status::refuse(CommonErrorReason::IdempotencyInProgress, "the first call with this key has not finished")
+        .retry_after(std::time::Duration::from_millis(500))
+        .status()
+}
+
+fn without_secrets(call: &Call, reply: &[u8]) -> Vec<u8> {
+    match DynamicMessage::decode(call.method.output.clone(), reply) {
+        Ok(mut message) => {
+            Contract::get().redact(&mut message);
+            message.encode_to_vec()
+        }
+        // Bytes that we encoded a moment ago decode; if they ever do not, keeping nothing is safe.
+        Err(_) => Vec::new(),
+    }
+}
+
+/// Whether an error says that the same change was made by a faster call.
+pub fn lost_race(error: &sqlx::Error) -> bool {
+    db::broken_constraint(error) == Some("writes_pkey")
+}

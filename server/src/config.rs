@@ -1,0 +1,139 @@
+//! Settings, read once at start from a file and the environment. The only place that reads the environment. Every problem is reported, all at once.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::base::crypto::MasterKey;
+
+/// What this process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Answers calls.
+    Api,
+    /// Works in the background.
+    Worker,
+    /// Both.
+    All,
+}
+
+/// All settings.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// PostgreSQL URL.
+    pub database_url: String,
+    /// Connections to PostgreSQL at most.
+    pub database_connections: u32,
+    /// Redis URL; empty to keep rate limits and watch wake-ups within this process.
+    pub redis_url: String,
+    /// What this process does.
+    pub role: Role,
+    /// 64 hexadecimal digits: the key that encrypts secrets at rest.
+    pub master_key: String,
+    /// Public URL of this server, for links in replies.
+    pub public_url: String,
+    /// `json` or `text`.
+    pub log_format: String,
+    /// Calls a minute and caller, by rate class. A class not named here counts as `default`.
+    pub rates: HashMap<String, u32>,
+    /// Seconds until an order that has no machine is given up.
+    pub provisioning_deadline_seconds: u64,
+    /// Web origins that browsers may call from; `*` for any.
+    pub cors_origins: Vec<String>,
+    /// Speed of the simulator provider: milliseconds a machine takes to boot.
+    pub simulator_boot_ms: u64,
+    /// Directory of the PostgreSQL binaries for `sewa dev`; empty to search for them.
+    pub pg_bin_dir: PathBuf,
+    /// Directory for the data of `sewa dev`.
+    pub data_dir: PathBuf,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 7070)),
+            database_url: String::new(),
+            database_connections: 16,
+            redis_url: String::new(),
+            role: Role::All,
+            master_key: String::new(),
+            public_url: "http://127.0.0.1:7070".to_owned(),
+            log_format: "text".to_owned(),
+            rates: HashMap::from([("default".to_owned(), 100), ("login".to_owned(), 5), ("register".to_owned(), 3), ("order".to_owned(), 10)]),
+            provisioning_deadline_seconds: 600,
+            cors_origins: Vec::new(),
+            simulator_boot_ms: 1500,
+            pg_bin_dir: PathBuf::new(),
+            data_dir: PathBuf::from(".sewa"),
+        }
+    }
+}
+
+impl Config {
+    /// Reads the file, if one is named, then variables such as `SEWA_DATABASE_URL` and `SEWA_RATES__ORDER`, which win.
+    ///
+    /// # Errors
+    /// Whatever does not parse, named by its key.
+    pub fn read(file: Option<&Path>) -> anyhow::Result<Self> {
+        let mut builder = config::Config::builder();
+        if let Some(file) = file {
+            builder = builder.add_source(config::File::from(file).format(config::FileFormat::Toml));
+        }
+        let environment = config::Environment::with_prefix("SEWA").prefix_separator("_").separator("__").list_separator(",").with_list_parse_key("cors_origins").try_parsing(true);
+        let mut read: Self = builder.add_source(environment).build()?.try_deserialize()?;
+        for (class, limit) in Self::default().rates {
+            read.rates.entry(class).or_insert(limit);
+        }
+        Ok(read)
+    }
+
+    /// Everything that is wrong for serving, all at once.
+    ///
+    /// # Errors
+    /// One line for each problem.
+    pub fn check(&self) -> Result<(), Vec<String>> {
+        let mut problems = Vec::new();
+        if self.database_url.is_empty() {
+            problems.push("database_url (SEWA_DATABASE_URL) is not set; it looks like postgresql://user:password@host/database".to_owned());
+        }
+        if self.master_key().is_none() {
+            problems.push("master_key (SEWA_MASTER_KEY) must be 64 hexadecimal digits; `openssl rand -hex 32` makes one".to_owned());
+        }
+        if self.database_connections < 4 {
+            problems.push("database_connections must be at least 4".to_owned());
+        }
+        if !matches!(self.log_format.as_str(), "json" | "text") {
+            problems.push(format!("log_format must be json or text, not {}", self.log_format));
+        }
+        for (class, limit) in self.rates.iter().filter(|(_, limit)| **limit == 0) {
+            problems.push(format!("rates.{class} must be at least 1, not {limit}"));
+        }
+        if self.provisioning_deadline_seconds == 0 {
+            problems.push("provisioning_deadline_seconds must be at least 1".to_owned());
+        }
+        if problems.is_empty() { Ok(()) } else { Err(problems) }
+    }
+
+    /// The master key; `None` if it is missing or malformed.
+    pub fn master_key(&self) -> Option<MasterKey> {
+        let mut bytes = [0; 32];
+        if self.master_key.len() != 64 {
+            return None;
+        }
+        for (i, byte) in bytes.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(self.master_key.get(2 * i..2 * i + 2)?, 16).ok()?;
+        }
+        Some(MasterKey::new(bytes))
+    }
+
+    /// Calls a minute allowed in a rate class.
+    pub fn rate(&self, class: &str) -> u32 {
+        self.rates.get(class).or_else(|| self.rates.get("default")).copied().unwrap_or(100)
+    }
+}
