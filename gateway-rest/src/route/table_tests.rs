@@ -1,3 +1,5 @@
+//! The matcher as tables: what leads where, and what leads nowhere.
+
 use http::Method;
 use proptest::prelude::*;
 
