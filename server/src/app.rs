@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
 
 use crate::base::clock::Clock;
 use crate::base::crypto::MasterKey;
 use crate::base::outbox::reader::Tail;
 use crate::config::Config;
+use crate::service::order::place::PlaceLanes;
 
 /// The parts every slice may use.
 #[derive(Clone)]
@@ -22,4 +24,8 @@ pub struct App {
     pub tail: Tail,
     /// Settings.
     pub config: Arc<Config>,
+    /// Cancelled when the process is asked to stop: streams end, workers finish what they are at.
+    pub stop: CancellationToken,
+    /// The lanes that place orders.
+    pub placing: PlaceLanes,
 }
