@@ -9,7 +9,10 @@ use crate::base::clock::Clock;
 use crate::base::crypto::MasterKey;
 use crate::base::outbox::reader::Tail;
 use crate::config::Config;
+use crate::provider::compute::Providers;
+use crate::service::catalog;
 use crate::service::order::place::PlaceLanes;
+use crate::service::identity::tokens::Signer;
 
 /// The parts every slice may use.
 #[derive(Clone)]
@@ -28,4 +31,10 @@ pub struct App {
     pub stop: CancellationToken,
     /// The lanes that place orders.
     pub placing: PlaceLanes,
+    /// Machines.
+    pub providers: Providers,
+    /// What is for sale, as last read.
+    pub catalog: catalog::Cache,
+    /// Signs and verifies access tokens.
+    pub signer: Arc<Signer>,
 }
