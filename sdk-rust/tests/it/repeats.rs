@@ -419,3 +419,27 @@ async fn malformed_details_do_not_hide_the_status() {
         (Code::FailedPrecondition, "no", None)
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_proxy_that_speaks_no_grpc_is_understood() {
+    for (http, code, attempts) in [
+        (503, Code::Unavailable, 5),
+        (401, Code::Unauthenticated, 1),
+        (404, Code::Unimplemented, 1),
+        (500, Code::Unknown, 1),
+    ] {
+        let count = Arc::new(Mutex::new(0));
+        let counter = Arc::clone(&count);
+        let answer = tower::service_fn(move |_: http::Request<tonic::service::AxumBody>| {
+            *counter.lock().unwrap() += 1;
+            let response = http::Response::builder().status(http);
+            std::future::ready(Ok::<_, std::convert::Infallible>(
+                response.body("<html>".to_owned()).unwrap(),
+            ))
+        });
+        let routes = Routes::from(AxumRouter::new().fallback_service(answer));
+        let client = Fake::default().mount(routes).client().build().unwrap();
+        let error = read(&client).await.unwrap_err();
+        assert_eq!((error.code(), *count.lock().unwrap()), (code, attempts));
+    }
+}
