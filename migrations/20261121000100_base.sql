@@ -42,3 +42,5 @@ create table consumers (
     seq bigint not null,
     constraint consumers_pkey primary key (name)
 );
+
+revoke update, delete on writes, events from sewa_app;

@@ -44,7 +44,7 @@ impl BillingPeriod {
 /// The rule of one method.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MethodRule {
-    /// True where the caller must confirm with a second factor.
+    /// True where the caller must confirm with a second factor. A server that has none to ask for refuses to start with such a method.
     #[prost(bool, tag = "3")]
     pub step_up: bool,
     /// Whether and how the `idempotency-key` header works.
@@ -276,8 +276,6 @@ pub enum CommonErrorReason {
     AccountSuspended = 14,
     /// No such method on this server.
     Unimplemented = 15,
-    /// The method needs a second factor and the call carries none.
-    StepUpRequired = 16,
 }
 impl CommonErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -304,7 +302,6 @@ impl CommonErrorReason {
             Self::EtagMismatch => "COMMON_ERROR_REASON_ETAG_MISMATCH",
             Self::AccountSuspended => "COMMON_ERROR_REASON_ACCOUNT_SUSPENDED",
             Self::Unimplemented => "COMMON_ERROR_REASON_UNIMPLEMENTED",
-            Self::StepUpRequired => "COMMON_ERROR_REASON_STEP_UP_REQUIRED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -332,7 +329,6 @@ impl CommonErrorReason {
             "COMMON_ERROR_REASON_ETAG_MISMATCH" => Some(Self::EtagMismatch),
             "COMMON_ERROR_REASON_ACCOUNT_SUSPENDED" => Some(Self::AccountSuspended),
             "COMMON_ERROR_REASON_UNIMPLEMENTED" => Some(Self::Unimplemented),
-            "COMMON_ERROR_REASON_STEP_UP_REQUIRED" => Some(Self::StepUpRequired),
             _ => None,
         }
     }

@@ -27,8 +27,6 @@ pub struct Method {
     pub output: MessageDescriptor,
     /// Who may call.
     pub access: Access,
-    /// True where a second factor is due.
-    pub step_up: bool,
     /// Whether a key is needed.
     pub idempotency: IdempotencyMode,
     /// Rate class.
@@ -204,6 +202,9 @@ impl Contract {
         if idempotency == IdempotencyMode::Unspecified {
             missing.push("idempotency");
         }
+        if rule.step_up {
+            faults.push(format!("{name}: declares step_up, and this server has no second factor to ask for"));
+        }
         if rule.rate.is_empty() {
             missing.push("rate");
         }
@@ -223,7 +224,6 @@ impl Contract {
             input: descriptor.input(),
             output: descriptor.output(),
             access,
-            step_up: rule.step_up,
             idempotency,
             rate: rule.rate,
             default_deadline,

@@ -1,0 +1,65 @@
+# `make test` proves a change, `make run` shows the platform. Every recipe that needs more than a
+# line is a script in tools/. Settings that setup found (PATH, PROTOC, ...) come from .tools/env.
+
+ENV := . ./.tools/env &&
+RELEASED := proto/released.binpb
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup run demo test check fmt fmt-check lint contract generated generate sqlx freeze deny bench bench-full clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+
+setup: ## install what the machine lacks (root: packages; anyone else: unpacked into .tools)
+	@tools/setup
+
+run: setup ## the platform with demo data, on http://127.0.0.1:7070, until Ctrl-C
+	$(ENV) cargo run --bin sewa -- dev --demo
+
+demo: setup ## buy a server through the API, show what happened, stop
+	$(ENV) cargo run --bin sewa -- dev --demo --exit
+
+test: check ## everything that has to hold before a change lands
+	$(ENV) cargo test --workspace
+
+check: setup fmt-check contract generated lint ## what can be said without running the tests
+
+fmt: setup ## format Rust and protos
+	$(ENV) cargo fmt --all && buf format --write proto
+
+fmt-check: setup
+	$(ENV) cargo fmt --all --check && buf format --diff --exit-code proto
+
+lint: setup ## clippy on everything, and .sqlx against the migrations
+	$(ENV) tools/sqlx --check
+
+contract: setup ## lint the protos, and compare them with the last release
+	$(ENV) buf lint
+	$(ENV) if [ -e $(RELEASED) ]; then buf breaking proto --against $(RELEASED); fi
+
+generated: setup ## the committed generated code is what the protos say
+	$(ENV) rm -rf .tools/generated && cargo run --quiet -p sewa-codegen -- .tools/generated
+	diff -ru sdk-rust/src/generated .tools/generated || { echo "run make generate" >&2; exit 1; }
+
+generate: setup ## regenerate sdk-rust/src/generated after a change of proto/
+	$(ENV) buf format --write proto && cargo run -p sewa-codegen
+
+sqlx: setup ## regenerate .sqlx after a change of a query or a migration
+	$(ENV) tools/sqlx
+
+freeze: setup ## record the contract as released: from now on `make contract` guards it
+	$(ENV) buf build proto --as-file-descriptor-set --output $(RELEASED)
+
+deny: setup ## licences, sources and duplicates of the dependencies
+	$(ENV) command -v cargo-deny >/dev/null || cargo install --quiet --locked --root .tools cargo-deny@0.20.2
+	$(ENV) cargo deny --locked check bans licenses sources
+
+bench: setup ## a few minutes of load, printed as ratios to baselines on the same machine
+	$(ENV) cargo run --release -p sewa-bench -- short
+
+bench-full: setup ## the same at length
+	$(ENV) cargo run --release -p sewa-bench -- full
+
+clean: ## forget builds, tools and the data of `make run`
+	rm -rf target third_party .tools .sewa

@@ -1,0 +1,92 @@
+//! `sewa-gateway`: the gateway as a process of its own, in front of any gRPC server.
+
+mod proxy;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Parser;
+use prost_reflect::DescriptorPool;
+use sewa_gateway::{ForwardedFor, Gateway, GatewayConfig};
+use tokio::net::TcpListener;
+use tonic::transport::Endpoint;
+
+/// Answers REST, gRPC and gRPC-Web for a gRPC server, from its descriptor set.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// The gRPC server, as http://host:port
+    #[arg(long, env = "SEWA_GATEWAY_UPSTREAM")]
+    upstream: String,
+    /// Where to listen
+    #[arg(long, env = "SEWA_GATEWAY_LISTEN", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// A descriptor set with its imports (buf build -o api.binpb, or protoc --include_imports -o api.binpb)
+    #[arg(long, env = "SEWA_GATEWAY_DESCRIPTORS")]
+    descriptors: PathBuf,
+    /// Domain of the gateway's own errors
+    #[arg(long, default_value = "sewa")]
+    domain: String,
+    /// Add the peer's address to x-forwarded-for instead of replacing the header: for use behind a trusted proxy
+    #[arg(long)]
+    trust_forwarded_for: bool,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_default_env()
+                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info")),
+        )
+        .with_writer(std::io::stderr)
+        .init();
+    let arguments = Arguments::parse();
+    let gateway = gateway(&arguments)?;
+    let channel = Endpoint::from_shared(arguments.upstream.clone())
+        .context("--upstream is not an address")?
+        .tcp_nodelay(true)
+        .connect_lazy();
+    let listener = TcpListener::bind(arguments.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", arguments.listen))?;
+    tracing::info!(
+        listen = %listener.local_addr()?,
+        upstream = arguments.upstream,
+        routes = gateway.route_count(),
+        "ready"
+    );
+    proxy::serve(listener, &gateway, channel, stop_signal()).await;
+    Ok(())
+}
+
+fn gateway(arguments: &Arguments) -> anyhow::Result<Gateway> {
+    let path = &arguments.descriptors;
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let pool = DescriptorPool::decode(bytes.as_slice())
+        .with_context(|| format!("{} is not a complete descriptor set", path.display()))?;
+    let mut config = GatewayConfig::default();
+    config.domain.clone_from(&arguments.domain);
+    if arguments.trust_forwarded_for {
+        config.forwarded_for = ForwardedFor::Append;
+    }
+    Ok(Gateway::new(pool, config)?)
+}
+
+/// Resolves on Ctrl-C or SIGTERM.
+async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+        }
+        Err(error) => {
+            tracing::warn!(%error, "SIGTERM cannot be caught; only Ctrl-C stops gracefully");
+            let _ = tokio::signal::ctrl_c().await;
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Who calls. A verified bearer is remembered by its digest for a few seconds, because verifying a signature costs more than the rest of the edge together;
+//! a revocation therefore reaches every replica within that time.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use tonic::Status;
+
+use crate::app::App;
+use crate::base::call::Caller;
+use crate::base::{crypto, status};
+use crate::service::identity;
+
+/// How long a verified bearer is trusted without another look.
+const TRUSTED: Duration = Duration::from_secs(5);
+/// Bearers remembered at most.
+const CAPACITY: usize = 50_000;
+
+/// Bearers verified a moment ago.
+#[derive(Default)]
+pub struct Bearers {
+    seen: Mutex<HashMap<[u8; 32], (Caller, Instant)>>,
+}
+
+impl Bearers {
+    /// The caller a bearer stands for.
+    ///
+    /// # Errors
+    /// UNAUTHENTICATED, TOKEN_EXPIRED or ACCOUNT_SUSPENDED.
+    pub async fn caller(&self, app: &App, bearer: &str, now: DateTime<Utc>) -> Result<Caller, Status> {
+        let digest = crypto::digest(bearer.as_bytes());
+        if let Some((caller, until)) = self.lock()?.get(&digest)
+            && *until > Instant::now()
+        {
+            return Ok(caller.clone());
+        }
+        let caller = identity::authenticate(app, bearer, now).await?;
+        let mut seen = self.lock()?;
+        if seen.len() >= CAPACITY {
+            let now = Instant::now();
+            seen.retain(|_, (_, until)| *until > now);
+            if seen.len() >= CAPACITY {
+                seen.clear();
+            }
+        }
+        seen.insert(digest, (caller.clone(), Instant::now() + TRUSTED));
+        Ok(caller)
+    }
+
+    fn lock(&self) -> Result<std::sync::MutexGuard<'_, HashMap<[u8; 32], (Caller, Instant)>>, Status> {
+        self.seen.lock().map_err(|_| status::internal("the memory of bearers is poisoned"))
+    }
+}

@@ -1,0 +1,437 @@
+//! The rules of the ledger: what each command does to an account's books, and when it is refused. Pure; every movement of money on the platform is decided
+//! here.
+//!
+//! | action  | available | held | cash in | revenue + PPN | refund + PPN | adjustment |
+//! |---------|-----------|------|---------|---------------|--------------|------------|
+//! | deposit | +         |      | −       |               |              |            |
+//! | receive |           | +    | −       |               |              |            |
+//! | hold    | −         | +    |         |               |              |            |
+//! | capture |           | −    |         | +             |              |            |
+//! | release | +         | −    |         |               |              |            |
+//! | charge  | −         |      |         | +             |              |            |
+//! | refund  | +         |      |         |               | −            |            |
+//! | adjust  | ±         |      |         |               |              | ∓          |
+
+use std::collections::HashMap;
+
+use uuid::Uuid;
+
+use crate::base::id::{AccountId, DepositId, JournalId};
+use crate::base::money::Rupiah;
+
+/// What to do to an account's books.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Money came in.
+    Deposit(Rupiah),
+    /// Money came in for one purpose and is held for it at once.
+    Receive(Rupiah),
+    /// Set money aside.
+    Hold(Rupiah),
+    /// Spend all of a hold; `tax` is the part owed as PPN.
+    Capture {
+        /// The hold.
+        hold: JournalId,
+        /// PPN within its amount.
+        tax: Rupiah,
+    },
+    /// Give a hold back.
+    Release {
+        /// The hold.
+        hold: JournalId,
+    },
+    /// Spend at once; `tax` is the part of `total` owed as PPN.
+    Charge {
+        /// What is taken.
+        total: Rupiah,
+        /// PPN within it.
+        tax: Rupiah,
+    },
+    /// Give back what was spent.
+    Refund {
+        /// What is given back.
+        total: Rupiah,
+        /// PPN within it.
+        tax: Rupiah,
+    },
+    /// Correct the available balance, either way.
+    Adjust(Rupiah),
+}
+
+/// A command to the ledger.
+#[derive(Clone, Debug)]
+pub struct Command {
+    /// Whose books.
+    pub account: AccountId,
+    /// What to do.
+    pub action: Action,
+    /// The order, instance or deposit it belongs to; nil if none.
+    pub subject: Uuid,
+    /// Why, for the account's owner.
+    pub description: String,
+}
+
+/// Balances of the customer's own ledger accounts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Balance {
+    /// Can be spent.
+    pub available: Rupiah,
+    /// Set aside.
+    pub held: Rupiah,
+    /// Given by promotions.
+    pub promo: Rupiah,
+    /// Earned.
+    pub withdrawable: Rupiah,
+    /// The journal that made it so. Journal ids of an account only grow.
+    pub last: JournalId,
+}
+
+impl Balance {
+    /// Of an account that never moved money.
+    pub const EMPTY: Self = Self { available: Rupiah::ZERO, held: Rupiah::ZERO, promo: Rupiah::ZERO, withdrawable: Rupiah::ZERO, last: JournalId(Uuid::nil()) };
+}
+
+/// What the ledger knows of a hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Hold {
+    /// How much was set aside.
+    pub amount: Rupiah,
+    /// True once captured or released.
+    pub closed: bool,
+}
+
+/// Why the ledger refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The available balance is too small.
+    #[error("{required} are needed and {available} are available")]
+    InsufficientBalance {
+        /// What was needed.
+        required: Rupiah,
+        /// What there is.
+        available: Rupiah,
+    },
+    /// No such hold in these books.
+    #[error("no such hold")]
+    HoldNotFound,
+    /// The hold was captured or released before.
+    #[error("the hold is closed")]
+    HoldClosed,
+    /// An amount that makes no sense for the action, or a sum beyond 64 bits.
+    #[error("the amount is out of range")]
+    AmountOutOfRange,
+}
+
+/// One journal: its postings by ledger account, and the balances after it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Journal {
+    /// Whose books.
+    pub account: AccountId,
+    /// Identifier.
+    pub id: JournalId,
+    /// `sewa.wallet.v1.Transaction.Kind`.
+    pub kind: Kind,
+    /// What it belongs to.
+    pub subject: Uuid,
+    /// The hold it closes.
+    pub closes: Option<JournalId>,
+    /// Why.
+    pub description: String,
+    /// Posting to the available balance.
+    pub available: Rupiah,
+    /// Posting to the held balance.
+    pub held: Rupiah,
+    /// Posting to money received.
+    pub cash_in: Rupiah,
+    /// Posting to revenue.
+    pub revenue: Rupiah,
+    /// Posting to refunds given.
+    pub refund: Rupiah,
+    /// Posting to corrections.
+    pub adjustment: Rupiah,
+    /// Posting to tax owed.
+    pub ppn_payable: Rupiah,
+    /// Available balance after it.
+    pub available_after: Rupiah,
+    /// Held balance after it.
+    pub held_after: Rupiah,
+}
+
+/// What kind of movement a journal is. Numbers are those of the contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i16)]
+pub enum Kind {
+    /// Deposit.
+    Deposit = 1,
+    /// Hold, and money received for one purpose.
+    Hold = 2,
+    /// Capture.
+    Capture = 3,
+    /// Release.
+    Release = 4,
+    /// Charge.
+    Charge = 5,
+    /// Refund.
+    Refund = 6,
+    /// Adjustment.
+    Adjustment = 7,
+}
+
+/// The books of the accounts in a batch, as locked, and as they become command by command.
+#[derive(Debug, Default)]
+pub struct Books {
+    /// Balances by account.
+    pub balances: HashMap<AccountId, Balance>,
+    /// Holds that commands of the batch name.
+    pub holds: HashMap<(AccountId, JournalId), Hold>,
+}
+
+impl Books {
+    /// Decides one command. `fresh` is a new id; the journal takes a later one if the clock stood behind the last journal's.
+    ///
+    /// # Errors
+    /// The books are as before then.
+    pub fn decide(&mut self, command: &Command, fresh: JournalId) -> Result<Journal, Refused> {
+        let mut balance = self.balances.get(&command.account).copied().unwrap_or(Balance::EMPTY);
+        let mut journal = Journal {
+            account: command.account,
+            id: fresh.max(JournalId(Uuid::from_u128(balance.last.0.as_u128().saturating_add(1)))),
+            kind: Kind::Deposit,
+            subject: command.subject,
+            closes: None,
+            description: command.description.clone(),
+            available: Rupiah::ZERO,
+            held: Rupiah::ZERO,
+            cash_in: Rupiah::ZERO,
+            revenue: Rupiah::ZERO,
+            refund: Rupiah::ZERO,
+            adjustment: Rupiah::ZERO,
+            ppn_payable: Rupiah::ZERO,
+            available_after: Rupiah::ZERO,
+            held_after: Rupiah::ZERO,
+        };
+        self.post(&mut journal, command)?;
+        let available = balance.available.checked_add(journal.available).ok_or(Refused::AmountOutOfRange)?;
+        let held = balance.held.checked_add(journal.held).ok_or(Refused::AmountOutOfRange)?;
+        if available < Rupiah::ZERO {
+            return Err(Refused::InsufficientBalance { required: journal.available.negated(), available: balance.available });
+        }
+        if held < Rupiah::ZERO {
+            return Err(Refused::AmountOutOfRange);
+        }
+        (journal.available_after, journal.held_after) = (available, held);
+        (balance.available, balance.held, balance.last) = (available, held, journal.id);
+        self.balances.insert(command.account, balance);
+        if let Some(hold) = journal.closes.and_then(|hold| self.holds.get_mut(&(command.account, hold))) {
+            hold.closed = true;
+        }
+        if journal.kind == Kind::Hold {
+            self.holds.insert((command.account, journal.id), Hold { amount: journal.held, closed: false });
+        }
+        Ok(journal)
+    }
+
+    fn post(&self, journal: &mut Journal, command: &Command) -> Result<(), Refused> {
+        match command.action {
+            Action::Deposit(amount) => {
+                let amount = positive(amount)?;
+                (journal.available, journal.cash_in) = (amount, amount.negated());
+            }
+            Action::Receive(amount) => {
+                let amount = positive(amount)?;
+                (journal.kind, journal.held, journal.cash_in) = (Kind::Hold, amount, amount.negated());
+            }
+            Action::Hold(amount) => {
+                let amount = positive(amount)?;
+                (journal.kind, journal.available, journal.held) = (Kind::Hold, amount.negated(), amount);
+            }
+            Action::Capture { hold, tax } => {
+                let amount = self.open_hold(command.account, hold)?;
+                (journal.kind, journal.closes, journal.held) = (Kind::Capture, Some(hold), amount.negated());
+                (journal.revenue, journal.ppn_payable) = (net(amount, tax)?, tax);
+            }
+            Action::Release { hold } => {
+                let amount = self.open_hold(command.account, hold)?;
+                (journal.kind, journal.closes) = (Kind::Release, Some(hold));
+                (journal.available, journal.held) = (amount, amount.negated());
+            }
+            Action::Charge { total, tax } => {
+                let total = positive(total)?;
+                (journal.kind, journal.available) = (Kind::Charge, total.negated());
+                (journal.revenue, journal.ppn_payable) = (net(total, tax)?, tax);
+            }
+            Action::Refund { total, tax } => {
+                let total = positive(total)?;
+                (journal.kind, journal.available) = (Kind::Refund, total);
+                (journal.refund, journal.ppn_payable) = (net(total, tax)?.negated(), tax.negated());
+            }
+            Action::Adjust(amount) => {
+                if amount == Rupiah::ZERO {
+                    return Err(Refused::AmountOutOfRange);
+                }
+                (journal.kind, journal.available, journal.adjustment) = (Kind::Adjustment, amount, amount.negated());
+            }
+        }
+        Ok(())
+    }
+
+    fn open_hold(&self, account: AccountId, hold: JournalId) -> Result<Rupiah, Refused> {
+        let found = self.holds.get(&(account, hold)).ok_or(Refused::HoldNotFound)?;
+        if found.closed { Err(Refused::HoldClosed) } else { Ok(found.amount) }
+    }
+}
+
+fn positive(amount: Rupiah) -> Result<Rupiah, Refused> {
+    if amount > Rupiah::ZERO { Ok(amount) } else { Err(Refused::AmountOutOfRange) }
+}
+
+fn net(total: Rupiah, tax: Rupiah) -> Result<Rupiah, Refused> {
+    if tax < Rupiah::ZERO || tax > total {
+        return Err(Refused::AmountOutOfRange);
+    }
+    total.checked_sub(tax).ok_or(Refused::AmountOutOfRange)
+}
+
+/// How far a deposit is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DepositState {
+    /// Waiting for the payer.
+    Pending,
+    /// Credited.
+    Paid,
+    /// Not paid in time.
+    Expired,
+    /// Refused by the gateway.
+    Failed,
+}
+
+impl DepositState {
+    /// As stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "PENDING",
+            Self::Paid => "PAID",
+            Self::Expired => "EXPIRED",
+            Self::Failed => "FAILED",
+        }
+    }
+
+    /// From its stored form.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Pending, Self::Paid, Self::Expired, Self::Failed].into_iter().find(|s| s.as_str() == text)
+    }
+}
+
+/// Money on its way in.
+#[derive(Clone, Debug)]
+pub struct Deposit {
+    /// The account.
+    pub account: AccountId,
+    /// Identifier.
+    pub id: DepositId,
+    /// What will be credited.
+    pub amount: Rupiah,
+    /// `sewa.wallet.v1.Deposit.Method`.
+    pub method: i16,
+    /// How far it is.
+    pub state: DepositState,
+    /// The caller's own reference.
+    pub client_reference: Option<String>,
+    /// When it was opened.
+    pub created_at: chrono::DateTime<chrono::Utc>,
+    /// Until when it can be paid.
+    pub expires_at: chrono::DateTime<chrono::Utc>,
+    /// When it reached a final state.
+    pub closed_at: Option<chrono::DateTime<chrono::Utc>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ACCOUNT: AccountId = AccountId(Uuid::from_u128(1));
+
+    fn command(action: Action) -> Command {
+        Command { account: ACCOUNT, action, subject: Uuid::nil(), description: String::new() }
+    }
+
+    fn sum(j: &Journal) -> i64 {
+        [j.available, j.held, j.cash_in, j.revenue, j.refund, j.adjustment, j.ppn_payable].iter().map(|r| r.0).sum()
+    }
+
+    #[test]
+    fn a_hold_is_closed_once() {
+        let mut books = Books::default();
+        books.decide(&command(Action::Deposit(Rupiah(100))), JournalId::new()).expect("deposit");
+        let hold = books.decide(&command(Action::Hold(Rupiah(60))), JournalId::new()).expect("hold").id;
+        let capture = command(Action::Capture { hold, tax: Rupiah(6) });
+        let journal = books.decide(&capture, JournalId::new()).expect("capture");
+        assert_eq!((journal.held, journal.revenue, journal.ppn_payable), (Rupiah(-60), Rupiah(54), Rupiah(6)));
+        assert_eq!(books.decide(&capture, JournalId::new()), Err(Refused::HoldClosed));
+        assert_eq!(books.decide(&command(Action::Release { hold }), JournalId::new()), Err(Refused::HoldClosed));
+        let foreign = Command { account: AccountId(Uuid::from_u128(2)), ..command(Action::Release { hold }) };
+        assert_eq!(books.decide(&foreign, JournalId::new()), Err(Refused::HoldNotFound));
+    }
+
+    #[test]
+    fn nobody_spends_more_than_there_is() {
+        let mut books = Books::default();
+        books.decide(&command(Action::Deposit(Rupiah(100))), JournalId::new()).expect("deposit");
+        let refused = books.decide(&command(Action::Hold(Rupiah(101))), JournalId::new());
+        assert_eq!(refused, Err(Refused::InsufficientBalance { required: Rupiah(101), available: Rupiah(100) }));
+        assert!(books.decide(&command(Action::Adjust(Rupiah(-101))), JournalId::new()).is_err());
+        assert!(books.decide(&command(Action::Deposit(Rupiah(i64::MAX))), JournalId::new()).is_err());
+        assert!(books.decide(&command(Action::Hold(Rupiah(-1))), JournalId::new()).is_err());
+        assert_eq!(books.balances[&ACCOUNT].available, Rupiah(100));
+    }
+
+    #[test]
+    fn ids_grow_even_when_the_clock_does_not() {
+        let mut books = Books::default();
+        let late = JournalId(Uuid::from_u128(u128::MAX / 2));
+        let first = books.decide(&command(Action::Deposit(Rupiah(1))), late).expect("deposit");
+        let second = books.decide(&command(Action::Deposit(Rupiah(1))), JournalId::new()).expect("deposit");
+        assert!(second.id > first.id);
+    }
+
+    fn any_action() -> impl Strategy<Value = (u8, i64, i64, usize)> {
+        (0_u8..8, -50_i64..1000, 0_i64..50, 0_usize..8)
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_happens_the_books_balance(steps in proptest::collection::vec(any_action(), 1..200)) {
+            let mut books = Books::default();
+            let mut holds = vec![JournalId::new()];
+            let (mut available, mut held) = (0, 0);
+            for (which, amount, tax, pick) in steps {
+                let (amount, tax, hold) = (Rupiah(amount), Rupiah(tax), holds[pick % holds.len()]);
+                let action = match which {
+                    0 => Action::Deposit(amount),
+                    1 => Action::Receive(amount),
+                    2 => Action::Hold(amount),
+                    3 => Action::Capture { hold, tax },
+                    4 => Action::Release { hold },
+                    5 => Action::Charge { total: amount, tax },
+                    6 => Action::Refund { total: amount, tax },
+                    _ => Action::Adjust(amount),
+                };
+                if let Ok(journal) = books.decide(&command(action), JournalId::new()) {
+                    prop_assert_eq!(sum(&journal), 0);
+                    available += journal.available.0;
+                    held += journal.held.0;
+                    if journal.kind == Kind::Hold {
+                        holds.push(journal.id);
+                    }
+                }
+                let balance = books.balances.get(&ACCOUNT).copied().unwrap_or(Balance::EMPTY);
+                prop_assert!(balance.available.0 >= 0 && balance.held.0 >= 0);
+                prop_assert_eq!((balance.available.0, balance.held.0), (available, held));
+                let open: i64 = books.holds.values().filter(|h| !h.closed).map(|h| h.amount.0).sum();
+                prop_assert_eq!(balance.held.0, open);
+            }
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! The SQL of the wallet.
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use crate::base::id::{AccountId, DepositId, JournalId};
+use crate::base::money::Rupiah;
+use crate::service::wallet::model::{Balance, Books, Command, Deposit, DepositState, Hold, Journal};
+use crate::service::wallet::model::Action;
+
+/// Locks the balances that commands touch, in the order of their ids, and reads the holds they close. Accounts without a balance get an empty one.
+///
+/// # Errors
+/// Of the database.
+pub async fn lock_books(connection: &mut PgConnection, commands: &[Command], now: DateTime<Utc>) -> Result<Books, sqlx::Error> {
+    let mut accounts: Vec<Uuid> = commands.iter().map(|c| c.account.0).collect();
+    accounts.sort_unstable();
+    accounts.dedup();
+    let mut books = Books::default();
+    lock_balances(connection, &accounts, &mut books).await?;
+    if books.balances.len() < accounts.len() {
+        sqlx::query!("insert into balances (account_id, updated_at) select unnest($1::uuid[]), $2 on conflict do nothing", &accounts, now)
+            .execute(&mut *connection)
+            .await?;
+        lock_balances(connection, &accounts, &mut books).await?;
+    }
+    let named: Vec<(AccountId, JournalId)> = commands
+        .iter()
+        .filter_map(|c| match c.action {
+            Action::Capture { hold, .. } | Action::Release { hold } => Some((c.account, hold)),
+            _ => None,
+        })
+        .collect();
+    if !named.is_empty() {
+        read_holds(connection, &named, &mut books).await?;
+    }
+    Ok(books)
+}
+
+async fn lock_balances(connection: &mut PgConnection, accounts: &[Uuid], books: &mut Books) -> Result<(), sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"select account_id as "account: AccountId", available as "available: Rupiah", held as "held: Rupiah", promo as "promo: Rupiah",
+            withdrawable as "withdrawable: Rupiah", last_journal_id as "last: JournalId"
+        from balances where account_id = any($1) order by account_id for no key update"#,
+        accounts,
+    )
+    .fetch_all(connection)
+    .await?;
+    for row in rows {
+        let balance = Balance { available: row.available, held: row.held, promo: row.promo, withdrawable: row.withdrawable, last: row.last };
+        books.balances.insert(row.account, balance);
+    }
+    Ok(())
+}
+
+async fn read_holds(connection: &mut PgConnection, named: &[(AccountId, JournalId)], books: &mut Books) -> Result<(), sqlx::Error> {
+    let accounts: Vec<Uuid> = named.iter().map(|(account, _)| account.0).collect();
+    let holds: Vec<Uuid> = named.iter().map(|(_, hold)| hold.0).collect();
+    let rows = sqlx::query!(
+        r#"select h.account_id as "account: AccountId", h.id as "id: JournalId", h.held as "amount: Rupiah",
+            exists (select from journals c where c.account_id = h.account_id and c.closes = h.id) as "closed!"
+        from unnest($1::uuid[], $2::uuid[]) as named (account_id, id)
+        join journals h on h.account_id = named.account_id and h.id = named.id
+        where h.kind = 2"#,
+        &accounts,
+        &holds,
+    )
+    .fetch_all(connection)
+    .await?;
+    for row in rows {
+        books.holds.insert((row.account, row.id), Hold { amount: row.amount, closed: row.closed });
+    }
+    Ok(())
+}
+
+/// Appends journals and moves the balances they changed, which the caller has locked.
+///
+/// # Errors
+/// Of the database; a broken check or unique index here means a fault in the rules, and nothing commits.
+pub async fn append(connection: &mut PgConnection, journals: &[Journal], books: &Books, now: DateTime<Utc>) -> Result<(), sqlx::Error> {
+    if journals.is_empty() {
+        return Ok(());
+    }
+    let column = |of: fn(&Journal) -> Rupiah| -> Vec<i64> { journals.iter().map(|j| of(j).0).collect() };
+    let accounts: Vec<Uuid> = journals.iter().map(|j| j.account.0).collect();
+    let ids: Vec<Uuid> = journals.iter().map(|j| j.id.0).collect();
+    let kinds: Vec<i16> = journals.iter().map(|j| j.kind as i16).collect();
+    let subjects: Vec<Uuid> = journals.iter().map(|j| j.subject).collect();
+    let closes: Vec<Option<Uuid>> = journals.iter().map(|j| j.closes.map(|c| c.0)).collect();
+    let descriptions: Vec<&str> = journals.iter().map(|j| j.description.as_str()).collect();
+    sqlx::query!(
+        "insert into journals (account_id, id, kind, subject_id, closes, description, available, held, cash_in, revenue, refund, adjustment, ppn_payable,
+            available_after, held_after, recorded_at)
+        select a, i, k, s, c, d, av, he, ca, re, rf, ad, pp, aa, ha, $16
+        from unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::uuid[], $5::uuid[], $6::text[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[],
+            $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[])
+            as j (a, i, k, s, c, d, av, he, ca, re, rf, ad, pp, aa, ha)",
+        &accounts,
+        &ids,
+        &kinds,
+        &subjects,
+        &closes as &[Option<Uuid>],
+        &descriptions as &[&str],
+        &column(|j| j.available),
+        &column(|j| j.held),
+        &column(|j| j.cash_in),
+        &column(|j| j.revenue),
+        &column(|j| j.refund),
+        &column(|j| j.adjustment),
+        &column(|j| j.ppn_payable),
+        &column(|j| j.available_after),
+        &column(|j| j.held_after),
+        now,
+    )
+    .execute(&mut *connection)
+    .await?;
+    let mut changed: Vec<AccountId> = journals.iter().map(|j| j.account).collect();
+    changed.sort_unstable();
+    changed.dedup();
+    let balances: Vec<Balance> = changed.iter().filter_map(|a| books.balances.get(a).copied()).collect();
+    sqlx::query!(
+        "update balances b set available = n.available, held = n.held, last_journal_id = n.last, updated_at = $5
+        from unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::uuid[]) as n (account_id, available, held, last)
+        where b.account_id = n.account_id",
+        &changed.iter().map(|a| a.0).collect::<Vec<_>>(),
+        &balances.iter().map(|b| b.available.0).collect::<Vec<_>>(),
+        &balances.iter().map(|b| b.held.0).collect::<Vec<_>>(),
+        &balances.iter().map(|b| b.last.0).collect::<Vec<_>>(),
+        now,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// A balance and when it last changed; `None` if it never did.
+///
+/// # Errors
+/// Of the database.
+pub async fn get_balance(pool: &PgPool, account: AccountId) -> Result<Option<(Balance, DateTime<Utc>)>, sqlx::Error> {
+    let row = sqlx::query!(
+        r#"select available as "available: Rupiah", held as "held: Rupiah", promo as "promo: Rupiah", withdrawable as "withdrawable: Rupiah",
+            last_journal_id as "last: JournalId", updated_at
+        from balances where account_id = $1"#,
+        account.0,
+    )
+    .fetch_optional(pool)
+    .await?;
+    Ok(row.map(|r| (Balance { available: r.available, held: r.held, promo: r.promo, withdrawable: r.withdrawable, last: r.last }, r.updated_at)))
+}
+
+/// Whether an account exists.
+///
+/// # Errors
+/// Of the database.
+pub async fn account_exists(pool: &PgPool, account: AccountId) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(r#"select exists (select from accounts where id = $1) as "exists!""#, account.0).fetch_one(pool).await
+}
+
+/// A journal as lists show it.
+pub struct Listed {
+    /// Identifier.
+    pub id: JournalId,
+    /// Number of its kind.
+    pub kind: i16,
+    /// What it belongs to.
+    pub subject: Uuid,
+    /// Why.
+    pub description: String,
+    /// Posting to the available balance.
+    pub available: Rupiah,
+    /// Posting to the held balance.
+    pub held: Rupiah,
+    /// Posting to tax owed.
+    pub ppn_payable: Rupiah,
+    /// Available balance after it.
+    pub available_after: Rupiah,
+    /// Held balance after it.
+    pub held_after: Rupiah,
+    /// When.
+    pub recorded_at: DateTime<Utc>,
+}
+
+/// Journals of an account before `before`, newest first; of one kind unless `kind` is 0.
+///
+/// # Errors
+/// Of the database.
+pub async fn list_journals(pool: &PgPool, account: AccountId, before: Option<Uuid>, kind: i16, limit: i64) -> Result<Vec<Listed>, sqlx::Error> {
+    sqlx::query_as!(
+        Listed,
+        r#"select id as "id: JournalId", kind, subject_id as subject, description, available as "available: Rupiah", held as "held: Rupiah",
+            ppn_payable as "ppn_payable: Rupiah", available_after as "available_after: Rupiah", held_after as "held_after: Rupiah", recorded_at
+        from journals
+        where account_id = $1 and id < coalesce($2, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid) and ($3::smallint = 0 or kind = $3)
+        order by id desc limit $4"#,
+        account.0,
+        before,
+        kind,
+        limit,
+    )
+    .fetch_all(pool)
+    .await
+}
+
+/// Writes a new deposit.
+///
+/// # Errors
+/// Of the database; `deposits_client_reference_key` if the reference was used.
+pub async fn insert_deposit(connection: &mut PgConnection, deposit: &Deposit) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "insert into deposits (account_id, id, amount, method, state, client_reference, created_at, expires_at) values ($1, $2, $3, $4, $5, $6, $7, $8)",
+        deposit.account.0,
+        deposit.id.0,
+        deposit.amount.0,
+        deposit.method,
+        deposit.state.as_str(),
+        deposit.client_reference,
+        deposit.created_at,
+        deposit.expires_at,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+struct DepositRow {
+    account: AccountId,
+    id: DepositId,
+    amount: Rupiah,
+    method: i16,
+    state: String,
+    client_reference: Option<String>,
+    created_at: DateTime<Utc>,
+    expires_at: DateTime<Utc>,
+    closed_at: Option<DateTime<Utc>>,
+}
+
+impl From<DepositRow> for Deposit {
+    fn from(r: DepositRow) -> Self {
+        Self {
+            account: r.account,
+            id: r.id,
+            amount: r.amount,
+            method: r.method,
+            state: DepositState::parse(&r.state).expect("deposits_state_known allows no other"),
+            client_reference: r.client_reference,
+            created_at: r.created_at,
+            expires_at: r.expires_at,
+            closed_at: r.closed_at,
+        }
+    }
+}
+
+/// A deposit.
+///
+/// # Errors
+/// Of the database.
+pub async fn get_deposit(connection: &mut PgConnection, account: AccountId, id: DepositId) -> Result<Option<Deposit>, sqlx::Error> {
+    let row = sqlx::query_as!(
+        DepositRow,
+        r#"select account_id as "account: AccountId", id as "id: DepositId", amount as "amount: Rupiah", method, state, client_reference, created_at, expires_at,
+            closed_at
+        from deposits where account_id = $1 and id = $2"#,
+        account.0,
+        id.0,
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(Into::into))
+}
+
+/// Deposits of an account before `before`, newest first; in one state unless `state` is empty.
+///
+/// # Errors
+/// Of the database.
+pub async fn list_deposits(pool: &PgPool, account: AccountId, before: Option<Uuid>, state: &str, limit: i64) -> Result<Vec<Deposit>, sqlx::Error> {
+    let rows = sqlx::query_as!(
+        DepositRow,
+        r#"select account_id as "account: AccountId", id as "id: DepositId", amount as "amount: Rupiah", method, state, client_reference, created_at, expires_at,
+            closed_at
+        from deposits
+        where account_id = $1 and id < coalesce($2, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid) and ($3 = '' or state = $3)
+        order by id desc limit $4"#,
+        account.0,
+        before,
+        state,
+        limit,
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows.into_iter().map(Into::into).collect())
+}
+
+/// Moves a deposit out of PENDING. False if somebody was faster.
+///
+/// # Errors
+/// Of the database.
+pub async fn advance_deposit(connection: &mut PgConnection, account: AccountId, id: DepositId, to: DepositState, now: DateTime<Utc>) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query!(
+        "update deposits set state = $3, closed_at = $4 where account_id = $1 and id = $2 and state = 'PENDING'",
+        account.0,
+        id.0,
+        to.as_str(),
+        now,
+    )
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Deposits that can no longer be paid, locked, at most `limit`.
+///
+/// # Errors
+/// Of the database.
+pub async fn expiring_deposits_for_update(connection: &mut PgConnection, now: DateTime<Utc>, limit: i64) -> Result<Vec<(AccountId, DepositId, Rupiah)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"select account_id as "account: AccountId", id as "id: DepositId", amount as "amount: Rupiah"
+        from deposits where state = 'PENDING' and expires_at <= $1 order by expires_at limit $2 for no key update skip locked"#,
+        now,
+        limit,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|r| (r.account, r.id, r.amount)).collect())
+}
