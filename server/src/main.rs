@@ -35,6 +35,12 @@ enum Command {
     },
     /// Bring the schema of the database up to date. Safe to repeat, and while servers run.
     Migrate,
+    /// Load plans, images and regions into the database: the ones that come with the platform, or those of a file. Safe to repeat.
+    Catalogue {
+        /// A file like server/data/catalogue.toml.
+        #[arg(long)]
+        file: Option<PathBuf>,
+    },
     /// Staff users.
     #[command(subcommand)]
     User(user::Command),
@@ -62,6 +68,7 @@ fn main() -> anyhow::Result<()> {
                 let listener = TcpListener::bind(config.listen).await.with_context(|| format!("listening on {}", config.listen))?;
                 serve::run(config, listener, serve::stop_on_signal()).await
             }
+            Command::Catalogue { file } => cli::load_catalogue(&config, file.as_deref()).await,
             Command::Migrate => cli::migrate(&config).await,
             Command::User(command) => user::run(&config, command).await,
             Command::Key(command) => key::run(&config, command).await,

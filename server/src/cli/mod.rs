@@ -8,7 +8,7 @@ use anyhow::Context;
 use crate::base::db;
 use crate::base::id::AccountId;
 use crate::config::Config;
-use crate::service::wallet;
+use crate::service::{catalog, wallet};
 
 /// Brings the schema up to date, as the role of the URL and not as the server's, which may not.
 ///
@@ -20,6 +20,19 @@ pub async fn migrate(config: &Config) -> anyhow::Result<()> {
     db::MIGRATIONS.run(&pool).await.context("migrating")?;
     println!("the schema is up to date: {} migrations", db::MIGRATIONS.iter().count());
     Ok(())
+}
+
+/// Loads a catalogue.
+///
+/// # Errors
+/// If the file cannot be read or does not parse; nothing is loaded then.
+pub async fn load_catalogue(config: &Config, file: Option<&std::path::Path>) -> anyhow::Result<()> {
+    let text = match file {
+        Some(file) => std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?,
+        None => catalog::DEFAULT_CATALOGUE.to_owned(),
+    };
+    let pool = db::connect(&config.database_url, 2).await.context("PostgreSQL")?;
+    catalog::seed(&pool, &text).await.context("loading the catalogue")
 }
 
 /// Proves the books.

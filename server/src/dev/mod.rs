@@ -19,8 +19,6 @@ use crate::service::catalog;
 use crate::{cli, serve};
 use postgres::{Options, Postgres};
 
-/// The catalogue of a new platform: real sizes, images and regions, priced in rupiah.
-const CATALOGUE: &str = include_str!("../../data/catalogue.toml");
 /// Calls a minute on a machine where everybody is the same person.
 const RATES: [(&str, u32); 4] = [("default", 6000), ("login", 600), ("register", 600), ("order", 600)];
 
@@ -56,7 +54,7 @@ pub async fn run(mut config: Config, arguments: Arguments) -> anyhow::Result<()>
     relax(&mut config);
     cli::migrate(&config).await?;
     let pool = db::connect(&config.database_url, 4).await?;
-    catalog::seed(&pool, CATALOGUE).await.context("loading the catalogue")?;
+    catalog::seed(&pool, catalog::DEFAULT_CATALOGUE).await.context("loading the catalogue")?;
     let keys = people::introduce(&pool, &data).await?;
     pool.close().await;
 

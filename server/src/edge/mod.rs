@@ -1,6 +1,3 @@
-//! Before any handler: what the contract asks of every call.
-
-pub mod permissions;
 //! Before any handler. One layer reads the contract and does, in this order and for every method: request id, authenticate, rate limit, authorize, read and
 //! validate the message, idempotency key, deadline; and afterwards: error details, response headers, trace and metrics. No handler repeats any of it, and no
 //! code here names a method.
