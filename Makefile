@@ -21,7 +21,7 @@ demo: setup ## buy a server through the API, show what happened, stop
 	$(ENV) cargo run --bin sewa -- dev --demo --exit
 
 test: check ## everything that has to hold before a change lands
-	$(ENV) cargo test --workspace
+	$(ENV) cargo build --locked --workspace --bins && tools/with-postgres cargo test --locked --workspace
 
 check: setup fmt-check contract generated lint ## what can be said without running the tests
 

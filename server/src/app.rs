@@ -3,11 +3,15 @@
 use std::sync::Arc;
 
 use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
 
 use crate::base::clock::Clock;
 use crate::base::crypto::MasterKey;
 use crate::base::outbox::reader::Tail;
 use crate::config::Config;
+use crate::provider::compute::Providers;
+use crate::service::catalog;
+use crate::service::order::place::PlaceLanes;
 use crate::service::identity::tokens::Signer;
 
 /// The parts every slice may use.
@@ -23,6 +27,14 @@ pub struct App {
     pub tail: Tail,
     /// Settings.
     pub config: Arc<Config>,
+    /// Cancelled when the process is asked to stop: streams end, workers finish what they are at.
+    pub stop: CancellationToken,
+    /// The lanes that place orders.
+    pub placing: PlaceLanes,
+    /// Machines.
+    pub providers: Providers,
+    /// What is for sale, as last read.
+    pub catalog: catalog::Cache,
     /// Signs and verifies access tokens.
     pub signer: Arc<Signer>,
 }
