@@ -37,6 +37,10 @@ fn main() -> Result<()> {
     for (proto, rust) in EXTERN {
         config.extern_path(*proto, *rust);
     }
+    let secret = secret_messages(&encoded)?;
+    for message in &secret {
+        config.skip_debug([format!(".{message}")]);
+    }
     tonic_prost_build::configure()
         .build_server(true)
         .server_mod_attribute(".", "#[cfg(feature = \"server\")]")
@@ -50,8 +54,29 @@ fn main() -> Result<()> {
         std::fs::copy(generated.join(&file), out.join(&file)).with_context(|| file.clone())?;
     }
     std::fs::remove_dir_all(&generated)?;
-    std::fs::write(out.join("mod.rs"), modules(&packages))?;
+    std::fs::write(out.join("mod.rs"), modules(&packages) + &redacted(&secret))?;
     Ok(())
+}
+
+/// Messages that hold a secret field themselves: they must not print it.
+fn secret_messages(encoded: &[u8]) -> Result<Vec<String>> {
+    let pool = prost_reflect::DescriptorPool::decode(encoded)?;
+    let secret = pool.get_extension_by_name("sewa.api.v1.secret").context("sewa.api.v1.secret is not declared")?;
+    let holds = |m: &prost_reflect::MessageDescriptor| m.fields().any(|f| f.options().has_extension(&secret));
+    Ok(pool.all_messages().filter(holds).map(|m| m.full_name().to_owned()).collect())
+}
+
+/// `Debug` for messages with secrets: their name and nothing else.
+fn redacted(messages: &[String]) -> String {
+    let mut text = String::new();
+    for message in messages {
+        let path = message.split('.').skip(1).collect::<Vec<_>>().join("::");
+        let name = message.rsplit('.').next().unwrap_or_default();
+        text.push_str(&format!(
+            "impl ::core::fmt::Debug for {path} {{\n    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {{\n        f.write_str(\"{name} {{ [redacted] }}\")\n    }}\n}}\n"
+        ));
+    }
+    text
 }
 
 /// Source positions and comments of third-party files are of no use at run time and are three quarters of the bytes.

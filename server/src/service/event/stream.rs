@@ -69,6 +69,10 @@ pub fn follow(app: App, wanted: Wanted, mut position: i64, deadline: Instant) ->
     let mut live = app.tail.subscribe();
     let upto = app.tail.safe();
     try_stream! {
+        if wanted.checkpoints {
+            // A watcher that began at "now" learns at once where that is, and can resume from there if it is cut off before anything happens.
+            yield checkpoint(position);
+        }
         while position < upto {
             let found = reader::list(&app.db, wanted.account, position, upto, &wanted.types, wanted.subject, CHUNK).await.map_err(|e| status::database(&e))?;
             position = if found.len() < usize::try_from(CHUNK).unwrap_or(usize::MAX) { upto } else { found.last().map_or(upto, |e| e.seq) };
@@ -82,7 +86,7 @@ pub fn follow(app: App, wanted: Wanted, mut position: i64, deadline: Instant) ->
                 next = live.recv() => next,
                 () = tokio::time::sleep_until(silence), if wanted.checkpoints => {
                     silence = Instant::now() + CHECKPOINT;
-                    yield WatchEventsResponse { cursor: reader::cursor(position), item: Some(Item::Checkpoint(Checkpoint {})) };
+                    yield checkpoint(position);
                     continue;
                 }
                 () = tokio::time::sleep_until(deadline) => break,
@@ -102,6 +106,10 @@ pub fn follow(app: App, wanted: Wanted, mut position: i64, deadline: Instant) ->
             }
         }
     }
+}
+
+fn checkpoint(position: i64) -> WatchEventsResponse {
+    WatchEventsResponse { cursor: reader::cursor(position), item: Some(Item::Checkpoint(Checkpoint {})) }
 }
 
 fn message(event: &Stored) -> WatchEventsResponse {
