@@ -38,10 +38,11 @@ fn main() -> Result<()> {
         config.extern_path(*proto, *rust);
     }
     let secret = secret_messages(&encoded)?;
+    let mut builder = tonic_prost_build::configure();
     for message in &secret {
-        config.skip_debug([format!(".{message}")]);
+        builder = builder.skip_debug([format!(".{message}")]);
     }
-    tonic_prost_build::configure()
+    builder
         .build_server(true)
         .server_mod_attribute(".", "#[cfg(feature = \"server\")]")
         .emit_rerun_if_changed(false)
