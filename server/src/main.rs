@@ -59,13 +59,17 @@ fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let mut config = Config::read(arguments.config.as_deref()).context("the settings")?;
     logs::start(&config)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async move {
         match arguments.command {
             Command::Dev(arguments) => dev::run(config, arguments).await,
             Command::Serve { role } => {
                 config.role = role.unwrap_or(config.role);
-                let listener = TcpListener::bind(config.listen).await.with_context(|| format!("listening on {}", config.listen))?;
+                let listener = TcpListener::bind(config.listen)
+                    .await
+                    .with_context(|| format!("listening on {}", config.listen))?;
                 serve::run(config, listener, serve::stop_on_signal()).await
             }
             Command::Catalogue { file } => cli::load_catalogue(&config, file.as_deref()).await,

@@ -14,21 +14,35 @@ const EXTERN: &[(&str, &str)] = &[
 ];
 
 fn main() -> Result<()> {
-    let out = PathBuf::from(std::env::args().nth(1).unwrap_or_else(|| "sdk-rust/src/generated".into()));
+    let out = PathBuf::from(
+        std::env::args()
+            .nth(1)
+            .unwrap_or_else(|| "sdk-rust/src/generated".into()),
+    );
     std::fs::create_dir_all(&out)?;
     let mut files = Vec::new();
     find_protos(Path::new("proto"), &mut files)?;
     files.sort();
 
     let mut compiler = protox::Compiler::new(["proto", "third_party"])?;
-    compiler.include_imports(true).include_source_info(true).open_files(&files)?;
+    compiler
+        .include_imports(true)
+        .include_source_info(true)
+        .open_files(&files)?;
     // The encoded form keeps option extensions; prost_types would drop them.
     let encoded = compiler.encode_file_descriptor_set();
-    std::fs::write(out.join("descriptor.binpb"), without_foreign_source_info(&encoded)?)?;
+    std::fs::write(
+        out.join("descriptor.binpb"),
+        without_foreign_source_info(&encoded)?,
+    )?;
 
     let set = prost_types::FileDescriptorSet::decode(encoded.as_slice())?;
-    let packages: BTreeSet<String> =
-        set.file.iter().map(|f| f.package().to_owned()).filter(|p| p.starts_with("sewa.")).collect();
+    let packages: BTreeSet<String> = set
+        .file
+        .iter()
+        .map(|f| f.package().to_owned())
+        .filter(|p| p.starts_with("sewa."))
+        .collect();
 
     let generated = tempfile_dir(&out)?;
     let mut config = prost_build::Config::new();
@@ -62,9 +76,17 @@ fn main() -> Result<()> {
 /// Messages that hold a secret field themselves: they must not print it.
 fn secret_messages(encoded: &[u8]) -> Result<Vec<String>> {
     let pool = prost_reflect::DescriptorPool::decode(encoded)?;
-    let secret = pool.get_extension_by_name("sewa.api.v1.secret").context("sewa.api.v1.secret is not declared")?;
-    let holds = |m: &prost_reflect::MessageDescriptor| m.fields().any(|f| f.options().has_extension(&secret));
-    Ok(pool.all_messages().filter(holds).map(|m| m.full_name().to_owned()).collect())
+    let secret = pool
+        .get_extension_by_name("sewa.api.v1.secret")
+        .context("sewa.api.v1.secret is not declared")?;
+    let holds = |m: &prost_reflect::MessageDescriptor| {
+        m.fields().any(|f| f.options().has_extension(&secret))
+    };
+    Ok(pool
+        .all_messages()
+        .filter(holds)
+        .map(|m| m.full_name().to_owned())
+        .collect())
 }
 
 /// `Debug` for messages with secrets: their name and nothing else.
