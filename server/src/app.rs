@@ -9,9 +9,13 @@ use crate::base::clock::Clock;
 use crate::base::crypto::MasterKey;
 use crate::base::outbox::reader::Tail;
 use crate::config::Config;
+<<<<<<< HEAD
 use crate::provider::compute::Providers;
 use crate::service::catalog;
 use crate::service::order::place::PlaceLanes;
+=======
+use crate::service::catalog::Cache;
+>>>>>>> identity
 use crate::service::identity::tokens::Signer;
 
 /// The parts every slice may use.
@@ -37,4 +41,6 @@ pub struct App {
     pub catalog: catalog::Cache,
     /// Signs and verifies access tokens.
     pub signer: Arc<Signer>,
+    /// The catalogue in memory.
+    pub catalog: Cache,
 }
