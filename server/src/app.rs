@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
 
 use crate::base::clock::Clock;
 use crate::base::crypto::MasterKey;
 use crate::base::outbox::reader::Tail;
 use crate::config::Config;
-use crate::service::catalog::Cache;
+use crate::provider::compute::Providers;
+use crate::service::catalog;
 use crate::service::identity::tokens::Signer;
+use crate::service::order::place::PlaceLanes;
 
 /// The parts every slice may use.
 #[derive(Clone)]
@@ -24,8 +27,14 @@ pub struct App {
     pub tail: Tail,
     /// Settings.
     pub config: Arc<Config>,
+    /// Cancelled when the process is asked to stop: streams end, workers finish what they are at.
+    pub stop: CancellationToken,
     /// Signs and verifies access tokens.
     pub signer: Arc<Signer>,
-    /// The catalogue in memory.
-    pub catalog: Cache,
+    /// What is for sale, as last read.
+    pub catalog: catalog::Cache,
+    /// The clouds.
+    pub providers: Providers,
+    /// The lanes that place orders.
+    pub placing: PlaceLanes,
 }

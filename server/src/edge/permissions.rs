@@ -65,7 +65,7 @@ const TABLE: &[(&str, &[&[&str]])] = &[
     ("sandbox.use", &[MEMBERS]),
     ("wallet.adjust", &[FINANCE]),
     ("wallet.deposit", &[MEMBERS]),
-    ("wallet.prove", &[FINANCE]),
+    ("wallet.prove", &[OWNERS, FINANCE]),
     ("wallet.read", &[CUSTOMERS, SUPPORT, FINANCE]),
 ];
 

@@ -2,4 +2,11 @@
 
 pub mod identity;
 pub mod catalog;
+pub mod wallet;
+pub mod operation;
+pub mod instance;
+pub mod lifecycle;
+pub mod order;
+pub mod event;
+pub mod sandbox;
 pub mod meta;
