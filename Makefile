@@ -21,7 +21,7 @@ demo: setup ## buy a server through the API, show what happened, stop
 	$(ENV) cargo run --bin sewa -- dev --demo --exit
 
 test: check ## everything that has to hold before a change lands
-	$(ENV) cargo test --workspace
+	$(ENV) cargo build --locked --workspace --bins && tools/with-postgres cargo test --locked --workspace
 
 check: setup fmt-check contract generated lint ## what can be said without running the tests
 
@@ -53,7 +53,7 @@ freeze: setup ## record the contract as released: from now on `make contract` gu
 
 deny: setup ## licences, sources and duplicates of the dependencies
 	$(ENV) command -v cargo-deny >/dev/null || cargo install --quiet --locked --root .tools cargo-deny@0.20.2
-	$(ENV) cargo deny --locked check bans licenses sources
+	$(ENV) cargo deny --locked check --hide-inclusion-graph bans licenses sources
 
 bench: setup ## a few minutes of load, printed as ratios to baselines on the same machine
 	$(ENV) cargo run --release -p sewa-bench -- short

@@ -89,6 +89,9 @@ impl Faults {
 
     /// Adds a fault about the place the path points to.
     pub(crate) fn here(&mut self, refusal: Refusal) {
+        if self.is_full() {
+            return;
+        }
         let field = self.path.clone();
         self.at(field, refusal);
     }
@@ -102,13 +105,18 @@ impl Faults {
 
     /// Adds a fault about an explicit field path.
     pub(crate) fn at(&mut self, field: String, refusal: Refusal) {
-        if self.list.len() < MAX_FAULTS {
+        if !self.is_full() {
             self.list.push(Fault {
                 field,
                 reason: refusal.reason,
                 description: refusal.description,
             });
         }
+    }
+
+    /// Whether further faults would be dropped, so that there is no use in finding words for them.
+    pub(crate) fn is_full(&self) -> bool {
+        self.list.len() >= MAX_FAULTS
     }
 
     pub(crate) fn is_empty(&self) -> bool {

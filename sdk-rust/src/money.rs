@@ -25,6 +25,10 @@ impl prost::Name for Money {
 impl Money {
     /// Whole rupiah.
     pub fn idr(units: i64) -> Self {
-        Self { currency_code: IDR.to_owned(), units, nanos: 0 }
+        Self {
+            currency_code: IDR.to_owned(),
+            units,
+            nanos: 0,
+        }
     }
 }

@@ -3,12 +3,16 @@
 use std::sync::Arc;
 
 use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
 
 use crate::base::clock::Clock;
 use crate::base::crypto::MasterKey;
 use crate::base::outbox::reader::Tail;
 use crate::config::Config;
 use crate::provider::compute::Providers;
+use crate::service::catalog;
+use crate::service::identity::tokens::Signer;
+use crate::service::order::place::PlaceLanes;
 
 /// The parts every slice may use.
 #[derive(Clone)]
@@ -21,8 +25,16 @@ pub struct App {
     pub master: MasterKey,
     /// The tail of the event log; wake it after a commit that wrote events.
     pub tail: Tail,
-    /// The clouds that run machines.
-    pub providers: Providers,
     /// Settings.
     pub config: Arc<Config>,
+    /// Cancelled when the process is asked to stop: streams end, workers finish what they are at.
+    pub stop: CancellationToken,
+    /// Signs and verifies access tokens.
+    pub signer: Arc<Signer>,
+    /// What is for sale, as last read.
+    pub catalog: catalog::Cache,
+    /// The clouds.
+    pub providers: Providers,
+    /// The lanes that place orders.
+    pub placing: PlaceLanes,
 }

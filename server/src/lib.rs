@@ -1,8 +1,13 @@
-//! The Sewa platform.
+//! The Sewa platform: contract, ledger, orders and machines in one binary.
 
 pub mod app;
 pub mod base;
+pub mod cli;
 pub mod config;
 pub mod dev;
+pub mod edge;
+pub mod logs;
 pub mod provider;
+pub mod serve;
 pub mod service;
+pub mod work;

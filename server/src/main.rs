@@ -1,1 +1,82 @@
-fn main() {}
+//! `sewa`: subcommands only.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use sewa_server::cli::{key, user};
+use sewa_server::config::{Config, Role};
+use sewa_server::{cli, dev, logs, serve};
+use tokio::net::TcpListener;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Sells and resells virtual servers: API, ledger, provisioning and renewal in one binary.
+#[derive(Parser)]
+#[command(name = "sewa", version, arg_required_else_help = true)]
+struct Arguments {
+    /// Settings file (TOML). Variables such as SEWA_DATABASE_URL win over it.
+    #[arg(long, global = true, env = "SEWA_CONFIG")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Try the whole platform on this machine: brings a PostgreSQL of its own, a catalogue, simulated machines and money.
+    Dev(dev::Arguments),
+    /// Serve. Needs PostgreSQL (SEWA_DATABASE_URL), a migrated schema and a master key (SEWA_MASTER_KEY).
+    Serve {
+        /// What this process does; all by default.
+        #[arg(long, value_enum)]
+        role: Option<Role>,
+    },
+    /// Bring the schema of the database up to date. Safe to repeat, and while servers run.
+    Migrate,
+    /// Load plans, images and regions into the database: the ones that come with the platform, or those of a file. Safe to repeat.
+    Catalogue {
+        /// A file like server/data/catalogue.toml.
+        #[arg(long)]
+        file: Option<PathBuf>,
+    },
+    /// Staff users.
+    #[command(subcommand)]
+    User(user::Command),
+    /// API keys and signing keys.
+    #[command(subcommand)]
+    Key(key::Command),
+    /// Recompute the books and report every difference. Exits with 1 if there is one.
+    Prove {
+        /// Prove one account only.
+        #[arg(long)]
+        account: Option<uuid::Uuid>,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let mut config = Config::read(arguments.config.as_deref()).context("the settings")?;
+    logs::start(&config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async move {
+        match arguments.command {
+            Command::Dev(arguments) => dev::run(config, arguments).await,
+            Command::Serve { role } => {
+                config.role = role.unwrap_or(config.role);
+                let listener = TcpListener::bind(config.listen)
+                    .await
+                    .with_context(|| format!("listening on {}", config.listen))?;
+                serve::run(config, listener, serve::stop_on_signal()).await
+            }
+            Command::Catalogue { file } => cli::load_catalogue(&config, file.as_deref()).await,
+            Command::Migrate => cli::migrate(&config).await,
+            Command::User(command) => user::run(&config, command).await,
+            Command::Key(command) => key::run(&config, command).await,
+            Command::Prove { account } => cli::prove(&config, account).await,
+        }
+    })
+}

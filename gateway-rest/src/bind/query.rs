@@ -42,6 +42,9 @@ pub(super) fn bind(
         seen: HashSet::new(),
     };
     for pair in pairs() {
+        if reader.faults.is_full() {
+            break;
+        }
         let (raw_key, raw_value) = pair.split_once('=').unwrap_or((pair, ""));
         let key = percent::decode_query(raw_key);
         let value = percent::decode_query(raw_value);

@@ -157,10 +157,7 @@ impl Failure {
     /// `{"error": {…}}`.
     pub(crate) fn envelope(&self, schemas: &Schemas) -> Bytes {
         let mut out = Vec::with_capacity(256);
-        let mut writer = Writer {
-            schema: &schemas.main,
-            out: &mut out,
-        };
+        let mut writer = Writer::new(&schemas.main, &mut out);
         let status = status_name(self.code);
         writer.display(format_args!(
             "{{\"error\":{{\"code\":{},\"status\":\"{status}\",\"message\":",

@@ -135,7 +135,7 @@ pub(crate) fn write_json(
     message: &DynamicMessage,
     out: &mut Vec<u8>,
 ) {
-    let mut writer = Writer { schema, out };
+    let mut writer = Writer::new(schema, out);
     match route.response_body {
         None => writer.message(route.output, message),
         Some(field) => {

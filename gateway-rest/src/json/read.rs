@@ -92,6 +92,9 @@ impl<'s> Reader<'s> {
     }
 
     fn unknown_field(&mut self, message: &Message, key: &str) {
+        if self.faults.is_full() {
+            return;
+        }
         let hint = suggest::hint(key, message.json_names());
         let description = format!("{} has no such field{hint}", message.desc.name());
         let key = number::clip(key);

@@ -16,6 +16,18 @@ use crate::schema::{Form, Message, MessageId, Schema, Shape, Type};
 pub(crate) struct Writer<'a> {
     pub(crate) schema: &'a Schema,
     pub(crate) out: &'a mut Vec<u8>,
+    /// How many `Any` the writer stands inside of.
+    pub(crate) any_depth: u8,
+}
+
+impl<'a> Writer<'a> {
+    pub(crate) fn new(schema: &'a Schema, out: &'a mut Vec<u8>) -> Self {
+        Self {
+            schema,
+            out,
+            any_depth: 0,
+        }
+    }
 }
 
 impl Writer<'_> {

@@ -156,17 +156,22 @@ fn any(writer: &mut Writer<'_>, value: &DynamicMessage) {
     any_parts(writer, url, payload);
 }
 
+/// Each `Any` starts a decoder of its own, so nothing but this bounds how deep they nest; deeper ones go out as base64.
+const MAX_ANY_DEPTH: u8 = 4;
+
 /// As `any`, from its two parts.
 pub(crate) fn any_parts(writer: &mut Writer<'_>, url: &str, payload: &[u8]) {
     let schema = writer.schema;
     let known = url
         .rsplit_once('/')
+        .filter(|_| writer.any_depth < MAX_ANY_DEPTH)
         .and_then(|(_, name)| schema.find(name))
         .and_then(|id| {
             let message = schema.message(id);
             let decoded = DynamicMessage::decode(message.desc.clone(), payload).ok()?;
             Some((id, message, decoded))
         });
+    writer.any_depth += 1;
     writer.raw("{\"@type\":");
     writer.string(url);
     match known {
@@ -183,11 +188,42 @@ pub(crate) fn any_parts(writer: &mut Writer<'_>, url: &str, payload: &[u8]) {
         }
     }
     writer.raw("}");
+    writer.any_depth -= 1;
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{camel_case, civil_from_days};
+    use prost::Message as _;
+    use prost_types::Any;
+
+    use super::{any_parts, camel_case, civil_from_days};
+    use crate::json::write::Writer;
+    use crate::schema::Schema;
+
+    #[test]
+    fn a_tower_of_anys_does_not_exhaust_the_stack() {
+        let pool = prost_reflect::DescriptorPool::decode(tonic_types::pb::FILE_DESCRIPTOR_SET);
+        let schema = Schema::new(&pool.unwrap());
+        let mut any = Any::default();
+        for _ in 0..2000 {
+            any = Any {
+                type_url: "x/google.protobuf.Any".to_owned(),
+                value: any.encode_to_vec(),
+            };
+        }
+        let mut out = Vec::new();
+        any_parts(
+            &mut Writer::new(&schema, &mut out),
+            &any.type_url,
+            &any.value,
+        );
+        let json: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert!(
+            json.pointer("/value/value/value/value/value")
+                .unwrap()
+                .is_string()
+        );
+    }
 
     #[test]
     fn dates_of_day_numbers() {

@@ -5,7 +5,7 @@
 //! so the depth is that of the longest template, never that of the path.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use http::Method;
 
@@ -85,6 +85,9 @@ struct Node {
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     root: Node,
+    /// Every verb of every template: text after a colon that is none of them is not worth a walk.
+    verbs: HashSet<Box<str>>,
+    longest_verb: usize,
 }
 
 impl Table {
@@ -117,6 +120,10 @@ impl Table {
             return Err(*other);
         }
         leaf.methods.push((method, route));
+        if let Some(verb) = &template.verb {
+            self.longest_verb = self.longest_verb.max(verb.len());
+            self.verbs.insert(verb.clone());
+        }
         Ok(())
     }
 
@@ -137,8 +144,12 @@ impl Table {
         // The longest registered verb wins: of `a:b:c`, first `b:c` is tried, then `c`.
         for (at, _) in text[last_segment..].match_indices(':') {
             let colon = last_segment + at;
+            let verb = &text[colon + 1..];
+            if verb.len() > self.longest_verb || !self.verbs.contains(verb) {
+                continue;
+            }
             let raw = RawPath::new(&text[..colon]);
-            if let Some(route) = search.walk(&self.root, &raw, 0, Some(&text[colon + 1..])) {
+            if let Some(route) = search.walk(&self.root, &raw, 0, Some(verb)) {
                 return Lookup::Found(route, raw);
             }
             if !search.allowed.is_empty() {
@@ -172,6 +183,11 @@ fn leaves_after_many<'n>(node: &'n mut Node, after: &[Segment]) -> &'n mut Leave
     &mut node.many[at].1
 }
 
+/// A segment as a literal is compared with it; one with a malformed escape equals no literal.
+fn unescaped(segment: &str) -> Cow<'_, str> {
+    percent::decode(segment).unwrap_or(Cow::Borrowed(segment))
+}
+
 struct Search<'m> {
     method: &'m Method,
     /// Methods of templates that match the path but not the method.
@@ -201,8 +217,7 @@ impl Search<'_> {
             return Some(route);
         }
         if !segment.is_empty() {
-            let literal = percent::decode(segment).unwrap_or(Cow::Borrowed(segment));
-            if let Some(next) = node.literals.get(literal.as_ref())
+            if let Some(next) = node.literals.get(unescaped(segment).as_ref())
                 && let Some(route) = self.walk(next, path, at + 1, verb)
             {
                 return Some(route);
@@ -229,7 +244,7 @@ impl Search<'_> {
                 && rest[rest.len() - suffix.len()..]
                     .iter()
                     .zip(suffix)
-                    .all(|(segment, literal)| *segment == &**literal);
+                    .all(|(segment, literal)| unescaped(segment) == **literal);
             if fits && let Some(route) = self.leaf(leaves, verb) {
                 return Some(route);
             }

@@ -1,3 +1,5 @@
+//! The matcher as tables: what leads where, and what leads nowhere.
+
 use http::Method;
 use proptest::prelude::*;
 
@@ -114,6 +116,7 @@ fn nothing_matches_partially() {
             ("", None),
             ("/m/end", Some("/m/**/end")),
             ("/m/1/2/end", Some("/m/**/end")),
+            ("/m/1/2/%65nd", Some("/m/**/end")),
             ("/m/1/2/end/", None),
         ],
     );

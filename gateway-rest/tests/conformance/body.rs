@@ -204,6 +204,15 @@ async fn unknown_fields_are_named_with_their_path() {
         (r#"{"empty":{"nope":1}}"#, "empty.nope: UNKNOWN_FIELD"),
     ])
     .await;
+    let many: Vec<String> = (0..20_000).map(|n| format!("\"nope{n}\":1")).collect();
+    let reply = World::new()
+        .call_with("POST /v1/everything", format!("{{{}}}", many.join(",")))
+        .await;
+    assert_eq!(
+        reply.violations().len(),
+        32,
+        "a hostile body does not get an answer of its own size"
+    );
     let body = r#"{"txt":1,"i32":"x","children":[{"size":1.5}]}"#;
     let reply = World::new().call_with("POST /v1/everything", body).await;
     assert_eq!(

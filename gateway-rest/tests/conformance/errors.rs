@@ -87,6 +87,18 @@ async fn details_are_typed() {
     assert_eq!(reply.detail("RetryInfo")["retryDelay"], "1.200s");
     assert_eq!(reply.detail("LocalizedMessage")["message"], "habis");
 
+    // Metadata of a failed call becomes headers, trailers or not.
+    for trailers_only in [false, true] {
+        let mut status = Status::resource_exhausted("slow down");
+        status
+            .metadata_mut()
+            .insert("ratelimit-remaining", "0".parse().unwrap());
+        let reply = failing(status, trailers_only).await;
+        assert_eq!(
+            (reply.status, reply.header("ratelimit-remaining")),
+            (429, "0")
+        );
+    }
     let reply = failing(Status::unauthenticated("token \"x\" is bad"), true).await;
     assert_eq!(reply.header("www-authenticate"), "Bearer");
 }

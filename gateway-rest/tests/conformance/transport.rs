@@ -109,9 +109,10 @@ async fn other_prefixes_pass_untouched() {
     let mut config = GatewayConfig::default();
     config.prefixes = vec!["/v1/".to_owned()];
     let gateway = Gateway::new(pool(), config).unwrap();
-    let behind = tower::service_fn(async |request: Request<Body>| {
-        Ok::<_, std::convert::Infallible>(http::Response::new(Body::new(
-            request.uri().path().to_owned(),
+    let behind = tower::service_fn(|request: Request<Body>| {
+        let path = request.uri().path().to_owned();
+        std::future::ready(Ok::<_, std::convert::Infallible>(http::Response::new(
+            Body::new(path),
         )))
     });
     let service = gateway.layer().layer(behind);

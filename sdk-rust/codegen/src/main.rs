@@ -14,21 +14,35 @@ const EXTERN: &[(&str, &str)] = &[
 ];
 
 fn main() -> Result<()> {
-    let out = PathBuf::from(std::env::args().nth(1).unwrap_or_else(|| "sdk-rust/src/generated".into()));
+    let out = PathBuf::from(
+        std::env::args()
+            .nth(1)
+            .unwrap_or_else(|| "sdk-rust/src/generated".into()),
+    );
     std::fs::create_dir_all(&out)?;
     let mut files = Vec::new();
     find_protos(Path::new("proto"), &mut files)?;
     files.sort();
 
     let mut compiler = protox::Compiler::new(["proto", "third_party"])?;
-    compiler.include_imports(true).include_source_info(true).open_files(&files)?;
+    compiler
+        .include_imports(true)
+        .include_source_info(true)
+        .open_files(&files)?;
     // The encoded form keeps option extensions; prost_types would drop them.
     let encoded = compiler.encode_file_descriptor_set();
-    std::fs::write(out.join("descriptor.binpb"), without_foreign_source_info(&encoded)?)?;
+    std::fs::write(
+        out.join("descriptor.binpb"),
+        without_foreign_source_info(&encoded)?,
+    )?;
 
     let set = prost_types::FileDescriptorSet::decode(encoded.as_slice())?;
-    let packages: BTreeSet<String> =
-        set.file.iter().map(|f| f.package().to_owned()).filter(|p| p.starts_with("sewa.")).collect();
+    let packages: BTreeSet<String> = set
+        .file
+        .iter()
+        .map(|f| f.package().to_owned())
+        .filter(|p| p.starts_with("sewa."))
+        .collect();
 
     let generated = tempfile_dir(&out)?;
     let mut config = prost_build::Config::new();
@@ -37,7 +51,12 @@ fn main() -> Result<()> {
     for (proto, rust) in EXTERN {
         config.extern_path(*proto, *rust);
     }
-    tonic_prost_build::configure()
+    let secret = secret_messages(&encoded)?;
+    let mut builder = tonic_prost_build::configure();
+    for message in &secret {
+        builder = builder.skip_debug([format!(".{message}")]);
+    }
+    builder
         .build_server(true)
         .server_mod_attribute(".", "#[cfg(feature = \"server\")]")
         .emit_rerun_if_changed(false)
@@ -50,8 +69,37 @@ fn main() -> Result<()> {
         std::fs::copy(generated.join(&file), out.join(&file)).with_context(|| file.clone())?;
     }
     std::fs::remove_dir_all(&generated)?;
-    std::fs::write(out.join("mod.rs"), modules(&packages))?;
+    std::fs::write(out.join("mod.rs"), modules(&packages) + &redacted(&secret))?;
     Ok(())
+}
+
+/// Messages that hold a secret field themselves: they must not print it.
+fn secret_messages(encoded: &[u8]) -> Result<Vec<String>> {
+    let pool = prost_reflect::DescriptorPool::decode(encoded)?;
+    let secret = pool
+        .get_extension_by_name("sewa.api.v1.secret")
+        .context("sewa.api.v1.secret is not declared")?;
+    let holds = |m: &prost_reflect::MessageDescriptor| {
+        m.fields().any(|f| f.options().has_extension(&secret))
+    };
+    Ok(pool
+        .all_messages()
+        .filter(holds)
+        .map(|m| m.full_name().to_owned())
+        .collect())
+}
+
+/// `Debug` for messages with secrets: their name and nothing else.
+fn redacted(messages: &[String]) -> String {
+    let mut text = String::new();
+    for message in messages {
+        let path = message.split('.').skip(1).collect::<Vec<_>>().join("::");
+        let name = message.rsplit('.').next().unwrap_or_default();
+        text.push_str(&format!(
+            "impl ::core::fmt::Debug for {path} {{\n    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {{\n        f.write_str(\"{name} {{ [redacted] }}\")\n    }}\n}}\n"
+        ));
+    }
+    text
 }
 
 /// Source positions and comments of third-party files are of no use at run time and are three quarters of the bytes.

@@ -54,3 +54,38 @@ pub mod wallet {
         include!("sewa.wallet.v1.rs");
     }
 }
+impl ::core::fmt::Debug for identity::v1::Tokens {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.write_str("Tokens { [redacted] }")
+    }
+}
+impl ::core::fmt::Debug for identity::v1::RegisterRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.write_str("RegisterRequest { [redacted] }")
+    }
+}
+impl ::core::fmt::Debug for identity::v1::LoginRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.write_str("LoginRequest { [redacted] }")
+    }
+}
+impl ::core::fmt::Debug for identity::v1::RefreshTokenRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.write_str("RefreshTokenRequest { [redacted] }")
+    }
+}
+impl ::core::fmt::Debug for identity::v1::LogoutRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.write_str("LogoutRequest { [redacted] }")
+    }
+}
+impl ::core::fmt::Debug for identity::v1::CreateApiKeyResponse {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.write_str("CreateApiKeyResponse { [redacted] }")
+    }
+}
+impl ::core::fmt::Debug for instance::v1::ResetInstancePasswordResponse {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.write_str("ResetInstancePasswordResponse { [redacted] }")
+    }
+}

@@ -229,7 +229,7 @@ pub struct WatchEventsRequest {
     /// Only about this subject; about all if empty.
     #[prost(string, tag = "3")]
     pub subject_id: ::prost::alloc::string::String,
-    /// True to receive a checkpoint about every 15 s while nothing happens, so that the cursor stays fresh.
+    /// True to receive a checkpoint at once, and then about every 15 s while nothing happens, so that the cursor stays fresh.
     #[prost(bool, tag = "4")]
     pub checkpoints: bool,
 }
@@ -366,8 +366,6 @@ pub enum EventType {
     Unsuspended = 18,
     /// An instance was terminated because it stayed unpaid.
     Terminated = 19,
-    /// An instance is due soon.
-    Expiring = 20,
 }
 impl EventType {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -396,7 +394,6 @@ impl EventType {
             Self::Suspended => "EVENT_TYPE_SUSPENDED",
             Self::Unsuspended => "EVENT_TYPE_UNSUSPENDED",
             Self::Terminated => "EVENT_TYPE_TERMINATED",
-            Self::Expiring => "EVENT_TYPE_EXPIRING",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -422,7 +419,6 @@ impl EventType {
             "EVENT_TYPE_SUSPENDED" => Some(Self::Suspended),
             "EVENT_TYPE_UNSUSPENDED" => Some(Self::Unsuspended),
             "EVENT_TYPE_TERMINATED" => Some(Self::Terminated),
-            "EVENT_TYPE_EXPIRING" => Some(Self::Expiring),
             _ => None,
         }
     }

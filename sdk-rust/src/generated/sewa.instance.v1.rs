@@ -491,6 +491,7 @@ impl ::prost::Name for ResetInstancePasswordRequest {
 }
 /// It is recorded.
 #[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(skip_debug)]
 pub struct ResetInstancePasswordResponse {
     /// The operation that does it.
     #[prost(message, optional, tag = "1")]

@@ -573,7 +573,7 @@ impl ::prost::Name for AdjustWalletResponse {
 /// Asks for a proof.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ProveLedgerRequest {
-    /// The account; empty for all.
+    /// Staff: the account; empty for all. Others prove their own.
     #[prost(string, tag = "1")]
     pub account_id: ::prost::alloc::string::String,
 }
@@ -905,7 +905,7 @@ pub mod wallet_service_client {
                 .insert(GrpcMethod::new("sewa.wallet.v1.WalletService", "AdjustWallet"));
             self.inner.unary(req, path, codec).await
         }
-        /// Staff: recomputes the books of one account, or of all, and reports every difference. Reads only.
+        /// Recomputes the books and reports every difference: of the caller's own account, or, for staff, of any one or of all. Reads only.
         pub async fn prove_ledger(
             &mut self,
             request: impl tonic::IntoRequest<super::ProveLedgerRequest>,
@@ -998,7 +998,7 @@ pub mod wallet_service_server {
             tonic::Response<super::AdjustWalletResponse>,
             tonic::Status,
         >;
-        /// Staff: recomputes the books of one account, or of all, and reports every difference. Reads only.
+        /// Recomputes the books and reports every difference: of the caller's own account, or, for staff, of any one or of all. Reads only.
         async fn prove_ledger(
             &self,
             request: tonic::Request<super::ProveLedgerRequest>,

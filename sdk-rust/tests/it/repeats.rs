@@ -15,7 +15,7 @@ use sewa_sdk::sewa::order::v1::{
 use sewa_sdk::sewa::wallet::v1::{
     GetWalletRequest, GetWalletResponse, wallet_service_client::WalletServiceClient,
 };
-use sewa_sdk::{Attempt, CallOptions, Client, Error, RetryClass, RetryPolicy};
+use sewa_sdk::{Attempt, CallOptions, Client, Credentials, Error, RetryClass, RetryPolicy};
 use tokio::time::Instant;
 use tonic::service::{AxumRouter, Routes};
 use tonic::{Code, IntoRequest, Request, Status};
@@ -132,7 +132,10 @@ async fn what_the_caller_set_is_kept() {
     for (name, value) in own {
         request.metadata_mut().insert(name, value.parse().unwrap());
     }
-    write(&order(&script), request).await.unwrap();
+    let fake = script.play::<PlaceOrderRequest>(Fake::default(), PLACE_ORDER);
+    let ours = Credentials::api_key("sk_ours");
+    let client = fake.client().credentials(ours).build().unwrap();
+    write(&client, request).await.unwrap();
     for (name, value) in own {
         assert_eq!(
             script.header(name),
@@ -378,7 +381,11 @@ fn trailing(trailers: Vec<(&'static str, &'static str)>, count: Arc<Mutex<usize>
 async fn a_status_in_the_trailers_counts_as_well() {
     let count = Arc::default();
     let client = trailing(
-        vec![("grpc-status", "14"), ("grpc-message", "later")],
+        vec![
+            ("grpc-status", "14"),
+            ("grpc-message", "later"),
+            ("retry-after", "0"),
+        ],
         Arc::clone(&count),
     )
     .client()
@@ -390,6 +397,15 @@ async fn a_status_in_the_trailers_counts_as_well() {
         (Code::Unavailable, "later")
     );
     assert!(error.request_id().is_some());
+    assert_eq!(
+        error.retry().after,
+        Some(Duration::ZERO),
+        "trailers are kept"
+    );
+    assert!(
+        error.status().metadata().contains_key("content-type"),
+        "and headers"
+    );
     assert_eq!(*count.lock().unwrap(), 5);
 
     let client = trailing(vec![("grpc-status", "0")], Arc::default())
@@ -418,4 +434,28 @@ async fn malformed_details_do_not_hide_the_status() {
         (error.code(), error.message(), error.reason()),
         (Code::FailedPrecondition, "no", None)
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_proxy_that_speaks_no_grpc_is_understood() {
+    for (http, code, attempts) in [
+        (503, Code::Unavailable, 5),
+        (401, Code::Unauthenticated, 1),
+        (404, Code::Unimplemented, 1),
+        (500, Code::Unknown, 1),
+    ] {
+        let count = Arc::new(Mutex::new(0));
+        let counter = Arc::clone(&count);
+        let answer = tower::service_fn(move |_: http::Request<tonic::service::AxumBody>| {
+            *counter.lock().unwrap() += 1;
+            let response = http::Response::builder().status(http);
+            std::future::ready(Ok::<_, std::convert::Infallible>(
+                response.body("<html>".to_owned()).unwrap(),
+            ))
+        });
+        let routes = Routes::from(AxumRouter::new().fallback_service(answer));
+        let client = Fake::default().mount(routes).client().build().unwrap();
+        let error = read(&client).await.unwrap_err();
+        assert_eq!((error.code(), *count.lock().unwrap()), (code, attempts));
+    }
 }

@@ -75,10 +75,12 @@ message Nothing {}
 enum OtherErrorReason {
   OTHER_ERROR_REASON_UNSPECIFIED = 0;
   OTHER_ERROR_REASON_SHARED = 1 [(sewa.api.v1.error) = {code: "ABORTED" retry: RETRY_CLASS_CALL remedy: "Again."}];
+  OTHER_ERROR_REASON_MIXED = 2 [(sewa.api.v1.error) = {code: "ABORTED" retry: RETRY_CLASS_NOTHING remedy: "Never."}];
 }
 enum StrictErrorReason {
   STRICT_ERROR_REASON_UNSPECIFIED = 0;
   STRICT_ERROR_REASON_SHARED = 1 [(sewa.api.v1.error) = {code: "ABORTED" retry: RETRY_CLASS_NOTHING remedy: "Never."}];
+  STRICT_ERROR_REASON_MIXED = 2 [(sewa.api.v1.error) = {code: "ABORTED" retry: RETRY_CLASS_UNIT_OF_WORK remedy: "Anew."}];
 }
 "#;
 
@@ -111,10 +113,13 @@ fn another_contract_with_the_same_options_is_understood() {
         (half.public, half.default_deadline),
         (true, Some(Duration::from_millis(500)))
     );
-    assert_eq!(
-        rules.reason("SHARED").unwrap().retry,
-        RetryClass::Nothing,
-        "of two pieces of advice the careful one wins"
-    );
+    // Of two pieces of advice the careful one wins, whichever comes first.
+    for shared in ["SHARED", "MIXED"] {
+        let rule = rules.reason(shared).unwrap();
+        assert_eq!(
+            (rule.retry, rule.remedy.as_str()),
+            (RetryClass::Nothing, "Never.")
+        );
+    }
     assert_eq!(Rules::read(&DescriptorPool::new()).reason("SHARED"), None);
 }

@@ -19,7 +19,7 @@ pub async fn connect(url: &str, connections: u32) -> Result<PgPool, sqlx::Error>
     let options = PgConnectOptions::from_str(url)?
         .application_name("sewa")
         .statement_cache_capacity(256)
-        .options([("enable_seqscan", "off"), ("jit", "off"), ("plan_cache_mode", "force_generic_plan"), ("lock_timeout", "10s"), ("idle_in_transaction_session_timeout", "60s")]);
+        .options([("role", "sewa_app"), ("enable_seqscan", "off"), ("jit", "off"), ("plan_cache_mode", "force_generic_plan"), ("lock_timeout", "10s"), ("idle_in_transaction_session_timeout", "60s")]);
     PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(Duration::from_secs(5))

@@ -15,6 +15,7 @@ use crate::edge::limit::Allowance;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
+const CONTRACT: HeaderName = HeaderName::from_static("x-sewa-contract");
 const RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
 
 /// Completes a response.
@@ -26,6 +27,9 @@ pub fn finish(response: Response<Body>, request_id: &str, allowance: Option<Allo
     let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::from_str(request_id) {
         headers.insert(REQUEST_ID, id);
+    }
+    if let Ok(digest) = HeaderValue::from_str(sewa_sdk::contract_digest()) {
+        headers.insert(CONTRACT, digest);
     }
     if let Some(allowance) = allowance {
         headers.insert(LIMIT, allowance.limit.into());

@@ -38,7 +38,7 @@ pub(crate) const SAMPLES: &[Sample] = &[
         "order_service::order::x()",
     ),
     (
-        rules::base_knows_no_SLICE,
+        rules::base_knows_no_slice,
         "server/src/base/db.rs",
         "use crate::service::wallet;",
         "use crate::base::id;",

@@ -77,6 +77,7 @@ pub fn position(cursor: &str) -> Option<i64> {
 #[derive(Clone)]
 pub struct Tail {
     wake: Arc<Notify>,
+    abroad: Arc<Notify>,
     safe: watch::Receiver<i64>,
     live: broadcast::Sender<Arc<Stored>>,
 }
@@ -88,12 +89,23 @@ impl Tail {
         let (safe_sender, safe) = watch::channel(0);
         let (live, _) = broadcast::channel(BUFFER);
         tokio::spawn(follow(pool, Arc::clone(&wake), safe_sender, live.clone()));
-        Self { wake, safe, live }
+        Self { wake, abroad: Arc::default(), safe, live }
     }
 
-    /// Says that something may have committed, here or on another replica. Only latency depends on it.
+    /// Says that something may have committed here. Only latency depends on it.
     pub fn wake(&self) {
         self.wake.notify_one();
+        self.abroad.notify_one();
+    }
+
+    /// Says that something may have committed on another replica.
+    pub fn wake_from_abroad(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Waits until something committed here that other replicas may want to know of.
+    pub async fn told_abroad(&self) {
+        self.abroad.notified().await;
     }
 
     /// The position up to which the log is complete.
@@ -123,30 +135,20 @@ async fn follow(pool: PgPool, wake: Arc<Notify>, safe: watch::Sender<i64>, live:
                 if samples.back().is_none_or(|(position, _)| *position < last) {
                     samples.push_back((last, next));
                 }
-                let mut reached = None;
-                while let Some((position, bound)) = samples.front().copied() {
-                    if bound > open_from {
-                        break;
-                    }
-                    reached = Some(position);
+                while let Some((position, _)) = samples.front().copied().filter(|(_, bound)| *bound <= open_from) {
                     samples.pop_front();
-                }
-                if let Some(position) = reached {
-                    let from = sent.unwrap_or(position);
-                    if live.receiver_count() == 0 || broadcast_range(&pool, &live, from, position).await.is_ok() {
-                        sent = Some(position);
-                        safe.send_if_modified(|now| {
-                            let moved = *now < position;
-                            *now = (*now).max(position);
-                            moved
-                        });
-                    } else {
-                        // Nothing was lost: the range is read again with the next sample.
-                        samples.push_front((position, 0));
-                    }
+                    safe.send_if_modified(|now| std::mem::replace(now, position.max(*now)) < position);
                 }
             }
             Err(error) => tracing::warn!(%error, "the log could not be sampled"),
+        }
+        // The position is published before anybody is looked for who listens: a watcher that subscribes now reads up to it by itself.
+        let reached = *safe.borrow();
+        let from = sent.unwrap_or(reached);
+        if live.receiver_count() == 0 || broadcast_range(&pool, &live, from, reached).await.is_ok() {
+            sent = Some(reached);
+        } else {
+            sent = Some(from);
         }
         let pause = if samples.is_empty() { IDLE } else { Duration::from_millis(5) };
         let _ = tokio::time::timeout(pause, wake.notified()).await;

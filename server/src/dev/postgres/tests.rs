@@ -116,6 +116,29 @@ async fn a_long_path_gets_a_short_socket() {
     assert!(!socket_dir.exists());
 }
 
+/// Only root meets this: everybody else reaches their own folders.
+#[tokio::test]
+async fn data_that_user_nobody_cannot_reach_lies_elsewhere() {
+    use std::os::unix::fs::PermissionsExt;
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let closed = tempfile::tempdir().unwrap();
+    let private = std::fs::Permissions::from_mode(0o700);
+    std::fs::set_permissions(closed.path(), private).unwrap();
+    let options = Options {
+        data_dir: closed.path().join("postgres"),
+        durable: false,
+        bin_dir: None,
+    };
+    let postgres = Postgres::start(options).await.unwrap();
+    assert_eq!(run(&postgres, "postgres", "select 'here'").await, ["here"]);
+    let elsewhere = postgres.place.cluster();
+    assert!(elsewhere.starts_with("/var/tmp"), "{}", elsewhere.display());
+    postgres.stop().await.unwrap();
+    assert!(!elsewhere.exists(), "throwaway data is thrown away");
+}
+
 #[tokio::test]
 async fn a_broken_configuration_is_reported_with_the_servers_words() {
     let dir = tempfile::tempdir().unwrap();

@@ -106,8 +106,13 @@ impl WalletService for Wallet {
     }
 
     async fn prove_ledger(&self, request: Request<ProveLedgerRequest>) -> Result<Response<ProveLedgerResponse>, Status> {
+        let call = Call::of(&request)?;
         let named = &request.get_ref().account_id;
-        let account = if named.is_empty() { None } else { Some(AccountId::parse("account_id", named)?) };
+        let account = match call.caller.account {
+            Some(own) => Some(own),
+            None if named.is_empty() => None,
+            None => Some(AccountId::parse("account_id", named)?),
+        };
         let proof = prove::prove(&self.app.db, account).await.map_err(|e| status::database(&e))?;
         Ok(Response::new(ProveLedgerResponse { proof: Some(proof) }))
     }

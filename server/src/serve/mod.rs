@@ -1,0 +1,202 @@
+//! The server: builds the parts, puts the layers in order on one port, and stops gracefully.
+//!
+//! From outside inwards: health and metrics pages, CORS, REST (`sewa_gateway`), gRPC-Web, the edge, the services in rank order, reflection and health.
+
+pub mod pages;
+pub mod parts;
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context;
+use http::{HeaderName, HeaderValue, Method, Request};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use sewa_gateway::{ClientAddr, Gateway, GatewayConfig};
+use sewa_sdk::sewa::catalog::v1::catalog_service_server::CatalogServiceServer;
+use sewa_sdk::sewa::event::v1::event_service_server::EventServiceServer;
+use sewa_sdk::sewa::identity::v1::identity_service_server::IdentityServiceServer;
+use sewa_sdk::sewa::instance::v1::instance_service_server::InstanceServiceServer;
+use sewa_sdk::sewa::lifecycle::v1::lifecycle_service_server::LifecycleServiceServer;
+use sewa_sdk::sewa::meta::v1::meta_service_server::MetaServiceServer;
+use sewa_sdk::sewa::operation::v1::operation_service_server::OperationServiceServer;
+use sewa_sdk::sewa::order::v1::order_service_server::OrderServiceServer;
+use sewa_sdk::sewa::sandbox::v1::sandbox_service_server::SandboxServiceServer;
+use sewa_sdk::sewa::wallet::v1::wallet_service_server::WalletServiceServer;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
+use tonic::service::Routes;
+use tower::{Layer, Service, ServiceBuilder};
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+use crate::app::App;
+use crate::config::{Config, Role};
+use crate::edge::EdgeLayer;
+use crate::edge::limit::Limits;
+use crate::service::{catalog, event, identity, instance, lifecycle, meta, operation, order, sandbox, wallet};
+use crate::work;
+
+/// How long calls in flight may go on after the server was asked to stop.
+const LAST_CALLS: Duration = Duration::from_secs(25);
+/// How long a client may take to send the head of a request.
+const HEADER_PATIENCE: Duration = Duration::from_secs(30);
+/// Response headers that a page of another origin may read.
+const EXPOSED: [&str; 11] = [
+    "grpc-status",
+    "grpc-message",
+    "grpc-status-details-bin",
+    "x-request-id",
+    "idempotency-replayed",
+    "retry-after",
+    "ratelimit-limit",
+    "ratelimit-remaining",
+    "ratelimit-reset",
+    "deprecation",
+    "sunset",
+];
+
+/// Runs the platform on a listener until `app.stop` is cancelled, then lets calls in flight finish and workers give back what they hold.
+///
+/// # Errors
+/// If the contract has faults, the schema is behind, or a part cannot be started.
+pub async fn run(config: Config, listener: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
+    let (app, limits) = parts::build(config, stop).await?;
+    let workers = if app.config.role == Role::Api { tokio::spawn(async {}) } else { work::start(app.clone()) };
+    let address = listener.local_addr()?;
+    tracing::info!(%address, role = ?app.config.role, "serving");
+    accept(&app, limits, listener).await?;
+    // Workers stop by themselves: what they cannot finish in time is leased, and due again when the lease ends.
+    let _ = tokio::time::timeout(LAST_CALLS, workers).await;
+    app.db.close().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// A token that is cancelled by the first SIGTERM or SIGINT.
+pub fn stop_on_signal() -> CancellationToken {
+    let stop = CancellationToken::new();
+    let cancelled = stop.clone();
+    tokio::spawn(async move {
+        let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(signal) => signal,
+            Err(error) => {
+                tracing::error!(%error, "SIGTERM cannot be caught; stop with SIGINT");
+                let _ = tokio::signal::ctrl_c().await;
+                return cancelled.cancel();
+            }
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+        tracing::info!("stopping: calls in flight may finish");
+        cancelled.cancel();
+    });
+    stop
+}
+
+/// Every service of the contract, in rank order, with reflection and health.
+fn routes(app: &App) -> anyhow::Result<Routes> {
+    let reflection = || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(sewa_sdk::DESCRIPTORS).register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+    let (_reporter, health) = tonic_health::server::health_reporter();
+    let mut routes = Routes::builder();
+    routes
+        .add_service(IdentityServiceServer::new(identity::rpc::Identity { app: app.clone() }))
+        .add_service(CatalogServiceServer::new(catalog::rpc::Catalog { app: app.clone() }))
+        .add_service(WalletServiceServer::new(wallet::rpc::Wallet { app: app.clone() }))
+        .add_service(OperationServiceServer::new(operation::rpc::Operations { app: app.clone() }))
+        .add_service(InstanceServiceServer::new(instance::rpc::Instances { app: app.clone() }))
+        .add_service(LifecycleServiceServer::new(lifecycle::rpc::Lifecycle { app: app.clone() }))
+        .add_service(OrderServiceServer::new(order::rpc::Orders { app: app.clone() }))
+        .add_service(EventServiceServer::new(event::rpc::Events { app: app.clone() }))
+        .add_service(SandboxServiceServer::new(sandbox::rpc::Sandbox { app: app.clone() }))
+        .add_service(MetaServiceServer::new(meta::rpc::Meta { app: app.clone() }))
+        .add_service(health)
+        .add_service(reflection().build_v1().context("reflection")?)
+        .add_service(reflection().build_v1alpha().context("reflection")?);
+    Ok(routes.routes().prepare())
+}
+
+fn cors(config: &Config) -> CorsLayer {
+    let origins: Vec<HeaderValue> = config.cors_origins.iter().filter_map(|o| HeaderValue::from_str(o).ok()).collect();
+    let origin = if config.cors_origins.iter().any(|o| o == "*") { AllowOrigin::any() } else { AllowOrigin::list(origins) };
+    CorsLayer::new()
+        .allow_origin(origin)
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
+        .allow_headers(
+            ["authorization", "content-type", "idempotency-key", "x-request-id", "traceparent", "accept-language", "grpc-timeout", "x-grpc-web", "x-user-agent", "last-event-id"]
+                .map(HeaderName::from_static),
+        )
+        .expose_headers(EXPOSED.map(HeaderName::from_static))
+        .max_age(Duration::from_secs(3600))
+}
+
+async fn accept(app: &App, limits: Limits, listener: TcpListener) -> anyhow::Result<()> {
+    let gateway = Gateway::new(sewa_sdk::pool().clone(), GatewayConfig::default()).context("the REST bindings of the contract")?;
+    let grpc = ServiceBuilder::new().layer(tonic_web::GrpcWebLayer::new()).layer(EdgeLayer::new(app.clone(), limits)).service(routes(app)?);
+    let service = ServiceBuilder::new().layer(pages::PagesLayer::new(app.clone())).layer(cors(&app.config)).service(gateway.layer().layer(grpc));
+    let mut http = auto::Builder::new(TokioExecutor::new());
+    http.http1().timer(hyper_util::rt::TokioTimer::new()).header_read_timeout(HEADER_PATIENCE).max_buf_size(64 << 10);
+    http.http2().timer(hyper_util::rt::TokioTimer::new()).max_concurrent_streams(1024).keep_alive_interval(Duration::from_secs(30)).adaptive_window(false);
+    let graceful = GracefulShutdown::new();
+    loop {
+        let (stream, peer) = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of descriptors, most likely: give calls in flight a moment to free some.
+                    tracing::warn!(%error, "a connection was not accepted");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            },
+            () = app.stop.cancelled() => break,
+        };
+        stream.set_nodelay(true)?;
+        let service = TowerToHyperService::new(FromPeer { peer, inner: service.clone() });
+        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service).into_owned());
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, %peer, "a connection broke");
+            }
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(LAST_CALLS, graceful.shutdown()).await.is_err() {
+        tracing::warn!("calls were still in flight when the time to stop was over");
+    }
+    Ok(())
+}
+
+/// Tells the layers who is at the other end.
+#[derive(Clone)]
+struct FromPeer<S> {
+    peer: SocketAddr,
+    inner: S,
+}
+
+impl<S, B> Service<Request<B>> for FromPeer<S>
+where
+    S: Service<Request<Body>, Error = Infallible>,
+    B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
+    B::Error: Into<tonic::codegen::StdError>,
+{
+    type Response = S::Response;
+    type Error = Infallible;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, context: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(self.peer);
+        request.extensions_mut().insert(ClientAddr(self.peer.ip()));
+        self.inner.call(request)
+    }
+}

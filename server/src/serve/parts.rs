@@ -1,0 +1,82 @@
+//! Builds the parts of a server from its settings.
+
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use tokio_util::sync::CancellationToken;
+
+use crate::app::App;
+use crate::base::clock::Clock;
+use crate::base::contract::Contract;
+use crate::base::db;
+use crate::base::outbox::fanout;
+use crate::base::outbox::reader::Tail;
+use crate::config::Config;
+use crate::edge::limit::Limits;
+use crate::provider::compute::simulator::{self, Simulator};
+use crate::provider::compute::{Compute, Providers};
+use crate::service::{catalog, identity, order};
+
+/// Lanes of group commit. One commits while the other collects.
+const LANES: usize = 2;
+
+/// Builds everything, or says what is missing.
+///
+/// # Errors
+/// Faults of the settings, the contract or the schema, each named.
+pub async fn build(config: Config, stop: CancellationToken) -> anyhow::Result<(App, Limits)> {
+    if let Err(problems) = config.check() {
+        bail!("the settings have problems:\n  {}", problems.join("\n  "));
+    }
+    if let Err(faults) = Contract::load(sewa_sdk::pool()) {
+        bail!("the contract has faults:\n  {}", faults.join("\n  "));
+    }
+    let master = config.master_key().context("master_key was checked")?;
+    let db = db::connect(&config.database_url, config.database_connections).await.context("PostgreSQL")?;
+    require_current_schema(&db).await?;
+    let redis = connect_redis(&config).await?;
+    let clock = Clock;
+    let tail = Tail::start(db.clone());
+    if let Some((client, connection)) = &redis {
+        fanout::start(client.clone(), connection.clone(), &tail);
+    }
+    let limits = Limits::new(&config, redis.map(|(_, connection)| connection));
+    let simulator = Simulator::new(db.clone(), clock.clone(), config.simulator_boot_ms);
+    let app = App {
+        signer: Arc::new(identity::tokens::Signer::load(&db, &master, clock.now()).await.context("signing keys")?),
+        catalog: catalog::Cache::default(),
+        providers: Providers::new([(simulator::NAME.to_owned(), Arc::new(simulator) as Arc<dyn Compute>)]),
+        placing: order::place::lanes(db.clone(), clock.clone(), tail.clone(), LANES),
+        db,
+        clock,
+        master,
+        tail,
+        config: Arc::new(config),
+        stop,
+    };
+    Ok((app, limits))
+}
+
+async fn connect_redis(config: &Config) -> anyhow::Result<Option<(redis::Client, redis::aio::ConnectionManager)>> {
+    if config.redis_url.is_empty() {
+        tracing::info!("no redis_url: rate limits and wake-ups stay within this process, which is right for one replica");
+        return Ok(None);
+    }
+    let client = redis::Client::open(config.redis_url.as_str()).context("redis_url")?;
+    let connection = client.get_connection_manager().await.context("Redis")?;
+    Ok(Some((client, connection)))
+}
+
+/// A server works only on a schema that has every migration it was built with.
+async fn require_current_schema(db: &sqlx::PgPool) -> anyhow::Result<()> {
+    let applied: Vec<i64> = sqlx::query_scalar!("select version from _sqlx_migrations where success order by version")
+        .fetch_all(db)
+        .await
+        .context("the database has no schema yet; run `sewa migrate`")?;
+    let missing: Vec<String> =
+        db::MIGRATIONS.iter().filter(|m| !applied.contains(&m.version)).map(|m| format!("{} {}", m.version, m.description)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    bail!("the schema is behind; run `sewa migrate`. Missing:\n  {}", missing.join("\n  "))
+}

@@ -1,0 +1,121 @@
+//! A watch: what is in the log after a cursor, and then what is added, without gap or repeat.
+
+use std::time::Duration;
+
+use async_stream::try_stream;
+use futures_util::Stream;
+use sewa_sdk::sewa::event::v1::watch_events_response::Item;
+use sewa_sdk::sewa::event::v1::{Checkpoint, EventErrorReason, WatchEventsResponse};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::Instant;
+use tonic::Status;
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::base::id::AccountId;
+use crate::base::outbox::reader::{self, Stored, Tail};
+use crate::base::status;
+
+/// Events read at once while catching up.
+const CHUNK: i64 = 500;
+/// Silence after which a checkpoint is sent.
+const CHECKPOINT: Duration = Duration::from_secs(15);
+/// How long a cursor may be ahead of this replica before it is taken for a foreign one.
+const CATCH_UP: Duration = Duration::from_secs(2);
+
+/// What a watcher wants to see.
+pub struct Wanted {
+    /// The account.
+    pub account: AccountId,
+    /// Only these types; all if empty.
+    pub types: Vec<i16>,
+    /// Only about this subject.
+    pub subject: Option<Uuid>,
+    /// Checkpoints in silence.
+    pub checkpoints: bool,
+}
+
+impl Wanted {
+    fn takes(&self, event: &Stored) -> bool {
+        event.account == self.account
+            && (self.types.is_empty() || self.types.contains(&event.kind))
+            && self.subject.is_none_or(|subject| subject == event.subject)
+    }
+}
+
+/// The position to begin at.
+///
+/// # Errors
+/// CURSOR_EXPIRED for a cursor that is not one of this log.
+pub async fn begin(tail: &Tail, cursor: &str) -> Result<i64, Status> {
+    if cursor.is_empty() {
+        return Ok(tail.safe());
+    }
+    let position = reader::position(cursor).ok_or_else(expired)?;
+    // Another replica may have read further than this one.
+    if position > tail.safe() && tokio::time::timeout(CATCH_UP, tail.beyond(position - 1)).await.is_err() {
+        return Err(expired());
+    }
+    Ok(position)
+}
+
+fn expired() -> Status {
+    status::refuse(EventErrorReason::CursorExpired, "the cursor is not one of this log").meta("oldest_cursor", reader::cursor(0)).status()
+}
+
+/// Everything wanted after `position`, until `deadline` or until the server stops.
+pub fn follow(app: App, wanted: Wanted, mut position: i64, deadline: Instant) -> impl Stream<Item = Result<WatchEventsResponse, Status>> + Send {
+    // Subscribed before the log is read: what commits in between comes twice and is dropped once.
+    let mut live = app.tail.subscribe();
+    let upto = app.tail.safe();
+    try_stream! {
+        if wanted.checkpoints {
+            // A watcher that began at "now" learns at once where that is, and can resume from there if it is cut off before anything happens.
+            yield checkpoint(position);
+        }
+        while position < upto {
+            let found = reader::list(&app.db, wanted.account, position, upto, &wanted.types, wanted.subject, CHUNK).await.map_err(|e| status::database(&e))?;
+            position = if found.len() < usize::try_from(CHUNK).unwrap_or(usize::MAX) { upto } else { found.last().map_or(upto, |e| e.seq) };
+            for event in found {
+                yield message(&event);
+            }
+        }
+        let mut silence = Instant::now() + CHECKPOINT;
+        loop {
+            let next = tokio::select! {
+                next = live.recv() => next,
+                () = tokio::time::sleep_until(silence), if wanted.checkpoints => {
+                    silence = Instant::now() + CHECKPOINT;
+                    yield checkpoint(position);
+                    continue;
+                }
+                () = tokio::time::sleep_until(deadline) => break,
+                () = app.stop.cancelled() => break,
+            };
+            match next {
+                Ok(event) if event.seq <= position => {}
+                Ok(event) => {
+                    position = event.seq;
+                    if wanted.takes(&event) {
+                        silence = Instant::now() + CHECKPOINT;
+                        yield message(&event);
+                    }
+                }
+                Err(RecvError::Lagged(_)) => Err(slow(position))?,
+                Err(RecvError::Closed) => break,
+            }
+        }
+    }
+}
+
+fn checkpoint(position: i64) -> WatchEventsResponse {
+    WatchEventsResponse { cursor: reader::cursor(position), item: Some(Item::Checkpoint(Checkpoint {})) }
+}
+
+fn message(event: &Stored) -> WatchEventsResponse {
+    WatchEventsResponse { cursor: reader::cursor(event.seq), item: Some(Item::Event(event.to_proto())) }
+}
+
+fn slow(position: i64) -> Status {
+    status::refuse(EventErrorReason::SlowConsumer, "the reader fell behind").meta("last_cursor", reader::cursor(position)).status()
+}

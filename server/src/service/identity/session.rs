@@ -1,0 +1,146 @@
+//! Signing in, going on, and signing out.
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, PgPool};
+
+use crate::service::identity::error::Error;
+use crate::service::identity::model::{self, Family, Person, Refresh, Tokens};
+use crate::service::identity::tokens::{Claims, Signer};
+use crate::service::identity::{password, store};
+
+/// Signs a user in. An unknown address and a wrong password cost the same work and give the same error, also where the person is suspended: only who knows
+/// the password learns that.
+///
+/// # Errors
+/// `InvalidCredentials`, `Suspended`; the database.
+pub async fn login(
+    db: &PgPool,
+    signer: &Signer,
+    email: &str,
+    password: String,
+    now: DateTime<Utc>,
+) -> Result<(Tokens, Person), Error> {
+    let email = model::normal_email(email);
+    let mut connection = db.acquire().await?;
+    let found = store::find_credentials(&mut connection, &email).await?;
+    // A hash takes a while; the connection is of more use to others.
+    drop(connection);
+    let (user, kept) = found.unzip();
+    let right = password::verify(password, kept).await?;
+    let user = user.filter(|_| right).ok_or(Error::InvalidCredentials)?;
+    let mut tx = db.begin().await?;
+    let person = store::get_person(&mut tx, user)
+        .await?
+        .ok_or(Error::InvalidCredentials)?;
+    let tokens = open(signer, &mut tx, &person, now).await?;
+    tx.commit().await?;
+    Ok((tokens, person))
+}
+
+/// Begins a session of a person, in the caller's transaction.
+///
+/// # Errors
+/// `Suspended`, or `InvalidCredentials` for a person without a role; the database.
+pub async fn open(
+    signer: &Signer,
+    connection: &mut PgConnection,
+    person: &Person,
+    now: DateTime<Utc>,
+) -> Result<Tokens, Error> {
+    if person.suspended {
+        return Err(Error::Suspended);
+    }
+    let family = Family::new(person.id, now);
+    store::insert_family(connection, &family).await?;
+    issue(signer, &family, person, now).await
+}
+
+/// Exchanges a refresh token for new tokens.
+///
+/// A client that lost the reply may send the same token again within ten seconds and gets the token it lost, under the same number; so do two tabs that refresh at
+/// once. Whoever comes later with a replaced token ends the family: one of the two holders stole it, and nobody can tell which.
+///
+/// # Errors
+/// `RefreshTokenInvalid`, `RefreshTokenReused`, `Suspended`; the database.
+pub async fn refresh(
+    db: &PgPool,
+    signer: &Signer,
+    token: &str,
+    now: DateTime<Utc>,
+) -> Result<Tokens, Error> {
+    let (id, generation) = signer
+        .open_refresh(token)
+        .ok_or(Error::RefreshTokenInvalid)?;
+    let mut tx = db.begin().await?;
+    let mut family = store::get_family_for_update(&mut tx, id)
+        .await?
+        .ok_or(Error::RefreshTokenInvalid)?;
+    match family.judge(generation, now) {
+        Refresh::Invalid => return Err(Error::RefreshTokenInvalid),
+        Refresh::Reused => {
+            store::revoke_family(&mut tx, id, now).await?;
+            tx.commit().await?;
+            tracing::warn!(family = %id, user = %family.user_id, "a replaced refresh token was used; the family is revoked");
+            return Err(Error::RefreshTokenReused);
+        }
+        Refresh::Again => {}
+        Refresh::Rotate => {
+            family = Family {
+                generation: family.generation + 1,
+                rotated_at: now,
+                expires_at: now + model::REFRESH_LIFETIME,
+                ..family
+            };
+            store::advance_family(&mut tx, &family).await?;
+        }
+    }
+    let person = store::get_person(&mut tx, family.user_id)
+        .await?
+        .ok_or(Error::RefreshTokenInvalid)?;
+    if person.suspended {
+        return Err(Error::Suspended);
+    }
+    let tokens = issue(signer, &family, &person, now).await?;
+    tx.commit().await?;
+    Ok(tokens)
+}
+
+/// Ends the session a refresh token belongs to. A token that is none of ours has no session to end, which is what its holder wants.
+///
+/// # Errors
+/// Of the database.
+pub async fn logout(
+    db: &PgPool,
+    signer: &Signer,
+    token: &str,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    if let Some((family, _)) = signer.open_refresh(token) {
+        store::revoke_family(&mut *db.acquire().await?, family, now).await?;
+    }
+    Ok(())
+}
+
+async fn issue(
+    signer: &Signer,
+    family: &Family,
+    person: &Person,
+    now: DateTime<Utc>,
+) -> Result<Tokens, Error> {
+    let role = person.role().ok_or(Error::InvalidCredentials)?;
+    let claims = Claims::new(
+        person.id.0,
+        person.account_id.map(|id| id.0),
+        role,
+        person.sandbox,
+        family.id,
+        now,
+        model::ACCESS_LIFETIME,
+    );
+    Ok(Tokens {
+        access: signer.sign(&claims, now).await?,
+        refresh: signer.seal_refresh(family.id, family.generation)?,
+        access_expires_at: now + model::ACCESS_LIFETIME,
+        refresh_expires_at: family.expires_at,
+    })
+}

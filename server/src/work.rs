@@ -1,0 +1,66 @@
+//! Background work: the whole list. Each job takes no arguments and repeats safely, so any number of replicas may run them all.
+
+use std::fmt::Display;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::app::App;
+use crate::service::{instance, lifecycle, order, wallet};
+
+/// Rest after a job that found work, so that a wave of commits does not become a wave of queries.
+const BREATH: Duration = Duration::from_millis(20);
+/// Rest after a job that failed.
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+/// Starts every job. The handle ends when all have stopped, which they do when `app.stop` is cancelled, each after the step it is at.
+pub fn start(app: App) -> JoinHandle<()> {
+    let mut jobs = JoinSet::new();
+    let ms = Duration::from_millis;
+    jobs.spawn(every(app.clone(), "fulfil orders", ms(250), |app| async move { order::job::step(&app).await }));
+    jobs.spawn(every(app.clone(), "reconcile instances", ms(250), |app| async move { instance::job::reconcile_once(&app).await }));
+    jobs.spawn(every(app.clone(), "follow news of instances and deposits", ms(500), |app| async move { lifecycle::news::step(&app).await }));
+    jobs.spawn(every(app.clone(), "renew, suspend, terminate", ms(1000), |app| async move { lifecycle::sweep::step(&app).await }));
+    jobs.spawn(every(app.clone(), "walk test clocks", ms(500), |app| async move { lifecycle::clock::walk(&app).await.map(usize::from) }));
+    jobs.spawn(every(app.clone(), "expire deposits", ms(30_000), |app| async move { wallet::job::expire_deposits(&app).await }));
+    jobs.spawn(every(app, "expire orders", ms(30_000), |app| async move { order::job::expire(&app).await }));
+    tokio::spawn(async move {
+        while let Some(ended) = jobs.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a job was ended");
+            }
+        }
+    })
+}
+
+/// Repeats a job: at once while it finds work, when something commits, and at least every `idle`.
+async fn every<F, R, E>(app: App, name: &'static str, idle: Duration, job: F)
+where
+    F: Fn(App) -> R,
+    R: Future<Output = Result<usize, E>>,
+    E: Display,
+{
+    while !app.stop.is_cancelled() {
+        let seen = app.tail.safe();
+        let pause = match AssertUnwindSafe(job(app.clone())).catch_unwind().await {
+            Ok(Ok(0)) => idle,
+            Ok(Ok(_)) => BREATH,
+            Ok(Err(error)) => {
+                tracing::warn!(job = name, %error, "a job failed and is repeated");
+                AFTER_FAILURE
+            }
+            Err(_panic) => {
+                tracing::error!(job = name, "a job panicked and is repeated");
+                AFTER_FAILURE
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = app.tail.beyond(seen), if pause == idle && idle < Duration::from_secs(5) => tokio::time::sleep(BREATH).await,
+            () = app.stop.cancelled() => {}
+        }
+    }
+}
