@@ -4,8 +4,8 @@ use sewa_sdk::sewa::api::v1::CommonErrorReason;
 use sewa_sdk::sewa::instance::v1::InstanceErrorReason;
 use tonic::Status;
 
-use crate::base::id::{ImageId, OperationId};
-use crate::base::{db, status};
+use crate::base::id::ImageId;
+use crate::base::status;
 use crate::service::instance::model::{InvalidTransition, Refused};
 
 /// Errors of instances.
@@ -15,11 +15,8 @@ pub enum Error {
     #[error("no such instance")]
     InstanceNotFound,
     /// What the instance is does not allow it.
-    #[error("the instance refuses: {0:?}")]
-    Refused(Refused),
-    /// Another operation was recorded at the same moment.
-    #[error("another operation was faster")]
-    Overtaken,
+    #[error("the instance refuses")]
+    Refused(#[from] Refused),
     /// The image cannot be used.
     #[error("image {0} cannot be used")]
     ImageUnavailable(ImageId),
@@ -37,22 +34,7 @@ pub enum Error {
     Secret(#[source] anyhow::Error),
     /// The database failed.
     #[error("database")]
-    Database(#[source] sqlx::Error),
-}
-
-impl From<sqlx::Error> for Error {
-    fn from(error: sqlx::Error) -> Self {
-        match db::broken_constraint(&error) {
-            Some("operations_one_open") => Self::Overtaken,
-            _ => Self::Database(error),
-        }
-    }
-}
-
-impl From<Refused> for Error {
-    fn from(refused: Refused) -> Self {
-        Self::Refused(refused)
-    }
+    Database(#[from] sqlx::Error),
 }
 
 impl From<InvalidTransition> for Error {
@@ -66,8 +48,9 @@ impl From<Error> for Status {
         use InstanceErrorReason as Reason;
         match error {
             Error::InstanceNotFound => status::refuse(Reason::InstanceNotFound, "there is no such instance").status(),
-            Error::Refused(Refused::Busy(operation)) => busy(operation),
-            Error::Overtaken => status::refuse(CommonErrorReason::Unavailable, "another operation was recorded at the same moment").status(),
+            Error::Refused(Refused::Busy(operation)) => {
+                status::refuse(Reason::OperationInProgress, "another operation is under way on the instance").meta("operation_id", operation).status()
+            }
             Error::Refused(Refused::Suspended) => status::refuse(Reason::InstanceSuspended, "the instance is suspended because it is unpaid").status(),
             Error::Refused(Refused::IllegalState(state)) => {
                 let message = format!("the instance is {}, which does not allow this", state.as_str());
@@ -88,8 +71,4 @@ impl From<Error> for Status {
             Error::Database(error) => status::database(&error),
         }
     }
-}
-
-fn busy(operation: OperationId) -> Status {
-    status::refuse(InstanceErrorReason::OperationInProgress, "another operation is under way on the instance").meta("operation_id", operation).status()
 }

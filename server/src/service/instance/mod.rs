@@ -90,7 +90,10 @@ async fn being_made(connection: &mut PgConnection, account: AccountId, id: Insta
 pub async fn suspend_many(connection: &mut PgConnection, named: &[(AccountId, InstanceId)], now: DateTime<Utc>) -> Result<(), sqlx::Error> {
     impose(connection, named, Kind::Suspend, now, |i| {
         let due = !i.suspended && i.state.on(Event::Suspended).is_ok();
-        i.suspended = i.suspended || due;
+        if due {
+            i.suspended = true;
+            i.touch(now);
+        }
         due
     })
     .await
@@ -103,7 +106,10 @@ pub async fn suspend_many(connection: &mut PgConnection, named: &[(AccountId, In
 pub async fn resume_many(connection: &mut PgConnection, named: &[(AccountId, InstanceId)], now: DateTime<Utc>) -> Result<(), sqlx::Error> {
     impose(connection, named, Kind::Resume, now, |i| {
         let due = i.suspended && i.state.on(Event::Started).is_ok();
-        i.suspended = i.suspended && !due;
+        if due {
+            i.suspended = false;
+            i.touch(now);
+        }
         due
     })
     .await
@@ -132,7 +138,6 @@ async fn impose(
     for mut instance in store::list_for_update(connection, named).await? {
         let was = instance.state;
         if due.last().is_none_or(|(_, last)| last.id != instance.id) && decide(&mut instance) {
-            instance.touch(now);
             due.push((was, instance));
         }
     }

@@ -227,15 +227,19 @@ pub struct Instance {
 }
 
 /// Why something asked of an instance is refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// Another operation is under way.
+    #[error("operation {0} is under way")]
     Busy(OperationId),
     /// It is suspended.
+    #[error("suspended")]
     Suspended,
     /// Its state does not allow it.
+    #[error("not while {0:?}")]
     IllegalState(State),
     /// Somebody else changed it.
+    #[error("changed meanwhile")]
     EtagMismatch {
         /// What the caller last saw.
         sent: String,

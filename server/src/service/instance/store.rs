@@ -222,22 +222,22 @@ pub async fn list_for_update(connection: &mut PgConnection, named: &[(AccountId,
 ///
 /// # Errors
 /// Of the database.
-pub async fn get_view(pool: &PgPool, account: AccountId, id: InstanceId) -> Result<Option<View>, sqlx::Error> {
+pub async fn get_view(connection: &mut PgConnection, account: AccountId, id: InstanceId) -> Result<Option<View>, sqlx::Error> {
     let row = views!(
         "left join subscriptions s on s.account_id = i.account_id and s.instance_id = i.id where i.account_id = $1 and i.id = $2",
         account.0,
         id.0
     );
-    Ok(row.fetch_optional(pool).await?.map(Into::into))
+    Ok(row.fetch_optional(connection).await?.map(Into::into))
 }
 
 /// An instance of any account, for staff.
 ///
 /// # Errors
 /// Of the database.
-pub async fn get_any_view(pool: &PgPool, id: InstanceId) -> Result<Option<View>, sqlx::Error> {
+pub async fn get_any_view(connection: &mut PgConnection, id: InstanceId) -> Result<Option<View>, sqlx::Error> {
     let row = views!("left join subscriptions s on s.account_id = i.account_id and s.instance_id = i.id where i.id = $1", id.0);
-    Ok(row.fetch_optional(pool).await?.map(Into::into))
+    Ok(row.fetch_optional(connection).await?.map(Into::into))
 }
 
 /// Instances of an account, newest first: of these states, and only before `before`.

@@ -141,3 +141,8 @@ fn finished(ended: &Ended, state: State, at: DateTime<Utc>) -> NewEvent {
     });
     NewEvent::new(ended.account, EventType::OperationFinished, ended.id.0, ended.revision, at, payload)
 }
+
+/// What a sealed password is bound to.
+pub fn secret_context(id: OperationId) -> String {
+    format!("operations/{id}")
+}
