@@ -195,7 +195,6 @@ async fn fulfilled(stage: &mut Stage, request: PlaceOrderRequest) -> Result<Boug
     let events = stage.follow(&order.id, EventType::OrderActive).await?;
     let expected = [
         EventType::OrderPlaced,
-        EventType::OrderPaid,
         EventType::OrderProvisioning,
         EventType::OrderActive,
     ];
