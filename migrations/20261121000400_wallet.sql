@@ -17,7 +17,7 @@ create table balances (
 ) with (fillfactor = 50);
 
 -- The ledger. A journal is one row and its postings are columns, one for each ledger account, so that a plain check makes every journal sum to zero and a
--- journal can be neither half written nor unbalanced (docs/decisions/0002). A capture or release names the hold it closes; a hold is closed once.
+-- journal can be neither half written nor unbalanced (docs/decisions/0005). A capture or release names the hold it closes; a hold is closed once.
 create table journals (
     account_id uuid not null,
     id uuid not null,

@@ -11,8 +11,8 @@ use crate::base::outbox::reader::Tail;
 use crate::config::Config;
 use crate::provider::compute::Providers;
 use crate::service::catalog;
-use crate::service::order::place::PlaceLanes;
 use crate::service::identity::tokens::Signer;
+use crate::service::order::place::PlaceLanes;
 
 /// The parts every slice may use.
 #[derive(Clone)]
@@ -29,12 +29,12 @@ pub struct App {
     pub config: Arc<Config>,
     /// Cancelled when the process is asked to stop: streams end, workers finish what they are at.
     pub stop: CancellationToken,
-    /// The lanes that place orders.
-    pub placing: PlaceLanes,
-    /// Machines.
-    pub providers: Providers,
-    /// What is for sale, as last read.
-    pub catalog: catalog::Cache,
     /// Signs and verifies access tokens.
     pub signer: Arc<Signer>,
+    /// What is for sale, as last read.
+    pub catalog: catalog::Cache,
+    /// The clouds.
+    pub providers: Providers,
+    /// The lanes that place orders.
+    pub placing: PlaceLanes,
 }

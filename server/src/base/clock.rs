@@ -9,7 +9,6 @@ pub struct Clock;
 impl Clock {
     /// Now, to the microsecond, which is what PostgreSQL keeps: a time written and read again is equal.
     #[expect(clippy::disallowed_methods, reason = "this is the place")]
-    #[expect(clippy::unused_self, reason = "callers hold a clock, so that time has an owner")]
     pub fn now(&self) -> DateTime<Utc> {
         let now = Utc::now();
         DateTime::from_timestamp_micros(now.timestamp_micros()).unwrap_or(now)

@@ -13,7 +13,8 @@ use crate::base::outbox::fanout;
 use crate::base::outbox::reader::Tail;
 use crate::config::Config;
 use crate::edge::limit::Limits;
-use crate::provider::compute::Providers;
+use crate::provider::compute::simulator::{self, Simulator};
+use crate::provider::compute::{Compute, Providers};
 use crate::service::{catalog, identity, order};
 
 /// Lanes of group commit. One commits while the other collects.
@@ -40,10 +41,11 @@ pub async fn build(config: Config, stop: CancellationToken) -> anyhow::Result<(A
         fanout::start(client.clone(), connection.clone(), &tail);
     }
     let limits = Limits::new(&config, redis.map(|(_, connection)| connection));
+    let simulator = Simulator::new(db.clone(), clock.clone(), config.simulator_boot_ms);
     let app = App {
-        signer: Arc::new(identity::tokens::Signer::load(&db, &master).await.context("signing keys")?),
+        signer: Arc::new(identity::tokens::Signer::load(&db, &master, clock.now()).await.context("signing keys")?),
         catalog: catalog::Cache::default(),
-        providers: Providers::simulator(db.clone(), clock.clone(), &config),
+        providers: Providers::new([(simulator::NAME.to_owned(), Arc::new(simulator) as Arc<dyn Compute>)]),
         placing: order::place::lanes(db.clone(), clock.clone(), tail.clone(), LANES),
         db,
         clock,

@@ -14,7 +14,7 @@ use crate::base::id::AccountId;
 
 #[sqlx::test(migrations = "../migrations")]
 async fn the_audit_list_reads_every_row_once_in_order(db: PgPool) {
-    Signer::load(&db, &MasterKey::new([7; 32]), Clock.now())
+    Signer::load(&db, &MasterKey::new([7; 32]))
         .await
         .expect("loads");
     sqlx::query!("update signing_keys set created_at = created_at - interval '400 days'")

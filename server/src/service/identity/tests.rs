@@ -19,7 +19,7 @@ fn now() -> DateTime<Utc> {
 }
 
 async fn signer(db: &PgPool) -> Signer {
-    Signer::load(db, &master(), now()).await.expect("loads")
+    Signer::load(db, &master()).await.expect("loads")
 }
 
 async fn account(db: &PgPool, email: &str, kind: AccountKind) -> (AccountId, UserId) {
@@ -260,16 +260,14 @@ async fn access_tokens_are_checked_against_the_time_of_the_call_and_our_keys_onl
 #[sqlx::test(migrations = "../migrations")]
 async fn replicas_starting_at_once_agree_on_one_key_and_a_rotation_is_announced_first(db: PgPool) {
     let (master, t) = (master(), now());
-    let (one, two) = tokio::join!(Signer::load(&db, &master, t), Signer::load(&db, &master, t));
+    let (one, two) = tokio::join!(Signer::load(&db, &master), Signer::load(&db, &master));
     let (one, two) = (one.expect("loads"), two.expect("loads"));
     let kids =
         |keys: Vec<tokens::PublicKey>| keys.into_iter().map(|key| key.kid).collect::<Vec<_>>();
     let first = kids(one.public_keys(t).await);
     assert_eq!((first.len(), &first), (1, &kids(two.public_keys(t).await)));
     assert!(
-        Signer::load(&db, &MasterKey::new([8; 32]), t)
-            .await
-            .is_err(),
+        Signer::load(&db, &MasterKey::new([8; 32])).await.is_err(),
         "another master key cannot read them"
     );
 

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
+use crate::base::clock::Clock;
 use crate::base::crypto::{self, MasterKey};
 use crate::service::identity::store::signing::{self, Row};
 
@@ -131,7 +132,8 @@ impl Signer {
     ///
     /// # Errors
     /// Of the database; if the master key is not the one the keys were sealed with.
-    pub async fn load(db: &PgPool, master: &MasterKey, now: DateTime<Utc>) -> anyhow::Result<Self> {
+    pub async fn load(db: &PgPool, master: &MasterKey) -> anyhow::Result<Self> {
+        let now = Clock.now();
         let mut connection = db.acquire().await?;
         if signing::newest_generation(&mut connection).await?.is_none() {
             // Another replica may do the same at this moment; one row stays, and the next statement reads it.

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use sewa_sdk::sewa::order::v1 as proto;
 use tonic::Status;
 
-use crate::app::App;
 use crate::base::id::{ImageId, PlanId, RegionId};
 use crate::base::time;
-use crate::service::instance::NewInstance;
+use crate::service::catalog::model::Snapshot;
+use crate::service::instance::model::NewInstance;
 use crate::service::order::error::Error;
 use crate::service::order::model::{Draft, Move, Order, Payment, Quote, State};
 
@@ -26,6 +26,37 @@ pub fn draft(draft: Option<proto::OrderDraft>) -> Result<Draft, Status> {
         hostname: draft.hostname,
         auto_renew: draft.auto_renew,
         labels: draft.labels.into_iter().collect::<BTreeMap<_, _>>(),
+    })
+}
+
+/// The machine an order makes.
+///
+/// # Errors
+/// If the catalogue no longer knows what was sold. It keeps archived plans, so that means a fault.
+pub fn new_instance(catalogue: &Snapshot, order: &Order) -> Result<NewInstance, Error> {
+    let draft = &order.draft;
+    let plan = catalogue.plan(draft.plan).ok_or(Error::PlanUnavailable(draft.plan))?;
+    let region = catalogue.region(draft.region).ok_or(Error::RegionUnavailable(draft.region))?;
+    let image = catalogue.image(draft.image).ok_or(Error::ImageUnavailable(draft.image))?;
+    Ok(NewInstance {
+        account: order.account,
+        id: order.instance,
+        order: order.id,
+        provider: plan.provider.clone(),
+        provider_size: plan.provider_size.clone(),
+        plan: plan.id,
+        vcpus: plan.vcpus,
+        memory_mib: plan.memory_mib,
+        disk_gib: plan.disk_gib,
+        region: draft.region,
+        region_code: region.code.clone(),
+        image: draft.image,
+        image_code: image.code.clone(),
+        hostname: draft.hostname.clone(),
+        labels: draft.labels.clone(),
+        price: order.quote.subtotal,
+        period: draft.period,
+        created_at: order.created_at,
     })
 }
 

@@ -7,6 +7,7 @@ use sewa_sdk::sewa::event::v1::EventType;
 
 use crate::app::App;
 use crate::base::{crypto, outbox};
+use crate::service::catalog;
 use crate::service::instance::{self, ProvisionFailure, Provisioned};
 use crate::service::lifecycle::Start;
 use crate::service::order::error::Error;
@@ -78,13 +79,15 @@ async fn fulfil(app: &App, order: &Order) -> Result<(), Error> {
 
 /// Records that the machine is being made. False if the order was called off meanwhile.
 async fn begin(app: &App, leased: &Order) -> Result<bool, Error> {
+    let catalogue = catalog::snapshot(app).await.map_err(|_| Error::Ledger("the catalogue cannot be read"))?;
+    let machine = super::convert::new_instance(&catalogue, leased)?;
     let mut tx = app.db.begin().await?;
     let found = store::get_for_update(&mut tx, leased.account, leased.id).await?;
     let Some(mut order) = found.filter(|o| o.fence == leased.fence && o.state == State::Paid) else { return Ok(false) };
     let now = app.clock.now();
     order.take(Event::Begin, model::SYSTEM, "the machine was asked for", now)?;
     store::advance(&mut tx, &order).await?;
-    instance::insert_many(&mut tx, &[super::convert::new_instance(app, &order)?]).await?;
+    instance::insert_many(&mut tx, &[machine]).await?;
     operation::progress(&mut tx, order.account, order.operation, "creating", 10).await?;
     outbox::insert(&mut tx, &[super::news(&order, EventType::OrderProvisioning, "")]).await?;
     tx.commit().await?;

@@ -22,7 +22,7 @@ use sqlx::PgConnection;
 use crate::app::App;
 use crate::base::id::{AccountId, OrderId};
 use crate::base::outbox::{self, NewEvent};
-use crate::service::catalog::Snapshot;
+use crate::service::catalog::model::Snapshot;
 use crate::service::order::error::Error;
 use crate::service::order::model::{Draft, Event, Failure, Order, Quote, State};
 use crate::service::wallet::model::{Action, Command};

@@ -2,7 +2,7 @@
 
 use sewa_sdk::sewa::sandbox::v1::sandbox_service_server::SandboxService;
 use sewa_sdk::sewa::sandbox::v1::{
-    AdvanceTestClockRequest, AdvanceTestClockResponse, ClearFaultsRequest, ClearFaultsResponse, CreateTestClockRequest, CreateTestClockResponse, Fault,
+    AdvanceTestClockRequest, AdvanceTestClockResponse, ClearFaultsRequest, ClearFaultsResponse, CreateTestClockRequest, CreateTestClockResponse,
     GetTestClockRequest, GetTestClockResponse, InjectFaultRequest, InjectFaultResponse, ListFaultsRequest, ListFaultsResponse, SettleDepositRequest,
     SettleDepositResponse,
 };
@@ -50,8 +50,7 @@ impl SandboxService for Sandbox {
             Claim::Repeat(stored) => return stored.reply(&call),
         };
         let outcome = faults::inject(&mut write.tx, account, request.kind(), request.times).await;
-        let fault = Fault { kind: request.kind, times_left: request.times };
-        write.finish(outcome.map(|()| InjectFaultResponse { fault: Some(fault) }).map_err(|e| status::database(&e))).await
+        write.finish(outcome.map(|fault| InjectFaultResponse { fault: Some(fault) }).map_err(|e| status::database(&e))).await
     }
 
     async fn list_faults(&self, request: Request<ListFaultsRequest>) -> Result<Response<ListFaultsResponse>, Status> {
@@ -59,7 +58,6 @@ impl SandboxService for Sandbox {
         let account = sandbox::account(&call.caller)?;
         let mut connection = self.app.db.acquire().await.map_err(|e| status::database(&e))?;
         let faults = faults::list(&mut connection, account).await.map_err(|e| status::database(&e))?;
-        let faults = faults.into_iter().map(|(kind, times_left)| Fault { kind: kind as i32, times_left }).collect();
         Ok(Response::new(ListFaultsResponse { faults, next_page_token: String::new() }))
     }
 

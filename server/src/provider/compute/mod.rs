@@ -1,0 +1,209 @@
+//! Clouds that run machines.
+//!
+//! A cloud is slow, forgetful and sometimes silent. Three rules make it usable: our own id goes with every machine as its name or label, so that a machine can
+//! be found whose creation was never answered; an error says whether the call may have had an effect; and nobody waits for a machine inside a call. Calls are
+//! never made while a transaction is open.
+
+pub mod simulator;
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use secrecy::SecretString;
+
+use crate::base::id::{AccountId, InstanceId};
+
+/// A cloud. This is a trait because it stands for things outside the platform, of which there are several at run time, and none of which a test may call.
+///
+/// Every verb returns as soon as the cloud has accepted it; `get` tells when it is done. A cloud that is still at work on a machine says `Busy`. Rebuilding is
+/// something every cloud we know can do, if only by making the disk anew, so it is no capability but a duty.
+#[async_trait]
+pub trait Compute: Send + Sync {
+    /// What this cloud can do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// How long a machine that was created, but whose answer was lost, may stay invisible to `find`. Until then its absence proves nothing.
+    fn lookup_delay(&self) -> Duration;
+
+    /// Orders a machine.
+    async fn create(&self, wish: &CreateMachine) -> Result<Machine, ProviderError>;
+
+    /// The machines that carry our reference, oldest first. More than one means that something created twice.
+    async fn find(&self, reference: Reference) -> Result<Vec<Machine>, ProviderError>;
+
+    /// A machine by the cloud's own name for it; `None` if it has none of that name.
+    async fn get(&self, provider_ref: &str) -> Result<Option<Machine>, ProviderError>;
+
+    /// Powers a machine on. Done already if it runs.
+    async fn power_on(&self, provider_ref: &str) -> Result<(), ProviderError>;
+
+    /// Cuts a machine's power. Done already if it is off.
+    async fn power_off(&self, provider_ref: &str) -> Result<(), ProviderError>;
+
+    /// Asks the guest to shut down. It may never do so.
+    async fn shutdown(&self, provider_ref: &str) -> Result<(), ProviderError>;
+
+    /// Restarts a machine.
+    async fn reboot(&self, provider_ref: &str) -> Result<(), ProviderError>;
+
+    /// Makes the disk anew from an image. The machine boots afterwards, and keeps its addresses.
+    async fn rebuild(&self, provider_ref: &str, image: &str, password: &SecretString) -> Result<(), ProviderError>;
+
+    /// Sets the administrator's password.
+    async fn reset_password(&self, provider_ref: &str, password: &SecretString) -> Result<(), ProviderError>;
+
+    /// Destroys a machine and gives its addresses up.
+    async fn delete(&self, provider_ref: &str) -> Result<(), ProviderError>;
+}
+
+/// Our own name for a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reference {
+    /// The customer it is for. A cloud in which the operator has several accounts may choose among them by it; the simulator keeps its faults by it.
+    pub account: AccountId,
+    /// The instance. Its text is the machine's name or label.
+    pub instance: InstanceId,
+}
+
+/// A machine to create.
+#[derive(Clone, Debug)]
+pub struct CreateMachine {
+    /// Our own name for it.
+    pub reference: Reference,
+    /// The cloud's name of the size.
+    pub size: String,
+    /// Code of the region.
+    pub region: String,
+    /// Code of the image.
+    pub image: String,
+    /// Host name.
+    pub hostname: String,
+    /// The administrator's first password.
+    pub first_password: SecretString,
+}
+
+/// A machine as a cloud shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// The cloud's own name for it.
+    pub provider_ref: String,
+    /// Our name for it, as the cloud repeats it.
+    pub reference: String,
+    /// Whether it runs.
+    pub power: Power,
+    /// True while the cloud works on it and refuses other work.
+    pub busy: bool,
+    /// Public IPv4 address, once it has one.
+    pub ipv4: Option<Ipv4Addr>,
+    /// Public IPv6 address, once it has one.
+    pub ipv6: Option<Ipv6Addr>,
+}
+
+/// Whether a machine runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Power {
+    /// On its way up.
+    Booting,
+    /// Up.
+    Running,
+    /// On its way down.
+    Stopping,
+    /// Off.
+    Stopped,
+}
+
+/// What a cloud can do beyond the least. The API names these, so that pages hide a button that cannot work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Can ask a guest to shut down. Without it a shutdown cuts the power.
+    pub graceful_shutdown: bool,
+    /// Can set a password on a running machine.
+    pub reset_password: bool,
+    /// Gives a console.
+    pub console: bool,
+}
+
+impl Capabilities {
+    /// Their names in the API, sorted.
+    pub fn names(self) -> Vec<&'static str> {
+        let all = [("console", self.console), ("graceful_shutdown", self.graceful_shutdown), ("reset_password", self.reset_password)];
+        all.into_iter().filter_map(|(name, present)| present.then_some(name)).collect()
+    }
+}
+
+/// What a cloud answered instead.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProviderError {
+    /// The answer was lost, or made no sense: whether the call had an effect is not known. Look before acting again.
+    #[error("the answer was lost")]
+    Unknown,
+    /// Refused for good; the same call will always be refused. No effect.
+    #[error("refused: {0}")]
+    Refused(String),
+    /// No room for this machine. No effect.
+    #[error("no capacity")]
+    NoCapacity,
+    /// There is no such machine.
+    #[error("no such machine")]
+    NotFound,
+    /// The machine is being worked on. No effect.
+    #[error("the machine is busy")]
+    Busy,
+    /// Too many calls. No effect.
+    #[error("called too often; again after {} s", after.as_secs())]
+    RateLimited {
+        /// When to call again.
+        after: Duration,
+    },
+    /// Could not be reached, or said so itself before doing anything. No effect.
+    #[error("unavailable: {0}")]
+    Unavailable(String),
+}
+
+/// The clouds this platform is configured with, by name.
+#[derive(Clone, Default)]
+pub struct Providers {
+    by_name: Arc<BTreeMap<String, Arc<dyn Compute>>>,
+}
+
+impl Providers {
+    /// The given clouds.
+    pub fn new(providers: impl IntoIterator<Item = (String, Arc<dyn Compute>)>) -> Self {
+        Self { by_name: Arc::new(providers.into_iter().collect()) }
+    }
+
+    /// A cloud by its name.
+    pub fn get(&self, name: &str) -> Option<&Arc<dyn Compute>> {
+        self.by_name.get(name)
+    }
+
+    /// All names, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.by_name.keys().map(String::as_str)
+    }
+
+    /// What a cloud can do, by the API's names; nothing if it is not configured any more.
+    pub fn capabilities(&self, name: &str) -> Vec<String> {
+        self.get(name).map(|p| p.capabilities().names().into_iter().map(str::to_owned).collect()).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Debug for Providers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.names()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capabilities_are_named_as_the_api_names_them() {
+        let some = Capabilities { graceful_shutdown: true, reset_password: true, console: false };
+        assert_eq!(some.names(), ["graceful_shutdown", "reset_password"]);
+    }
+}

@@ -1,0 +1,211 @@
+//! The built-in cloud, for development, demonstrations and sandbox accounts.
+//!
+//! It behaves like the real ones where it hurts: creating twice makes two machines, addresses come late, work takes time and a machine at work refuses more, and
+//! an account may have it lose answers, fail, dawdle, run full or lose machines. It lives in tables of its own, so that it survives restarts and is one cloud
+//! for all replicas; its calls use connections of their own, never a transaction of the platform.
+
+pub mod faults;
+pub mod model;
+pub mod store;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use secrecy::{ExposeSecret, SecretString};
+use sewa_sdk::sewa::sandbox::v1::fault::Kind;
+use sqlx::{Connection, PgConnection, PgPool};
+use uuid::Uuid;
+
+use crate::base::clock::Clock;
+use crate::base::crypto;
+use crate::base::id::AccountId;
+use crate::provider::compute::simulator::model::{Action, Pace, Row};
+use crate::provider::compute::simulator::store::{Change, Times};
+use crate::provider::compute::{Capabilities, Compute, CreateMachine, Machine, ProviderError, Reference};
+
+/// Its name in the catalogue.
+pub const NAME: &str = "simulator";
+
+/// The built-in cloud.
+pub struct Simulator {
+    db: PgPool,
+    clock: Clock,
+    boot: chrono::Duration,
+}
+
+impl Simulator {
+    /// A cloud whose machines boot in `boot_ms`.
+    pub fn new(db: PgPool, clock: Clock, boot_ms: u64) -> Self {
+        // A day is more than anybody waits for a simulation, and keeps the arithmetic of times within bounds.
+        let boot = chrono::Duration::milliseconds(i64::try_from(boot_ms).unwrap_or(i64::MAX).min(86_400_000));
+        Self { db, clock, boot }
+    }
+
+    fn pace(&self, slow: bool) -> Pace {
+        Pace { boot: self.boot, slow }
+    }
+
+    /// Shows a machine, unless the account's calls fail; ends one that vanishes when seen running.
+    async fn show(&self, connection: &mut PgConnection, row: &Row) -> Result<Option<Machine>, ProviderError> {
+        let now = self.clock.now();
+        let seen = row.seen(now);
+        if row.vanishes_after(now) {
+            store::end(connection, row.id, now).await?;
+        }
+        Ok(seen)
+    }
+
+    /// Fails if the account's calls do. Costs one read where nobody asked for faults.
+    async fn admit(&self, connection: &mut PgConnection, account: AccountId) -> Result<(), ProviderError> {
+        if !store::has_fault(connection, account, Kind::Error).await? {
+            return Ok(());
+        }
+        let mut tx = connection.begin().await?;
+        let mut faults = store::faults_for_update(&mut tx, account).await?;
+        let fails = faults.take(Kind::Error);
+        store::count(&mut tx, account, &faults).await?;
+        tx.commit().await?;
+        if fails { Err(told_to_fail()) } else { Ok(()) }
+    }
+
+    async fn act(&self, provider_ref: &str, action: Action, image: Option<&str>, password: Option<&SecretString>) -> Result<(), ProviderError> {
+        let id = Uuid::try_parse(provider_ref).map_err(|_| ProviderError::NotFound)?;
+        let mut tx = self.db.begin().await?;
+        let row = store::get_for_update(&mut tx, id).await?.ok_or(ProviderError::NotFound)?;
+        let mut faults = store::faults_for_update(&mut tx, row.account).await?;
+        let now = self.clock.now();
+        let outcome = if faults.take(Kind::Error) { Err(told_to_fail()) } else { row.begin(action, now) };
+        if let Ok(Some(powered_on)) = outcome {
+            let settles_at = now + self.pace(faults.take(Kind::Slow)).of(action);
+            let digest = password.map(digest);
+            let change = Change { action, powered_on, began_at: now, settles_at, image, password_digest: digest.as_ref().map(<[u8; 32]>::as_slice) };
+            store::begin(&mut tx, id, &change).await?;
+        }
+        store::count(&mut tx, row.account, &faults).await?;
+        tx.commit().await?;
+        outcome.map(|_| ())
+    }
+}
+
+#[async_trait]
+impl Compute for Simulator {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { graceful_shutdown: true, reset_password: true, console: false }
+    }
+
+    fn lookup_delay(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    async fn create(&self, wish: &CreateMachine) -> Result<Machine, ProviderError> {
+        let account = wish.reference.account;
+        let mut tx = self.db.begin().await?;
+        let mut faults = store::faults_for_update(&mut tx, account).await?;
+        let refusal = if faults.take(Kind::Error) {
+            Some(told_to_fail())
+        } else if faults.take(Kind::NoCapacity) {
+            Some(ProviderError::NoCapacity)
+        } else {
+            None
+        };
+        if let Some(refusal) = refusal {
+            store::count(&mut tx, account, &faults).await?;
+            tx.commit().await?;
+            return Err(refusal);
+        }
+        let lost = faults.take(Kind::AnswerLost);
+        let now = self.clock.now();
+        let boot = self.pace(faults.take(Kind::Slow)).of(Action::Create);
+        let times = Times { now, address_at: now + boot / 2, settles_at: now + boot };
+        let vanishes = faults.take(Kind::Vanish);
+        store::count(&mut tx, account, &faults).await?;
+        let Some(row) = store::insert(&mut tx, wish, &digest(&wish.first_password), &times, vanishes).await? else {
+            return Err(ProviderError::NoCapacity);
+        };
+        tx.commit().await?;
+        if lost { Err(ProviderError::Unknown) } else { row.seen(now).ok_or(ProviderError::Unknown) }
+    }
+
+    async fn find(&self, reference: Reference) -> Result<Vec<Machine>, ProviderError> {
+        let mut connection = self.db.acquire().await?;
+        self.admit(&mut connection, reference.account).await?;
+        let mut machines = Vec::new();
+        for row in store::find(&mut connection, &reference.instance.to_string()).await? {
+            machines.extend(self.show(&mut connection, &row).await?);
+        }
+        Ok(machines)
+    }
+
+    async fn get(&self, provider_ref: &str) -> Result<Option<Machine>, ProviderError> {
+        let Ok(id) = Uuid::try_parse(provider_ref) else { return Ok(None) };
+        let mut connection = self.db.acquire().await?;
+        let Some(row) = store::get(&mut connection, id).await? else { return Ok(None) };
+        self.admit(&mut connection, row.account).await?;
+        self.show(&mut connection, &row).await
+    }
+
+    async fn power_on(&self, provider_ref: &str) -> Result<(), ProviderError> {
+        self.act(provider_ref, Action::PowerOn, None, None).await
+    }
+
+    async fn power_off(&self, provider_ref: &str) -> Result<(), ProviderError> {
+        self.act(provider_ref, Action::PowerOff, None, None).await
+    }
+
+    async fn shutdown(&self, provider_ref: &str) -> Result<(), ProviderError> {
+        self.act(provider_ref, Action::Shutdown, None, None).await
+    }
+
+    async fn reboot(&self, provider_ref: &str) -> Result<(), ProviderError> {
+        self.act(provider_ref, Action::Reboot, None, None).await
+    }
+
+    async fn rebuild(&self, provider_ref: &str, image: &str, password: &SecretString) -> Result<(), ProviderError> {
+        self.act(provider_ref, Action::Rebuild, Some(image), Some(password)).await
+    }
+
+    async fn reset_password(&self, provider_ref: &str, password: &SecretString) -> Result<(), ProviderError> {
+        self.act(provider_ref, Action::ResetPassword, None, Some(password)).await
+    }
+
+    async fn delete(&self, provider_ref: &str) -> Result<(), ProviderError> {
+        let id = Uuid::try_parse(provider_ref).map_err(|_| ProviderError::NotFound)?;
+        let mut tx = self.db.begin().await?;
+        let row = store::get_for_update(&mut tx, id).await?.ok_or(ProviderError::NotFound)?;
+        let mut faults = store::faults_for_update(&mut tx, row.account).await?;
+        let now = self.clock.now();
+        let outcome = if faults.take(Kind::Error) {
+            Err(told_to_fail())
+        } else {
+            match row.seen(now) {
+                None => Err(ProviderError::NotFound),
+                Some(machine) if machine.busy && row.gone_at.is_none() => Err(ProviderError::Busy),
+                Some(_) => Ok(()),
+            }
+        };
+        if outcome.is_ok() {
+            store::end(&mut tx, id, now + self.pace(faults.take(Kind::Slow)).of_delete()).await?;
+        }
+        store::count(&mut tx, row.account, &faults).await?;
+        tx.commit().await?;
+        outcome
+    }
+}
+
+fn told_to_fail() -> ProviderError {
+    ProviderError::Unavailable("the simulator was told to fail".to_owned())
+}
+
+fn digest(password: &SecretString) -> [u8; 32] {
+    crypto::digest(password.expose_secret().as_bytes())
+}
+
+/// Whether the simulated cloud did its part is not known when its database fails, just as with a real one.
+impl From<sqlx::Error> for ProviderError {
+    fn from(error: sqlx::Error) -> Self {
+        tracing::warn!(%error, "the simulated cloud lost its database");
+        Self::Unknown
+    }
+}
