@@ -20,3 +20,12 @@ $$;
 grant usage on schema public to sewa_app;
 alter default privileges in schema public grant select, insert, update, delete on tables to sewa_app;
 alter default privileges in schema public grant usage, select on sequences to sewa_app;
+
+-- The server looks whether every migration it knows was applied. The table is the migrator's own and older than the default privileges above.
+do $$
+begin
+    if to_regclass('_sqlx_migrations') is not null then
+        grant select on _sqlx_migrations to sewa_app;
+    end if;
+end
+$$;

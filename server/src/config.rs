@@ -86,7 +86,11 @@ impl Config {
             builder = builder.add_source(config::File::from(file).format(config::FileFormat::Toml));
         }
         let environment = config::Environment::with_prefix("SEWA").prefix_separator("_").separator("__").list_separator(",").with_list_parse_key("cors_origins").try_parsing(true);
-        let mut read: Self = builder.add_source(environment).build()?.try_deserialize()?;
+        // A key of digits alone would be taken for a number.
+        #[expect(clippy::disallowed_methods, reason = "this is the place")]
+        let master_key = std::env::var("SEWA_MASTER_KEY").ok();
+        let builder = builder.add_source(environment).set_override_option("master_key", master_key)?;
+        let mut read: Self = builder.build()?.try_deserialize()?;
         for (class, limit) in Self::default().rates {
             read.rates.entry(class).or_insert(limit);
         }

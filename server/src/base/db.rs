@@ -28,6 +28,14 @@ pub async fn connect(url: &str, connections: u32) -> Result<PgPool, sqlx::Error>
         .await
 }
 
+/// Whether the database answers.
+///
+/// # Errors
+/// What it says instead.
+pub async fn ping(pool: &PgPool) -> Result<(), sqlx::Error> {
+    sqlx::query_scalar!(r#"select 1 as "one!""#).fetch_one(pool).await.map(|_| ())
+}
+
 /// Whether the same statement may succeed a moment later: the connection broke, the server is restarting, or a lock or serialization conflict ended it.
 pub fn is_transient(error: &sqlx::Error) -> bool {
     match error {

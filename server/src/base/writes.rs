@@ -70,9 +70,9 @@ pub async fn begin<'c>(pool: &PgPool, call: &'c Call) -> Result<Claim<'c>, Statu
 }
 
 impl Write<'_> {
-    /// Keeps the state before the change for the audit trail.
-    pub fn keep_before(&mut self, before: &impl Message) {
-        self.before = Some(before.encode_to_vec());
+    /// Keeps the state before the change for the audit trail, with its type.
+    pub fn keep_before(&mut self, before: &impl prost::Name) {
+        self.before = prost_types::Any::from_msg(before).ok().map(|any| any.encode_to_vec());
     }
 
     /// Ends the write: on success records it and commits, on refusal rolls back and keeps the refusal for a repeat of the key.

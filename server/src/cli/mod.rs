@@ -41,7 +41,7 @@ pub async fn load_catalogue(config: &Config, file: Option<&std::path::Path>) -> 
 /// If there is a finding, or the database cannot be reached.
 pub async fn prove(config: &Config, account: Option<uuid::Uuid>) -> anyhow::Result<()> {
     let pool = db::connect(&config.database_url, 2).await.context("PostgreSQL")?;
-    let proof = wallet::prove::prove(&pool, account.map(AccountId)).await?;
+    let proof = wallet::store::prove::prove(&pool, account.map(AccountId)).await?;
     for (name, sum) in std::collections::BTreeMap::from_iter(&proof.trial_balance) {
         println!("{name:>14} {sum:>16}");
     }

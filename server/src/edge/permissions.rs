@@ -179,7 +179,6 @@ mod tests {
                 "orders.approve",
                 "orders.retry",
                 "wallet.adjust",
-                "wallet.prove",
                 "catalog.write",
                 "lifecycle.policy",
             ] {

@@ -12,6 +12,7 @@ use tonic::body::Body;
 use tower::{Layer, Service};
 
 use crate::app::App;
+use crate::base::db;
 
 /// How long the database may take to say that it is there.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -74,7 +75,7 @@ async fn ready(app: &App) -> Response<Body> {
     if app.stop.is_cancelled() {
         return text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned());
     }
-    match tokio::time::timeout(PATIENCE, sqlx::query_scalar!(r#"select 1 as "one!""#).fetch_one(&app.db)).await {
+    match tokio::time::timeout(PATIENCE, db::ping(&app.db)).await {
         Ok(Ok(_)) => text(StatusCode::OK, "ready\n".to_owned()),
         Ok(Err(error)) => {
             tracing::warn!(%error, "not ready: the database failed");

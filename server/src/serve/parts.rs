@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use sqlx::migrate::Migrate;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
@@ -43,7 +44,7 @@ pub async fn build(config: Config, stop: CancellationToken) -> anyhow::Result<(A
     let limits = Limits::new(&config, redis.map(|(_, connection)| connection));
     let simulator = Simulator::new(db.clone(), clock.clone(), config.simulator_boot_ms);
     let app = App {
-        signer: Arc::new(identity::tokens::Signer::load(&db, &master, clock.now()).await.context("signing keys")?),
+        signer: Arc::new(identity::tokens::Signer::load(&db, &master).await.context("signing keys")?),
         catalog: catalog::Cache::default(),
         providers: Providers::new([(simulator::NAME.to_owned(), Arc::new(simulator) as Arc<dyn Compute>)]),
         placing: order::place::lanes(db.clone(), clock.clone(), tail.clone(), LANES),
@@ -69,12 +70,13 @@ async fn connect_redis(config: &Config) -> anyhow::Result<Option<(redis::Client,
 
 /// A server works only on a schema that has every migration it was built with.
 async fn require_current_schema(db: &sqlx::PgPool) -> anyhow::Result<()> {
-    let applied: Vec<i64> = sqlx::query_scalar!("select version from _sqlx_migrations where success order by version")
-        .fetch_all(db)
+    let mut connection = db.acquire().await?;
+    let applied = connection
+        .list_applied_migrations("_sqlx_migrations")
         .await
         .context("the database has no schema yet; run `sewa migrate`")?;
     let missing: Vec<String> =
-        db::MIGRATIONS.iter().filter(|m| !applied.contains(&m.version)).map(|m| format!("{} {}", m.version, m.description)).collect();
+        db::MIGRATIONS.iter().filter(|m| !applied.iter().any(|a| a.version == m.version)).map(|m| format!("{} {}", m.version, m.description)).collect();
     if missing.is_empty() {
         return Ok(());
     }

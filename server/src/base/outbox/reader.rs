@@ -20,6 +20,8 @@ use crate::base::time;
 
 /// How often the tail looks when nothing wakes it.
 const IDLE: Duration = Duration::from_millis(250);
+/// Commits within this time are read together, so that a busy server samples no more than a hundred times a second.
+const TOGETHER: Duration = Duration::from_millis(10);
 /// Events kept for slow watchers of this replica, in total.
 const BUFFER: usize = 8192;
 /// Events read at once.
@@ -150,7 +152,8 @@ async fn follow(pool: PgPool, wake: Arc<Notify>, safe: watch::Sender<i64>, live:
         } else {
             sent = Some(from);
         }
-        let pause = if samples.is_empty() { IDLE } else { Duration::from_millis(5) };
+        tokio::time::sleep(TOGETHER).await;
+        let pause = if samples.is_empty() { IDLE } else { TOGETHER };
         let _ = tokio::time::timeout(pause, wake.notified()).await;
     }
 }

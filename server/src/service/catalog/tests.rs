@@ -107,7 +107,7 @@ async fn loading_a_catalogue_again_changes_nothing_that_staff_set(db: PgPool) {
 #[sqlx::test(migrations = "../migrations")]
 async fn a_price_that_has_begun_is_never_replaced(db: PgPool) {
     seed(&db, DEFAULT_CATALOGUE).await.expect("loads");
-    let plan = first_plan(&*Cache::default().snapshot(&db).await.expect("reads"));
+    let plan = first_plan(&Cache::default().snapshot(&db).await.expect("reads"));
     let mut connection = db.acquire().await.expect("a connection");
     let (t, later) = (now(), now() + Duration::days(1));
     let past = set_price(
@@ -152,7 +152,7 @@ async fn a_price_that_has_begun_is_never_replaced(db: PgPool) {
 #[sqlx::test(migrations = "../migrations")]
 async fn a_code_belongs_to_one_plan_and_a_provider_must_exist(db: PgPool) {
     seed(&db, DEFAULT_CATALOGUE).await.expect("loads");
-    let plan = first_plan(&*Cache::default().snapshot(&db).await.expect("reads"));
+    let plan = first_plan(&Cache::default().snapshot(&db).await.expect("reads"));
     let mut connection = db.acquire().await.expect("a connection");
     let twin = Plan {
         id: PlanId::new(),
@@ -185,10 +185,10 @@ async fn a_code_belongs_to_one_plan_and_a_provider_must_exist(db: PgPool) {
 async fn a_server_sees_its_own_change_at_once_and_another_s_within_a_second(db: PgPool) {
     seed(&db, DEFAULT_CATALOGUE).await.expect("loads");
     let (here, there) = (Cache::default(), Cache::default());
-    let plan = first_plan(&*here.snapshot(&db).await.expect("reads"));
+    let plan = first_plan(&here.snapshot(&db).await.expect("reads"));
     there.snapshot(&db).await.expect("reads");
     archive_plan(
-        &mut *db.acquire().await.expect("a connection"),
+        &mut db.acquire().await.expect("a connection"),
         plan.clone(),
         now(),
     )
@@ -196,9 +196,9 @@ async fn a_server_sees_its_own_change_at_once_and_another_s_within_a_second(db: 
     .expect("archives");
     here.forget();
     let archived = |catalogue: &Snapshot| catalogue.plan(plan.id).is_some_and(|p| p.archived);
-    assert!(archived(&*here.snapshot(&db).await.expect("reads")));
+    assert!(archived(&here.snapshot(&db).await.expect("reads")));
     let until = tokio::time::Instant::now() + std::time::Duration::from_secs(3);
-    while !archived(&*there.snapshot(&db).await.expect("reads")) {
+    while !archived(&there.snapshot(&db).await.expect("reads")) {
         assert!(
             tokio::time::Instant::now() < until,
             "the other server still sells an archived plan"
@@ -208,5 +208,5 @@ async fn a_server_sees_its_own_change_at_once_and_another_s_within_a_second(db: 
     // With the database away the copy goes on serving.
     db.close().await;
     here.forget();
-    assert!(archived(&*here.snapshot(&db).await.expect("the old copy")));
+    assert!(archived(&here.snapshot(&db).await.expect("the old copy")));
 }

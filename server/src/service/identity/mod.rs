@@ -29,7 +29,7 @@ use crate::base::id::{AccountId, ApiKeyId, UserId};
 use crate::base::{crypto, status};
 use crate::edge::permissions;
 use crate::service::identity::error::Error;
-use crate::service::identity::model::{AccountKind, ApiKey};
+use crate::service::identity::model::{AccountKind, ApiKey, Person, Suspension};
 use crate::service::identity::store::keys;
 use crate::service::identity::tokens::{Refused, Signer};
 
@@ -111,6 +111,55 @@ pub async fn add_staff(
     )
     .await?;
     Ok(id)
+}
+
+/// The user with an address.
+///
+/// # Errors
+/// Of the database.
+pub async fn find_person(
+    connection: &mut PgConnection,
+    email: &str,
+) -> Result<Option<Person>, Error> {
+    match store::find_credentials(connection, &model::normal_email(email)).await? {
+        Some((id, _)) => Ok(store::get_person(connection, id).await?),
+        None => Ok(None),
+    }
+}
+
+/// Some users after an address, by address; none at the end.
+///
+/// # Errors
+/// Of the database.
+pub async fn list_users(
+    connection: &mut PgConnection,
+    after: &str,
+) -> Result<Vec<store::Listed>, Error> {
+    Ok(store::list_users(connection, after, 500).await?)
+}
+
+/// Suspends a user and ends the user's sessions, or lets the user in again. False if there is no such user.
+///
+/// # Errors
+/// Of the database.
+pub async fn suspend_user(
+    connection: &mut PgConnection,
+    email: &str,
+    suspension: Suspension,
+    now: DateTime<Utc>,
+) -> Result<bool, Error> {
+    let Some((id, _)) = store::find_credentials(connection, &model::normal_email(email)).await?
+    else {
+        return Ok(false);
+    };
+    match suspension {
+        Suspension::Imposed => {
+            store::suspend_user(connection, id, Some(now)).await?;
+            store::revoke_families(connection, id, now).await?;
+        }
+        Suspension::Lifted => store::suspend_user(connection, id, None).await?,
+    }
+    Ok(true)
 }
 
 /// Says who a bearer stands for: an access token, or an API key.

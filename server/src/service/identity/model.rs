@@ -75,6 +75,15 @@ impl Person {
     }
 }
 
+/// What happens to a user's access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Suspension {
+    /// It is taken away.
+    Imposed,
+    /// It is given back.
+    Lifted,
+}
+
 /// The chain of refresh tokens that began with one sign-in.
 #[derive(Clone, Debug)]
 pub struct Family {

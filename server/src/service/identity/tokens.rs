@@ -104,12 +104,14 @@ pub struct PublicKey {
     pub x: String,
     /// The point's y coordinate, base64url.
     pub y: String,
+    /// When it begins to sign.
+    pub active_at: DateTime<Utc>,
+    /// When it stops being published.
+    pub retire_at: Option<DateTime<Utc>>,
 }
 
 struct Key {
     public: PublicKey,
-    active_at: DateTime<Utc>,
-    retire_at: Option<DateTime<Utc>>,
     signs: EncodingKey,
     verifies: DecodingKey,
 }
@@ -157,7 +159,7 @@ impl Signer {
         let key = keys
             .newest_first
             .iter()
-            .find(|key| key.active_at <= now)
+            .find(|key| key.public.active_at <= now)
             .or(keys.newest_first.last())
             .context("there is no signing key")?;
         let header = Header {
@@ -206,7 +208,7 @@ impl Signer {
         let keys = self.keys_read_within(KEEP, now).await;
         keys.newest_first
             .iter()
-            .filter(|key| key.retire_at.is_none_or(|at| at > now))
+            .filter(|key| key.public.retire_at.is_none_or(|at| at > now))
             .map(|key| key.public.clone())
             .collect()
     }
@@ -321,11 +323,15 @@ async fn read(
         let pkcs8 = master.open(&row.private_key_sealed, &context(&row.kid))?;
         let (x, y) = coordinates(&row.public_key)?;
         let verifies = DecodingKey::from_ec_components(&x, &y)?;
-        let public = PublicKey { kid: row.kid, x, y };
-        newest_first.push(Key {
-            public,
+        let public = PublicKey {
+            kid: row.kid,
+            x,
+            y,
             active_at: row.active_at,
             retire_at: row.retire_at,
+        };
+        newest_first.push(Key {
+            public,
             signs: EncodingKey::from_ec_der(&pkcs8),
             verifies,
         });

@@ -13,6 +13,7 @@ use crate::base::id::{AccountId, InstanceId};
 use crate::base::outbox::consumer;
 use crate::base::outbox::reader::Stored;
 use crate::service::lifecycle::error::Error;
+use crate::service::lifecycle::store::clocks;
 use crate::service::lifecycle::{self, clock, store};
 
 /// Reads the next events. Returns how many there were.
@@ -56,7 +57,7 @@ async fn handle(app: &App, connection: &mut PgConnection, events: Vec<Stored>) -
     if !paid.is_empty() && store::try_unpaid_again(connection, &paid, app.clock.now()).await? > 0 {
         // The sweep takes up the others; an account whose clock stands still has nobody else to do it.
         for account in paid {
-            if let Some(clock) = clock::get(connection, AccountId(account)).await? {
+            if let Some(clock) = clocks::get(connection, AccountId(account)).await? {
                 clock::settle_due(app, connection, AccountId(account), clock.now_at).await?;
             }
         }

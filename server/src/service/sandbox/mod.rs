@@ -11,7 +11,8 @@ use sqlx::PgConnection;
 use crate::app::App;
 use crate::base::call::Caller;
 use crate::base::id::{AccountId, DepositId};
-use crate::service::lifecycle::clock::{self, TestClock};
+use crate::service::lifecycle::clock::TestClock;
+use crate::service::lifecycle::store::clocks;
 use crate::service::sandbox::error::Error;
 use crate::service::wallet;
 use crate::service::wallet::model::DepositState;
@@ -42,7 +43,7 @@ pub async fn settle_deposit(app: &App, connection: &mut PgConnection, account: A
 /// # Errors
 /// If it has one.
 pub async fn create_clock(app: &App, connection: &mut PgConnection, account: AccountId) -> Result<TestClock, Error> {
-    clock::create(connection, account, app.clock.now()).await?.ok_or(Error::ClockExists)
+    clocks::insert(connection, account, app.clock.now()).await?.ok_or(Error::ClockExists)
 }
 
 /// Sends the account's clock on.
@@ -50,9 +51,9 @@ pub async fn create_clock(app: &App, connection: &mut PgConnection, account: Acc
 /// # Errors
 /// If there is none, or it is on its way.
 pub async fn advance_clock(connection: &mut PgConnection, account: AccountId, by: chrono::Duration) -> Result<TestClock, Error> {
-    match clock::send(connection, account, by).await? {
+    match clocks::send(connection, account, by).await? {
         Some(clock) => Ok(clock),
-        None if clock::get(connection, account).await?.is_some() => Err(Error::ClockAdvancing),
+        None if clocks::get(connection, account).await?.is_some() => Err(Error::ClockAdvancing),
         None => Err(Error::ClockNotFound),
     }
 }

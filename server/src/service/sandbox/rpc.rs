@@ -14,7 +14,7 @@ use crate::base::id::DepositId;
 use crate::base::status::{self, Invalid};
 use crate::base::writes::{self, Claim};
 use crate::provider::compute::simulator::faults;
-use crate::service::lifecycle::clock;
+use crate::service::lifecycle::store::clocks;
 use crate::service::sandbox::error::Error;
 use crate::service::sandbox::{self, convert};
 
@@ -87,7 +87,7 @@ impl SandboxService for Sandbox {
         let call = Call::of(&request)?;
         let account = sandbox::account(&call.caller)?;
         let mut connection = self.app.db.acquire().await.map_err(|e| status::database(&e))?;
-        let clock = clock::get(&mut connection, account).await.map_err(|e| status::database(&e))?.ok_or(Error::ClockNotFound)?;
+        let clock = clocks::get(&mut connection, account).await.map_err(|e| status::database(&e))?.ok_or(Error::ClockNotFound)?;
         Ok(Response::new(GetTestClockResponse { clock: Some(convert::clock(&clock)) }))
     }
 

@@ -9,7 +9,6 @@ pub mod convert;
 pub mod error;
 pub mod job;
 pub mod model;
-pub mod prove;
 pub mod rpc;
 pub mod store;
 

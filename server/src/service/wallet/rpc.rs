@@ -17,7 +17,8 @@ use crate::base::status;
 use crate::base::writes::{self, Claim};
 use crate::service::wallet::error::Error;
 use crate::service::wallet::model::Balance;
-use crate::service::wallet::{self, convert, prove, store};
+use crate::service::wallet::store::prove;
+use crate::service::wallet::{self, convert, store};
 
 /// Serves `WalletService`.
 pub struct Wallet {

@@ -263,3 +263,77 @@ pub async fn revoke_family(
     .await?;
     Ok(())
 }
+
+/// Revokes every family of a user.
+///
+/// # Errors
+/// Of the database.
+pub async fn revoke_families(
+    connection: &mut PgConnection,
+    user: UserId,
+    now: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update refresh_families set revoked_at = $2 where user_id = $1 and revoked_at is null",
+        user.0,
+        now
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// A user as operators list them.
+pub struct Listed {
+    /// The user.
+    pub id: UserId,
+    /// E-mail address.
+    pub email: String,
+    /// Role in the platform or in the account.
+    pub role: String,
+    /// The account; `None` for staff.
+    pub account_id: Option<AccountId>,
+    /// True if suspended.
+    pub suspended: bool,
+}
+
+/// Users after an address, by address.
+///
+/// # Errors
+/// Of the database.
+pub async fn list_users(
+    connection: &mut PgConnection,
+    after: &str,
+    limit: i64,
+) -> sqlx::Result<Vec<Listed>> {
+    sqlx::query_as!(
+        Listed,
+        r#"select u.id as "id: UserId", u.email, coalesce(u.staff_role, m.role, 'none') as "role!", m.account_id as "account_id?: AccountId",
+            u.suspended_at is not null as "suspended!"
+        from users u left join memberships m on m.user_id = u.id
+        where u.email > $1 order by u.email limit $2"#,
+        after,
+        limit,
+    )
+    .fetch_all(connection)
+    .await
+}
+
+/// Sets since when a user is suspended; `None` for not at all.
+///
+/// # Errors
+/// Of the database.
+pub async fn suspend_user(
+    connection: &mut PgConnection,
+    id: UserId,
+    since: Option<DateTime<Utc>>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update users set suspended_at = $2 where id = $1",
+        id.0,
+        since
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}

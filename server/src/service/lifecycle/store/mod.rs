@@ -1,5 +1,7 @@
 //! The SQL of lifecycle.
 
+pub mod clocks;
+
 use chrono::{DateTime, Utc};
 use sewa_sdk::sewa::api::v1::BillingPeriod;
 use sqlx::{PgConnection, PgPool};

@@ -1,5 +1,7 @@
 //! The SQL of the wallet.
 
+pub mod prove;
+
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
