@@ -17,6 +17,8 @@ pub mod plan;
 pub mod provision;
 pub mod rpc;
 pub mod store;
+#[cfg(test)]
+mod tests;
 
 use chrono::{DateTime, Utc};
 use sewa_sdk::sewa::api::v1::operation::Kind;

@@ -24,7 +24,7 @@ use crate::service::instance::ask::{self, Target, Update};
 use crate::service::instance::error::Error;
 use crate::service::instance::model::View;
 use crate::service::instance::{convert, store};
-use crate::service::operation;
+use crate::service::{catalog, operation};
 
 /// Fields of an instance that its owner may write.
 const WRITABLE: &[&str] = &["display_name", "labels"];
@@ -155,11 +155,12 @@ impl InstanceService for Instances {
         let request = request.into_inner();
         let target = Target { account: call.caller.account()?, id: InstanceId::parse("instance_id", &request.instance_id)?, etag: &request.etag };
         let image = if request.image_id.is_empty() { None } else { Some(ImageId::parse("image_id", &request.image_id)?) };
+        let catalogue = catalog::snapshot(&self.app).await?;
         let mut write = match writes::begin(&self.app.db, &call).await? {
             Claim::Fresh(write) => write,
             Claim::Repeat(stored) => return stored.reply(&call),
         };
-        let outcome = ask::rebuild(&self.app, &mut write.tx, target, image, self.app.clock.now()).await;
+        let outcome = ask::rebuild(&mut write.tx, &catalogue, target, image, self.app.clock.now()).await;
         let outcome = outcome.map(|o| RebuildInstanceResponse { operation: Some(operation::convert::new_to_proto(&o)) }).map_err(Status::from);
         let reply = write.finish(outcome).await;
         self.app.tail.wake();

@@ -43,7 +43,7 @@ impl Operations {
     }
 
     /// The operation once it is final, or as it is when the time is over.
-    async fn wait(&self, account: AccountId, id: OperationId, timeout: Duration) -> Result<Operation, Status> {
+    pub(in crate::service) async fn wait(&self, account: AccountId, id: OperationId, timeout: Duration) -> Result<Operation, Status> {
         let until = Instant::now() + timeout;
         // Listening begins before the first look, so that an end between the two is not missed.
         let mut events = self.app.tail.subscribe();
