@@ -85,7 +85,7 @@ impl World {
             created_at: self.now(),
         };
         let mut tx = self.app.db.begin().await.unwrap();
-        insert_many(&mut tx, &[new.clone()]).await.unwrap();
+        insert_many(&mut tx, std::slice::from_ref(&new)).await.unwrap();
         insert_many(&mut tx, &[new]).await.unwrap();
         tx.commit().await.unwrap();
         id
