@@ -1,0 +1,166 @@
+//! Plain HTTP/1.1, one connection a call, as `curl` would make it.
+
+use std::net::SocketAddr;
+
+use anyhow::Context;
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::TcpStream;
+
+/// Who to talk to, and as whom.
+#[derive(Debug, Clone)]
+pub struct Http {
+    address: SocketAddr,
+    bearer: Option<String>,
+}
+
+/// A whole answer.
+#[derive(Debug)]
+pub struct Answer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+}
+
+impl Http {
+    /// Talks to a server as nobody.
+    pub fn new(address: SocketAddr) -> Self {
+        Self {
+            address,
+            bearer: None,
+        }
+    }
+
+    /// The same with a token or key.
+    #[must_use]
+    pub fn bearer(&self, bearer: &str) -> Self {
+        Self {
+            bearer: Some(bearer.to_owned()),
+            ..self.clone()
+        }
+    }
+
+    /// GET.
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(Method::GET, path, &[], None).await
+    }
+
+    /// POST with JSON.
+    pub async fn post(&self, path: &str, json: Value) -> Answer {
+        self.send(Method::POST, path, &[], Some(json)).await
+    }
+
+    /// Any method and headers, and JSON if there is any.
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        json: Option<Value>,
+    ) -> Answer {
+        let mut all = headers.to_vec();
+        if json.is_some() {
+            all.push(("content-type", "application/json"));
+        }
+        let body = json
+            .map(|json| Bytes::from(json.to_string()))
+            .unwrap_or_default();
+        let response = self
+            .open(method, path, &all, body)
+            .await
+            .expect("an answer over HTTP");
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.expect("a whole body").to_bytes();
+        Answer {
+            status: head.status,
+            headers: head.headers,
+            body,
+        }
+    }
+
+    /// Sends bytes and returns the answer with its body still to come.
+    ///
+    /// # Errors
+    /// If no answer comes.
+    pub async fn open(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Bytes,
+    ) -> anyhow::Result<http::Response<Incoming>> {
+        let stream = TcpStream::connect(self.address)
+            .await
+            .context("connecting")?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", self.address.to_string());
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if let Some(bearer) = &self.bearer {
+            request = request.header("authorization", format!("Bearer {bearer}"));
+        }
+        Ok(sender.send_request(request.body(Full::new(body))?).await?)
+    }
+}
+
+impl Answer {
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8(self.body.to_vec()).expect("text")
+    }
+
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {:?}", self.body))
+    }
+
+    /// The JSON of a call that succeeded.
+    pub fn ok(&self) -> Value {
+        assert_eq!(
+            self.status,
+            StatusCode::OK,
+            "{}",
+            String::from_utf8_lossy(&self.body)
+        );
+        self.json()
+    }
+
+    /// The stable reason of a refusal.
+    pub fn reason(&self) -> String {
+        let json = self.json();
+        let details = json["error"]["details"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        let info = details.iter().find(|detail| {
+            detail["@type"]
+                .as_str()
+                .is_some_and(|kind| kind.ends_with("google.rpc.ErrorInfo"))
+        });
+        info.and_then(|info| info["reason"].as_str())
+            .unwrap_or_else(|| panic!("no ErrorInfo in {json}"))
+            .to_owned()
+    }
+
+    /// A header, empty if there is none.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    }
+}

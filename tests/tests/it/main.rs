@@ -1,0 +1,3 @@
+//! What the platform promises, driven from outside: through the SDK, REST, gRPC-Web and grpcurl, against real servers and a real PostgreSQL.
+
+mod identity;
