@@ -166,11 +166,16 @@ async fn whoever_died_between_acting_and_writing_it_down_is_replaced(db: PgPool)
     let world = World::new(db, 0).await;
     let id = world.running().await;
     let asked = world.ask(id, Kind::PowerOff).await.unwrap();
-    let now = world.now();
-    let mut leased = operation::store::lease(&world.app.db, now, now + TimeDelta::seconds(30), 10)
-        .await
-        .unwrap();
-    let dead = leased.pop().unwrap();
+    let lease = async || {
+        let now = world.now();
+        let until = now + TimeDelta::seconds(30);
+        operation::store::lease(&world.app.db, now, until, 10)
+            .await
+            .unwrap()
+            .pop()
+            .unwrap()
+    };
+    let dead = lease().await;
     world
         .cloud
         .power_off(&world.get(id).await.provider_ref.unwrap())
@@ -182,11 +187,7 @@ async fn whoever_died_between_acting_and_writing_it_down_is_replaced(db: PgPool)
         "the lease holds"
     );
     world.hurry().await;
-    reconcile_once(&world.app).await.unwrap();
-    assert_eq!(
-        (world.state(id).await, world.end_of(&asked).await.0),
-        (State::Stopped, work::State::Succeeded)
-    );
+    lease().await;
     let failed = work::End::Failed {
         reason: "INTERNAL",
         message: "too late".to_owned(),
@@ -196,9 +197,19 @@ async fn whoever_died_between_acting_and_writing_it_down_is_replaced(db: PgPool)
         !operation::settle(&mut connection, &dead, &failed, world.now())
             .await
             .unwrap(),
-        "its result is refused"
+        "another holds the lease"
     );
-    assert_eq!(world.end_of(&asked).await.0, work::State::Succeeded);
+    world.settle().await;
+    assert_eq!(
+        (world.state(id).await, world.end_of(&asked).await.0),
+        (State::Stopped, work::State::Succeeded)
+    );
+    assert!(
+        !operation::settle(&mut connection, &dead, &failed, world.now())
+            .await
+            .unwrap(),
+        "it is over"
+    );
 }
 
 #[sqlx::test(migrations = "../migrations")]
