@@ -1,1 +1,3 @@
+//! Load generator and baselines.
+
 fn main() {}
