@@ -8,6 +8,7 @@ use prost_reflect::DynamicMessage;
 use sewa_sdk::sewa::api::v1::CommonErrorReason;
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use tonic::{Code, Response, Status};
+use tonic_types::StatusExt;
 use uuid::Uuid;
 
 use crate::base::call::Call;
@@ -126,9 +127,10 @@ impl Write<'_> {
     }
 }
 
-/// Whether an error is an outcome of the call, to be repeated as it is, and not a failure to give one.
+/// Whether an error is an outcome of the call, to be repeated as it is, and not a failure to give one. An error that says when to try again is none: whoever does,
+/// with the same key as the contract asks, would only get it back.
 pub fn is_final(refusal: &Status) -> bool {
-    !matches!(
+    let failed = matches!(
         refusal.code(),
         Code::Internal
             | Code::Unavailable
@@ -136,7 +138,8 @@ pub fn is_final(refusal: &Status) -> bool {
             | Code::Cancelled
             | Code::Unknown
             | Code::Unauthenticated
-    )
+    );
+    !failed && refusal.get_details_retry_info().is_none()
 }
 
 /// The row of a successful or refused call. Secrets in the reply are cleared: a replay leaves them empty.
@@ -304,4 +307,24 @@ fn without_secrets(call: &Call, reply: &[u8]) -> Vec<u8> {
 /// Whether an error says that the same change was made by a faster call.
 pub fn lost_race(error: &sqlx::Error) -> bool {
     db::broken_constraint(error) == Some("writes_pkey")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use sewa_sdk::sewa::sandbox::v1::SandboxErrorReason;
+
+    use super::*;
+
+    #[test]
+    fn what_is_to_be_tried_again_is_not_kept_for_the_key() {
+        let conflict = || status::refuse(SandboxErrorReason::ClockExists, "the account has one");
+        assert!(is_final(&conflict().status()));
+        let moving = status::refuse(SandboxErrorReason::ClockAdvancing, "on its way");
+        assert!(!is_final(
+            &moving.retry_after(Duration::from_millis(500)).status()
+        ));
+        assert!(!is_final(&Status::unavailable("no database")));
+    }
 }
