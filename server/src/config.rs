@@ -36,8 +36,6 @@ pub struct Config {
     pub role: Role,
     /// 64 hexadecimal digits: the key that encrypts secrets at rest.
     pub master_key: String,
-    /// Public URL of this server, for links in replies.
-    pub public_url: String,
     /// `json` or `text`.
     pub log_format: String,
     /// Calls a minute and caller, by rate class. A class not named here counts as `default`.
@@ -63,7 +61,6 @@ impl Default for Config {
             redis_url: String::new(),
             role: Role::All,
             master_key: String::new(),
-            public_url: "http://127.0.0.1:7070".to_owned(),
             log_format: "text".to_owned(),
             rates: HashMap::from([
                 ("default".to_owned(), 100),
