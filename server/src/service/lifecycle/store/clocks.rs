@@ -62,10 +62,10 @@ pub async fn send(
 ) -> Result<Option<TestClock>, sqlx::Error> {
     sqlx::query_as!(
         TestClock,
-        "update test_clocks set target_at = now_at + $2::bigint * interval '1 millisecond' where account_id = $1 and target_at = now_at
+        "update test_clocks set target_at = now_at + $2::bigint * interval '1 microsecond' where account_id = $1 and target_at = now_at
         returning now_at, target_at",
         account.0,
-        by.num_milliseconds(),
+        by.num_microseconds().unwrap_or(i64::MAX),
     )
     .fetch_optional(connection)
     .await
