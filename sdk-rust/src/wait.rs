@@ -19,13 +19,15 @@ use crate::sewa::operation::v1::operation_service_client::OperationServiceClient
 
 /// One long poll. Short enough for proxies that cut idle connections after a minute.
 const POLL: Duration = Duration::from_secs(30);
+/// One long poll where progress is shown: a server answers when the operation is final or the time is over, not at every step.
+const PROGRESS_POLL: Duration = Duration::from_secs(1);
 /// What the answer may take on top.
 const SLACK: Duration = Duration::from_secs(5);
 
 /// How to wait.
 pub struct WaitOptions<'a> {
     timeout: Option<Duration>,
-    progress: Box<dyn FnMut(&Operation) + Send + 'a>,
+    progress: Option<Box<dyn FnMut(&Operation) + Send + 'a>>,
 }
 
 impl Default for WaitOptions<'_> {
@@ -33,7 +35,7 @@ impl Default for WaitOptions<'_> {
     fn default() -> Self {
         Self {
             timeout: None,
-            progress: Box::new(|_| {}),
+            progress: None,
         }
     }
 }
@@ -46,10 +48,10 @@ impl<'a> WaitOptions<'a> {
         self
     }
 
-    /// Is shown the operation whenever it got further.
+    /// Is shown the operation at once, and again when it got further. Looks every second, instead of twice a minute.
     #[must_use]
     pub fn progress(mut self, show: impl FnMut(&Operation) + Send + 'a) -> Self {
-        self.progress = Box::new(show);
+        self.progress = Some(Box::new(show));
         self
     }
 }
@@ -85,13 +87,21 @@ pub async fn wait(
     let mut service = client.service(OperationServiceClient::new);
     let mut seen = None;
     let mut idle = 0;
+    // The first look shows where the operation stands; those that follow wait for it.
+    let mut span = if options.progress.is_some() {
+        Duration::ZERO
+    } else {
+        POLL
+    };
     loop {
         let left = end.map(|end| end.saturating_duration_since(Instant::now()));
         if left.is_some_and(|left| left.is_zero()) {
             return Err(Clock::Caller.expired().into());
         }
         let asked = Instant::now();
-        let pause = match service.wait_operation(poll(&operation_id, left)).await {
+        let now = left.map_or(span, |left| span.min(left));
+        // How long to pause before the next look, if at all, and what the server says about it.
+        let pause = match service.wait_operation(poll(&operation_id, now)).await {
             Ok(reply) => {
                 let operation = reply
                     .into_inner()
@@ -103,34 +113,37 @@ pub async fn wait(
                     operation.step.clone(),
                 );
                 if seen.as_ref() != Some(&mark) {
-                    (options.progress)(&operation);
+                    if let Some(show) = &mut options.progress {
+                        show(&operation);
+                        span = PROGRESS_POLL;
+                    }
                     seen = Some(mark);
                     idle = 0;
                 }
                 if let Some(result) = finished(operation) {
                     return result;
                 }
-                None
+                // A server may answer before the time is over; it is not to be asked in a tight loop for that.
+                let early = asked.elapsed() < (now / 2).min(Duration::from_secs(1));
+                early.then_some(None)
             }
             Err(status) => {
                 let error = Error::from(status);
                 if error.retry().class != RetryClass::Call {
                     return Err(error);
                 }
-                error.retry().after
+                Some(error.retry().after)
             }
         };
-        // A server may answer before anything changed; it is not to be asked in a tight loop for that.
-        if pause.is_some() || asked.elapsed() < Duration::from_secs(1) {
+        if let Some(hint) = pause {
             idle += 1;
-            let pause = client.transport().0.policy.delay(idle, pause, chance());
+            let pause = client.transport().0.policy.delay(idle, hint, chance());
             sleep(left.map_or(pause, |left| pause.min(left))).await;
         }
     }
 }
 
-fn poll(operation_id: &str, left: Option<Duration>) -> Request<WaitOperationRequest> {
-    let span = left.unwrap_or(POLL).min(POLL);
+fn poll(operation_id: &str, span: Duration) -> Request<WaitOperationRequest> {
     let timeout = prost_types::Duration::try_from(span).ok();
     let mut request = Request::new(WaitOperationRequest {
         operation_id: operation_id.to_owned(),

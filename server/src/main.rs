@@ -1,6 +1,7 @@
 //! `sewa`: subcommands only.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
@@ -55,8 +56,18 @@ enum Command {
     },
 }
 
-fn main() -> anyhow::Result<()> {
-    let arguments = Arguments::parse();
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // For the operator, on one line; a backtrace would hide it.
+            eprintln!("sewa: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<()> {
     let mut config = Config::read(arguments.config.as_deref()).context("the settings")?;
     logs::start(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()

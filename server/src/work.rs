@@ -22,6 +22,7 @@ pub fn start(app: App) -> JoinHandle<()> {
     let ms = Duration::from_millis;
     jobs.spawn(every(app.clone(), "fulfil orders", ms(250), |app| async move { order::job::step(&app).await }));
     jobs.spawn(every(app.clone(), "reconcile instances", ms(250), |app| async move { instance::job::reconcile_once(&app).await }));
+    jobs.spawn(every(app.clone(), "look at machines", ms(1000), |app| async move { instance::patrol::patrol_once(&app).await }));
     jobs.spawn(every(app.clone(), "follow news of instances and deposits", ms(500), |app| async move { lifecycle::news::step(&app).await }));
     jobs.spawn(every(app.clone(), "renew, suspend, terminate", ms(1000), |app| async move { lifecycle::sweep::step(&app).await }));
     jobs.spawn(every(app.clone(), "walk test clocks", ms(500), |app| async move { lifecycle::clock::walk(&app).await.map(usize::from) }));

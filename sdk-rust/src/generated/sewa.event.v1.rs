@@ -328,9 +328,9 @@ impl EventErrorReason {
 pub enum EventType {
     /// Not set.
     Unspecified = 0,
-    /// An order was placed.
+    /// An order was placed. One that is paid from the wallet is paid at once, and says so by no other event.
     OrderPlaced = 1,
-    /// An order was paid, or its money held.
+    /// The payment of an order that waited for it was confirmed.
     OrderPaid = 2,
     /// The machine of an order was asked for.
     OrderProvisioning = 3,

@@ -45,7 +45,7 @@ async fn wait_for(
 #[tokio::test(start_paused = true)]
 async fn progress_is_shown_once_per_step_and_the_result_returned() {
     let slow = Line::Late(
-        Duration::from_secs(25),
+        Duration::from_secs(3),
         WaitOperationResponse {
             operation: Some(operation(State::Running, 60)),
         },
@@ -71,6 +71,19 @@ async fn progress_is_shown_once_per_step_and_the_result_returned() {
         5,
         "a long poll outlasts the time of an attempt"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_progress_to_show_one_call_waits_long() {
+    let slow = Line::Late(
+        Duration::from_secs(25),
+        WaitOperationResponse {
+            operation: Some(operation(State::Succeeded, 100)),
+        },
+    );
+    let script = Script::new([slow]);
+    wait_for(&script, WaitOptions::default()).await.unwrap();
+    assert_eq!(script.count(), 1);
 }
 
 #[tokio::test(start_paused = true)]

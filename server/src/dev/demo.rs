@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::bail;
 
 #[allow(dead_code, unreachable_pub, reason = "the same file is an example of the SDK, with a main of its own")]
-#[path = "../../../sdk-rust/examples/journey.rs"]
+#[path = "../../../sdk-rust/examples/journey/main.rs"]
 mod journey;
 
 /// How long the server may take to become ready.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::TimeDelta;
 use secrecy::SecretString;
 
 use crate::base::id::{AccountId, InstanceId};
@@ -26,7 +27,7 @@ pub trait Compute: Send + Sync {
     fn capabilities(&self) -> Capabilities;
 
     /// How long a machine that was created, but whose answer was lost, may stay invisible to `find`. Until then its absence proves nothing.
-    fn lookup_delay(&self) -> Duration;
+    fn lookup_delay(&self) -> TimeDelta;
 
     /// Orders a machine.
     async fn create(&self, wish: &CreateMachine) -> Result<Machine, ProviderError>;

@@ -10,9 +10,8 @@ pub mod store;
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
-
 use async_trait::async_trait;
+use chrono::TimeDelta;
 use secrecy::{ExposeSecret, SecretString};
 use sewa_sdk::sewa::sandbox::v1::fault::Kind;
 use sqlx::{Connection, PgConnection, PgPool};
@@ -32,14 +31,14 @@ pub const NAME: &str = "simulator";
 pub struct Simulator {
     db: PgPool,
     clock: Clock,
-    boot: chrono::Duration,
+    boot: TimeDelta,
 }
 
 impl Simulator {
     /// A cloud whose machines boot in `boot_ms`.
     pub fn new(db: PgPool, clock: Clock, boot_ms: u64) -> Self {
         // A day is more than anybody waits for a simulation, and keeps the arithmetic of times within bounds.
-        let boot = chrono::Duration::milliseconds(i64::try_from(boot_ms).unwrap_or(i64::MAX).min(86_400_000));
+        let boot = TimeDelta::milliseconds(i64::try_from(boot_ms).unwrap_or(i64::MAX).min(86_400_000));
         Self { db, clock, boot }
     }
 
@@ -95,8 +94,8 @@ impl Compute for Simulator {
         Capabilities { graceful_shutdown: true, reset_password: true, console: false }
     }
 
-    fn lookup_delay(&self) -> Duration {
-        Duration::ZERO
+    fn lookup_delay(&self) -> TimeDelta {
+        TimeDelta::zero()
     }
 
     async fn create(&self, wish: &CreateMachine) -> Result<Machine, ProviderError> {

@@ -1,0 +1,63 @@
+//! Instances: model to contract.
+
+use chrono::{DateTime, Utc};
+use sewa_sdk::sewa::instance::v1 as proto;
+
+use crate::base::time;
+use crate::provider::compute::Providers;
+use crate::service::instance::model::{State, View};
+
+/// An instance as its owner sees it.
+pub fn instance(view: &View, providers: &Providers, now: DateTime<Utc>) -> proto::Instance {
+    let (i, bill) = (&view.instance, view.bill.as_ref());
+    proto::Instance {
+        id: i.id.to_string(),
+        account_id: i.account.to_string(),
+        display_name: i.display_name.clone(),
+        labels: i.labels.clone().into_iter().collect(),
+        hostname: i.hostname.clone(),
+        state: state(i.state) as i32,
+        plan_id: i.plan.to_string(),
+        region_id: i.region.to_string(),
+        image_id: i.image.to_string(),
+        order_id: i.order.to_string(),
+        ipv4_address: i.ipv4.clone().unwrap_or_default(),
+        ipv6_address: i.ipv6.clone().unwrap_or_default(),
+        vcpus: i.vcpus,
+        memory_mib: i.memory_mib,
+        disk_gib: i.disk_gib,
+        price: Some(i.price.to_proto()),
+        period: i.period as i32,
+        paid_until: bill.map(|b| time::to_proto(b.paid_until)),
+        next_charge: bill.and_then(|b| b.next_charge(now)).map(|amount| amount.to_proto()),
+        next_step: bill.map(|b| b.next_step.clone()).unwrap_or_default(),
+        next_step_time: bill.and_then(|b| b.next_step_at).map(time::to_proto),
+        auto_renew: bill.is_some_and(|b| b.auto_renew),
+        operation_id: view.operation.map(|o| o.to_string()).unwrap_or_default(),
+        capabilities: providers.capabilities(&i.provider),
+        create_time: Some(time::to_proto(i.created_at)),
+        update_time: Some(time::to_proto(i.updated_at)),
+        etag: i.etag(),
+    }
+}
+
+fn state(state: State) -> proto::instance::State {
+    match state {
+        State::Provisioning => proto::instance::State::Provisioning,
+        State::Running => proto::instance::State::Running,
+        State::Stopped => proto::instance::State::Stopped,
+        State::Suspended => proto::instance::State::Suspended,
+        State::Deleting => proto::instance::State::Deleting,
+        State::Deleted => proto::instance::State::Deleted,
+        State::Failed => proto::instance::State::Failed,
+        State::Lost => proto::instance::State::Lost,
+    }
+}
+
+/// The states a list asks for: one, or all but those that are over.
+pub fn state_filter(number: i32) -> Vec<&'static str> {
+    if number == proto::instance::State::Unspecified as i32 {
+        return State::ALL.into_iter().filter(|s| !matches!(s, State::Deleted | State::Failed)).map(State::as_str).collect();
+    }
+    State::ALL.into_iter().filter(|s| state(*s) as i32 == number).map(State::as_str).collect()
+}

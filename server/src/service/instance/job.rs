@@ -1,0 +1,265 @@
+//! The reconciler. It takes operations that are due, looks at their machines, does the next thing at the provider, and writes down what it saw.
+//!
+//! It takes no hints and repeats safely. An operation is leased, so that one replica works on it; the provider is called while no transaction is open; and a short
+//! transaction applies the outcome, if the lease still holds. Whoever dies in between leaves an operation that is due again when its lease ends, and the next one
+//! begins by looking.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::Context;
+use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::StreamExt;
+use secrecy::SecretString;
+use sewa_sdk::sewa::api::v1::operation::Kind;
+
+use crate::app::App;
+use crate::provider::compute::{Compute, Machine, ProviderError};
+use crate::service::instance::model::{Event, Instance, Wanted};
+use crate::service::instance::plan::{Act, Next, Work, pause};
+use crate::service::instance::provision::in_time;
+use crate::service::instance::{self, password, store};
+use crate::service::operation;
+use crate::service::operation::model::{End, Leased, is_cancellable};
+use crate::service::operation::store::Put;
+
+/// Operations leased at once.
+const CHUNK: i64 = 50;
+/// Operations worked on at once.
+const CONCURRENT: usize = 16;
+/// How long an operation stays leased to a replica that may have died.
+const LEASE: TimeDelta = TimeDelta::seconds(30);
+/// The longest one attempt takes. Nobody begins with less of the lease left.
+const ATTEMPT: TimeDelta = TimeDelta::seconds(20);
+/// After how long an operation its owner asked for is given up. What the platform decided is never given up: a machine that is unpaid or unwanted must go.
+const PATIENCE: TimeDelta = TimeDelta::minutes(10);
+
+/// Works on the operations that are due, and returns how many there were. Faults of single operations are logged; those stay due.
+///
+/// # Errors
+/// Of the database, when leasing.
+pub async fn reconcile_once(app: &App) -> anyhow::Result<usize> {
+    let now = app.clock.now();
+    let leased = operation::store::lease(&app.db, now, now + LEASE, CHUNK).await.context("lease operations")?;
+    let count = leased.len();
+    futures_util::stream::iter(leased)
+        .for_each_concurrent(CONCURRENT, |leased| async move {
+            if app.clock.now() > now + LEASE - ATTEMPT {
+                return;
+            }
+            if let Err(error) = work(app, &leased).await {
+                tracing::error!(operation = %leased.id, error = format!("{error:#}"), "an operation failed to move on; it stays due");
+            }
+            app.tail.wake();
+        })
+        .await;
+    Ok(count)
+}
+
+async fn work(app: &App, leased: &Leased) -> anyhow::Result<()> {
+    let found = store::get(&app.db, leased.account, leased.instance).await?;
+    let instance = found.with_context(|| format!("there is no instance {}", leased.instance))?;
+    let outcome = match app.providers.get(&instance.provider) {
+        None => trouble(leased, &ProviderError::Unavailable(format!("provider {} is not configured", instance.provider)), app.clock.now()),
+        Some(provider) if leased.kind == Kind::Delete => destroy(app, provider, leased, &instance).await,
+        Some(provider) => attempt(app, provider, leased, &instance).await?,
+    };
+    Ok(apply(app, leased, outcome).await?)
+}
+
+/// What an attempt came to.
+enum Outcome {
+    /// The operation is over.
+    Ended { end: End, event: Option<Event>, machine: Option<Machine> },
+    /// Somebody looks again.
+    Later { after: TimeDelta, asked_at: Option<DateTime<Utc>>, unsure: bool, machine: Option<Machine> },
+}
+
+/// The machine of an instance. One that does not show under its own name is looked for under ours before it counts as gone.
+pub(super) async fn look(provider: &Arc<dyn Compute>, instance: &Instance) -> Result<Option<Machine>, ProviderError> {
+    if let Some(known) = &instance.provider_ref
+        && let Some(machine) = in_time(provider.get(known)).await?
+    {
+        return Ok(Some(machine));
+    }
+    Ok(in_time(provider.find(instance.reference())).await?.into_iter().next())
+}
+
+async fn attempt(app: &App, provider: &Arc<dyn Compute>, leased: &Leased, instance: &Instance) -> anyhow::Result<Outcome> {
+    let machine = match look(provider, instance).await {
+        Ok(machine) => machine,
+        Err(error) => return Ok(trouble(leased, &error, app.clock.now())),
+    };
+    let now = app.clock.now();
+    let mut work = Work {
+        kind: leased.kind,
+        wanted: instance.wanted,
+        asked_at: leased.asked_at,
+        unsure: leased.unsure,
+        graceful: provider.capabilities().graceful_shutdown,
+    };
+    work.asked_at = work.taken_at(machine.as_ref(), now);
+    let act = match work.next(machine.as_ref(), now) {
+        Next::Done(event) => return Ok(Outcome::Ended { end: End::Succeeded, event, machine }),
+        Next::Lost => {
+            let end = End::Failed { reason: "INSTANCE_NOT_FOUND", message: "the provider no longer has the machine".to_owned() };
+            return Ok(Outcome::Ended { end, event: Some(Event::Lose), machine: None });
+        }
+        Next::Wait => return Ok(wait(leased, work.asked_at, machine, now)),
+        Next::Act(act) => act,
+    };
+    let Some(name) = machine.as_ref().map(|m| m.provider_ref.as_str()) else { return Ok(wait(leased, work.asked_at, machine, now)) };
+    let answer = in_time(call(app, provider, leased, instance, act, name)?).await;
+    let now = app.clock.now();
+    Ok(match answer {
+        Ok(()) => Outcome::Later { after: pause(TimeDelta::zero()), asked_at: work.asked_at.or(Some(now)), unsure: false, machine },
+        Err(ProviderError::Unknown) => Outcome::Later { after: pause(now - leased.created_at), asked_at: work.asked_at, unsure: true, machine },
+        Err(ProviderError::Busy | ProviderError::NotFound) => wait(leased, work.asked_at, machine, now),
+        Err(error) => trouble(leased, &error, now),
+    })
+}
+
+/// The call that does `act` to the machine called `name`.
+fn call<'c>(
+    app: &App,
+    provider: &'c Arc<dyn Compute>,
+    leased: &'c Leased,
+    instance: &'c Instance,
+    act: Act,
+    name: &'c str,
+) -> anyhow::Result<std::pin::Pin<Box<dyn Future<Output = Result<(), ProviderError>> + Send + 'c>>> {
+    Ok(match act {
+        Act::PowerOn => provider.power_on(name),
+        Act::PowerOff => provider.power_off(name),
+        Act::Shutdown => provider.shutdown(name),
+        Act::Reboot => provider.reboot(name),
+        Act::Delete => provider.delete(name),
+        Act::Rebuild => {
+            let image = leased.image.as_ref().map_or(instance.image_code.as_str(), |(_, code)| code);
+            Box::pin(async move { provider.rebuild(name, image, &SecretString::from(password::make())).await })
+        }
+        Act::ResetPassword => {
+            let sealed = leased.secret.as_deref().context("a password reset without a password")?;
+            let password = app.master.open(sealed, &operation::secret_context(leased.id))?;
+            let password = SecretString::from(String::from_utf8(password).context("a password that is no text")?);
+            Box::pin(async move { provider.reset_password(name, &password).await })
+        }
+    })
+}
+
+/// Destroys every machine that carries our reference, so that nothing is left of a creation that was answered twice or never.
+async fn destroy(app: &App, provider: &Arc<dyn Compute>, leased: &Leased, instance: &Instance) -> Outcome {
+    let mut machines = BTreeMap::new();
+    let found = async {
+        if let Some(known) = &instance.provider_ref
+            && let Some(machine) = in_time(provider.get(known)).await?
+        {
+            machines.insert(machine.provider_ref.clone(), machine);
+        }
+        for machine in in_time(provider.find(instance.reference())).await? {
+            machines.insert(machine.provider_ref.clone(), machine);
+        }
+        Ok(())
+    };
+    if let Err(error) = found.await {
+        return trouble(leased, &error, app.clock.now());
+    }
+    let now = app.clock.now();
+    if machines.is_empty() {
+        // A machine that was asked for and not heard of may still show up; until it cannot, nothing is over.
+        return if instance.unsure_until.is_some_and(|until| now < until) {
+            wait(leased, None, None, now)
+        } else {
+            Outcome::Ended { end: End::Succeeded, event: Some(Event::Destroyed), machine: None }
+        };
+    }
+    for machine in machines.values().filter(|m| !m.busy) {
+        match in_time(provider.delete(&machine.provider_ref)).await {
+            Ok(()) | Err(ProviderError::NotFound | ProviderError::Busy | ProviderError::Unknown) => {}
+            Err(error) => return trouble(leased, &error, app.clock.now()),
+        }
+    }
+    wait(leased, Some(leased.asked_at.unwrap_or(now)), None, now)
+}
+
+/// Nothing is wrong; it takes its time.
+fn wait(leased: &Leased, asked_at: Option<DateTime<Utc>>, machine: Option<Machine>, now: DateTime<Utc>) -> Outcome {
+    if gives_up(leased, now) {
+        let end = End::Failed { reason: "DEADLINE_EXCEEDED", message: "the provider did not finish in time".to_owned() };
+        return Outcome::Ended { end, event: None, machine };
+    }
+    Outcome::Later { after: pause(now - leased.created_at), asked_at, unsure: leased.unsure && asked_at.is_none(), machine }
+}
+
+/// The provider could not, or would not.
+fn trouble(leased: &Leased, error: &ProviderError, now: DateTime<Utc>) -> Outcome {
+    tracing::warn!(operation = %leased.id, kind = leased.kind.as_str_name(), %error, "the provider did not take an operation on");
+    let hopeless = match error {
+        ProviderError::Refused(_) => Some(("INTERNAL", "the provider refused the operation")),
+        ProviderError::NoCapacity => Some(("OUT_OF_CAPACITY", "the provider has no room for the machine")),
+        _ if gives_up(leased, now) => Some(("PROVIDER_UNAVAILABLE", "the provider could not be reached in time")),
+        _ => None,
+    };
+    if let Some((reason, message)) = hopeless.filter(|_| is_cancellable(leased.kind)) {
+        return Outcome::Ended { end: End::Failed { reason, message: message.to_owned() }, event: None, machine: None };
+    }
+    let asked_for = match error {
+        ProviderError::RateLimited { after } => TimeDelta::from_std(*after).unwrap_or(PATIENCE).min(PATIENCE),
+        _ => TimeDelta::zero(),
+    };
+    Outcome::Later { after: pause(now - leased.created_at).max(asked_for), asked_at: leased.asked_at, unsure: leased.unsure, machine: None }
+}
+
+fn gives_up(leased: &Leased, now: DateTime<Utc>) -> bool {
+    is_cancellable(leased.kind) && now - leased.created_at >= PATIENCE
+}
+
+/// Writes down what an attempt came to, unless the lease was lost: whoever holds it now knows better.
+async fn apply(app: &App, leased: &Leased, outcome: Outcome) -> Result<(), sqlx::Error> {
+    let mut tx = app.db.begin().await?;
+    let Some(mut instance) = store::get_for_update(&mut tx, leased.account, leased.instance).await? else { return Ok(()) };
+    let now = app.clock.now();
+    let (was, revision) = (instance.state, instance.revision);
+    let (machine, held) = match outcome {
+        Outcome::Ended { end, event, machine } => {
+            if end == End::Succeeded {
+                wish(&mut instance, leased);
+                if let Some((id, code)) = &leased.image {
+                    (instance.image, instance.image_code) = (*id, code.clone());
+                }
+                instance.touch(now);
+            }
+            if let Some(event) = event
+                && let Err(invalid) = instance.take(event, now)
+            {
+                tracing::error!(instance = %instance.id, %invalid, "an operation ended in a way its instance does not take");
+            }
+            (machine, operation::settle(&mut tx, leased, &end, now).await?)
+        }
+        Outcome::Later { after, asked_at, unsure, machine } => {
+            if asked_at.is_some() && wish(&mut instance, leased) {
+                instance.touch(now);
+            }
+            let (step, progress) = if asked_at.is_some() { ("working", 50) } else { ("asking", 10) };
+            let put = Put { next_attempt_at: now + after, step, progress, asked_at, unsure };
+            (machine, operation::store::put_back(&mut tx, leased, &put).await?)
+        }
+    };
+    if !held {
+        return tx.rollback().await;
+    }
+    if machine.is_some_and(|m| instance.see(&m)) {
+        instance.touch(now);
+    }
+    if instance.revision != revision {
+        instance::save(&mut tx, &[(was, instance)]).await?;
+    }
+    tx.commit().await
+}
+
+/// What was asked for is now what is wanted. True if that is news.
+fn wish(instance: &mut Instance, leased: &Leased) -> bool {
+    let Some(wanted) = Wanted::of(leased.kind).filter(|w| *w != instance.wanted && instance.wanted != Wanted::Deleted) else { return false };
+    instance.wanted = wanted;
+    true
+}

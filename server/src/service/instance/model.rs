@@ -1,0 +1,545 @@
+//! The rules of instances: what they are, how they move, and what may be asked of them. Pure.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Duration, Utc};
+use sewa_sdk::sewa::api::v1::BillingPeriod;
+use sewa_sdk::sewa::api::v1::operation::Kind;
+
+use crate::base::id::{AccountId, ImageId, InstanceId, OperationId, OrderId, PlanId, RegionId};
+use crate::base::money::Rupiah;
+use crate::base::tax;
+use crate::provider::compute::{Machine, Reference};
+
+/// What an instance is seen to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum State {
+    /// Being made.
+    Provisioning,
+    /// Running.
+    Running,
+    /// Powered off by its owner.
+    Stopped,
+    /// Powered off by the platform because it is unpaid.
+    Suspended,
+    /// Being destroyed.
+    Deleting,
+    /// Destroyed.
+    Deleted,
+    /// Could not be made.
+    Failed,
+    /// Gone at the provider, though we did not delete it.
+    Lost,
+}
+
+/// What moves an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// It is seen to run.
+    Started,
+    /// It is seen to be off.
+    Stopped,
+    /// It is seen to be off, as suspension wants it.
+    Suspended,
+    /// Its end was decided.
+    Delete,
+    /// It is seen to be gone, as wanted.
+    Destroyed,
+    /// It could not be made.
+    Fail,
+    /// It is seen to be gone, against all wishes.
+    Lose,
+}
+
+/// A move that the present state does not allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an instance that is {state:?} does not take {event:?}")]
+pub struct InvalidTransition {
+    /// The present state.
+    pub state: State,
+    /// What was tried.
+    pub event: Event,
+}
+
+impl State {
+    /// Every state.
+    pub const ALL: [Self; 8] = [
+        Self::Provisioning,
+        Self::Running,
+        Self::Stopped,
+        Self::Suspended,
+        Self::Deleting,
+        Self::Deleted,
+        Self::Failed,
+        Self::Lost,
+    ];
+
+    /// Where an event leads.
+    ///
+    /// # Errors
+    /// If the state does not take the event.
+    pub fn on(self, event: Event) -> Result<Self, InvalidTransition> {
+        match (self, event) {
+            (Self::Provisioning | Self::Running | Self::Stopped | Self::Suspended, Event::Started) => Ok(Self::Running),
+            (Self::Running | Self::Stopped | Self::Suspended, Event::Stopped) => Ok(Self::Stopped),
+            (Self::Running | Self::Stopped | Self::Suspended, Event::Suspended) => Ok(Self::Suspended),
+            (Self::Running | Self::Stopped | Self::Suspended | Self::Lost, Event::Delete) => Ok(Self::Deleting),
+            (Self::Running | Self::Stopped | Self::Suspended, Event::Lose) => Ok(Self::Lost),
+            (Self::Provisioning, Event::Fail) => Ok(Self::Failed),
+            (Self::Deleting, Event::Destroyed) => Ok(Self::Deleted),
+            // What was left of an instance that could not be made is cleaned up; it stays what it is.
+            (Self::Failed, Event::Destroyed) => Ok(Self::Failed),
+            (Self::Provisioning, Event::Stopped | Event::Suspended | Event::Delete | Event::Destroyed | Event::Lose)
+            | (Self::Running | Self::Stopped | Self::Suspended, Event::Destroyed | Event::Fail)
+            | (Self::Deleting, Event::Started | Event::Stopped | Event::Suspended | Event::Delete | Event::Fail | Event::Lose)
+            | (Self::Failed, Event::Started | Event::Stopped | Event::Suspended | Event::Delete | Event::Fail | Event::Lose)
+            | (Self::Lost, Event::Started | Event::Stopped | Event::Suspended | Event::Destroyed | Event::Fail | Event::Lose)
+            | (
+                Self::Deleted,
+                Event::Started | Event::Stopped | Event::Suspended | Event::Delete | Event::Destroyed | Event::Fail | Event::Lose,
+            ) => Err(InvalidTransition { state: self, event }),
+        }
+    }
+
+    /// The states that take an event, as stored.
+    pub fn takes(event: Event) -> Vec<&'static str> {
+        Self::ALL.into_iter().filter(|s| s.on(event).is_ok()).map(Self::as_str).collect()
+    }
+
+    /// As stored, and as events name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Provisioning => "PROVISIONING",
+            Self::Running => "RUNNING",
+            Self::Stopped => "STOPPED",
+            Self::Suspended => "SUSPENDED",
+            Self::Deleting => "DELETING",
+            Self::Deleted => "DELETED",
+            Self::Failed => "FAILED",
+            Self::Lost => "LOST",
+        }
+    }
+
+    /// From its stored form.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|s| s.as_str() == text)
+    }
+}
+
+/// What an instance should be, suspension aside. A wish that its owner can still take back lives in its operation; it comes here when the provider is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Running.
+    Running,
+    /// Off.
+    Stopped,
+    /// Gone.
+    Deleted,
+}
+
+impl Wanted {
+    /// As stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "RUNNING",
+            Self::Stopped => "STOPPED",
+            Self::Deleted => "DELETED",
+        }
+    }
+
+    /// From its stored form.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Running, Self::Stopped, Self::Deleted].into_iter().find(|w| w.as_str() == text)
+    }
+
+    /// What an operation wants of the instance; `None` if it says nothing about that.
+    pub fn of(kind: Kind) -> Option<Self> {
+        match kind {
+            Kind::Create | Kind::PowerOn | Kind::Reboot | Kind::Rebuild => Some(Self::Running),
+            Kind::PowerOff | Kind::Shutdown => Some(Self::Stopped),
+            Kind::Delete => Some(Self::Deleted),
+            Kind::Unspecified | Kind::ResetPassword | Kind::Suspend | Kind::Resume => None,
+        }
+    }
+}
+
+/// An instance.
+#[derive(Clone, Debug)]
+pub struct Instance {
+    /// The account.
+    pub account: AccountId,
+    /// Identifier.
+    pub id: InstanceId,
+    /// The order that made it.
+    pub order: OrderId,
+    /// What it is seen to be.
+    pub state: State,
+    /// What it should be.
+    pub wanted: Wanted,
+    /// True from the decision to suspend it until the one to resume it.
+    pub suspended: bool,
+    /// Who runs it.
+    pub provider: String,
+    /// The provider's name of the size.
+    pub provider_size: String,
+    /// The provider's name of the machine, once known.
+    pub provider_ref: Option<String>,
+    /// Until when a machine may exist that we asked for and do not know of.
+    pub unsure_until: Option<DateTime<Utc>>,
+    /// The plan.
+    pub plan: PlanId,
+    /// The region.
+    pub region: RegionId,
+    /// The provider's name of the region.
+    pub region_code: String,
+    /// The image it was last built from.
+    pub image: ImageId,
+    /// The provider's name of the image.
+    pub image_code: String,
+    /// Virtual processors.
+    pub vcpus: i32,
+    /// Memory.
+    pub memory_mib: i32,
+    /// Disk.
+    pub disk_gib: i32,
+    /// Host name.
+    pub hostname: String,
+    /// Name for people.
+    pub display_name: String,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Public IPv4 address.
+    pub ipv4: Option<String>,
+    /// Public IPv6 address.
+    pub ipv6: Option<String>,
+    /// Price of one period without tax.
+    pub price: Rupiah,
+    /// The span one price pays for.
+    pub period: BillingPeriod,
+    /// When the patrol looks at it, if nobody works on it until then.
+    pub look_at: Option<DateTime<Utc>>,
+    /// Grows with each change.
+    pub revision: i64,
+    /// When it was ordered.
+    pub created_at: DateTime<Utc>,
+    /// When it last changed.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// Why something asked of an instance is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// Another operation is under way.
+    #[error("operation {0} is under way")]
+    Busy(OperationId),
+    /// It is suspended.
+    #[error("suspended")]
+    Suspended,
+    /// Its state does not allow it.
+    #[error("not while {0:?}")]
+    IllegalState(State),
+    /// Somebody else changed it.
+    #[error("changed meanwhile")]
+    EtagMismatch {
+        /// What the caller last saw.
+        sent: String,
+        /// What it is.
+        current: String,
+    },
+}
+
+/// How soon the patrol looks at a machine that has just been seen to run.
+const FIRST_LOOK: Duration = Duration::seconds(5);
+/// How soon it looks at one that has just been seen to be off: when whoever worked on it last and was overtaken has surely given up.
+const SECOND_LOOK: Duration = Duration::seconds(60);
+
+impl Instance {
+    /// Takes an event.
+    ///
+    /// # Errors
+    /// If the state does not take it; nothing changes then.
+    pub fn take(&mut self, event: Event, now: DateTime<Utc>) -> Result<(), InvalidTransition> {
+        self.state = self.state.on(event)?;
+        self.look_at = match self.state {
+            State::Running => Some(now + FIRST_LOOK),
+            State::Stopped | State::Suspended => Some(now + SECOND_LOOK),
+            State::Provisioning | State::Deleting | State::Deleted | State::Failed | State::Lost => None,
+        };
+        if matches!(self.state, State::Deleting | State::Failed) {
+            self.wanted = Wanted::Deleted;
+        }
+        self.touch(now);
+        Ok(())
+    }
+
+    /// Notes that it changed.
+    pub fn touch(&mut self, now: DateTime<Utc>) {
+        self.revision += 1;
+        self.updated_at = now;
+    }
+
+    /// Our name for its machine.
+    pub fn reference(&self) -> Reference {
+        Reference { account: self.account, instance: self.id }
+    }
+
+    /// Notes the addresses of its machine. True if they are news. A machine that shows none keeps those it had.
+    pub fn see(&mut self, machine: &Machine) -> bool {
+        let (ipv4, ipv6) = (machine.ipv4.map(|a| a.to_string()), machine.ipv6.map(|a| a.to_string()));
+        let before = (self.ipv4.clone(), self.ipv6.clone());
+        self.ipv4 = ipv4.or_else(|| self.ipv4.take());
+        self.ipv6 = ipv6.or_else(|| self.ipv6.take());
+        before != (self.ipv4.clone(), self.ipv6.clone())
+    }
+
+    /// Changes with every change.
+    pub fn etag(&self) -> String {
+        format!("r{}", self.revision)
+    }
+
+    /// Whether the caller saw the instance as it is; an empty etag is whatever it is.
+    ///
+    /// # Errors
+    /// If somebody changed it meanwhile.
+    pub fn matches(&self, etag: &str) -> Result<(), Refused> {
+        let current = self.etag();
+        if etag.is_empty() || etag == current { Ok(()) } else { Err(Refused::EtagMismatch { sent: etag.to_owned(), current }) }
+    }
+
+    /// Whether its owner may ask for this now. Of an instance that something happens to, only what has no way back speaks louder than that.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn admits(&self, kind: Kind, open: Option<OperationId>) -> Result<(), Refused> {
+        if self.suspended && kind != Kind::Delete && !matches!(self.state, State::Deleting | State::Deleted | State::Lost) {
+            return Err(Refused::Suspended);
+        }
+        if matches!(self.state, State::Provisioning | State::Deleting | State::Deleted | State::Failed) {
+            return Err(Refused::IllegalState(self.state));
+        }
+        if let Some(open) = open {
+            return Err(Refused::Busy(open));
+        }
+        let legal = match kind {
+            Kind::PowerOn => matches!(self.state, State::Stopped),
+            Kind::PowerOff | Kind::Shutdown | Kind::Reboot | Kind::ResetPassword => matches!(self.state, State::Running),
+            Kind::Rebuild => matches!(self.state, State::Running | State::Stopped),
+            Kind::Delete => matches!(self.state, State::Running | State::Stopped | State::Suspended | State::Lost),
+            Kind::Unspecified | Kind::Create | Kind::Suspend | Kind::Resume => false,
+        };
+        if legal { Ok(()) } else { Err(Refused::IllegalState(self.state)) }
+    }
+}
+
+/// The paying side of an instance, as lifecycle keeps it.
+#[derive(Clone, Debug)]
+pub struct Bill {
+    /// Price of one period without tax.
+    pub price: Rupiah,
+    /// Paid until.
+    pub paid_until: DateTime<Utc>,
+    /// Renews by itself.
+    pub auto_renew: bool,
+    /// True once the next period is paid.
+    pub prepaid: bool,
+    /// True while it is suspended, so that the next period begins when it is paid.
+    pub suspended: bool,
+    /// What happens next; empty for nothing.
+    pub next_step: String,
+    /// When.
+    pub next_step_at: Option<DateTime<Utc>>,
+}
+
+impl Bill {
+    /// What the next renewal will charge, tax included; `None` if it will not renew.
+    pub fn next_charge(&self, now: DateTime<Utc>) -> Option<Rupiah> {
+        let renews = (self.auto_renew || self.prepaid) && self.next_step_at.is_some();
+        let begins_at = if self.suspended { now } else { self.paid_until };
+        renews.then(|| self.price.checked_add(tax::ppn(self.price, begins_at))).flatten()
+    }
+}
+
+/// An instance as its owner sees it.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// The instance.
+    pub instance: Instance,
+    /// The operation under way.
+    pub operation: Option<OperationId>,
+    /// The paying side, once it was paid for.
+    pub bill: Option<Bill>,
+}
+
+/// An instance to make.
+#[derive(Clone, Debug)]
+pub struct NewInstance {
+    /// The account.
+    pub account: AccountId,
+    /// Identifier.
+    pub id: InstanceId,
+    /// The order that makes it.
+    pub order: OrderId,
+    /// Who runs it.
+    pub provider: String,
+    /// The provider's name of the size.
+    pub provider_size: String,
+    /// The plan.
+    pub plan: PlanId,
+    /// Virtual processors.
+    pub vcpus: i32,
+    /// Memory.
+    pub memory_mib: i32,
+    /// Disk.
+    pub disk_gib: i32,
+    /// The region.
+    pub region: RegionId,
+    /// The provider's name of the region.
+    pub region_code: String,
+    /// The image.
+    pub image: ImageId,
+    /// The provider's name of the image.
+    pub image_code: String,
+    /// Host name.
+    pub hostname: String,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Price of one period without tax.
+    pub price: Rupiah,
+    /// The span one price pays for.
+    pub period: BillingPeriod,
+    /// When it was ordered.
+    pub created_at: DateTime<Utc>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVENTS: [Event; 7] =
+        [Event::Started, Event::Stopped, Event::Suspended, Event::Delete, Event::Destroyed, Event::Fail, Event::Lose];
+
+    #[test]
+    fn the_whole_table_of_moves() {
+        let mut table = Vec::new();
+        for state in State::ALL {
+            let moves: Vec<String> =
+                EVENTS.into_iter().filter_map(|e| state.on(e).ok().map(|next| format!("{e:?}={}", next.as_str()))).collect();
+            table.push(format!("{}: {}", state.as_str(), moves.join(" ")));
+        }
+        let alive = "Started=RUNNING Stopped=STOPPED Suspended=SUSPENDED Delete=DELETING Lose=LOST";
+        let expected = [
+            "PROVISIONING: Started=RUNNING Fail=FAILED".to_owned(),
+            format!("RUNNING: {alive}"),
+            format!("STOPPED: {alive}"),
+            format!("SUSPENDED: {alive}"),
+            "DELETING: Destroyed=DELETED".to_owned(),
+            "DELETED: ".to_owned(),
+            "FAILED: Destroyed=FAILED".to_owned(),
+            "LOST: Delete=DELETING".to_owned(),
+        ];
+        assert_eq!(table, expected);
+    }
+
+    #[test]
+    fn states_and_wishes_read_back() {
+        for state in State::ALL {
+            assert_eq!(State::parse(state.as_str()), Some(state));
+        }
+        for wanted in [Wanted::Running, Wanted::Stopped, Wanted::Deleted] {
+            assert_eq!(Wanted::parse(wanted.as_str()), Some(wanted));
+        }
+    }
+
+    fn instance(state: State) -> Instance {
+        let id = uuid::Uuid::from_u128(1);
+        let at = "2026-11-21T00:00:00Z".parse().unwrap();
+        Instance {
+            account: AccountId(id),
+            id: InstanceId(id),
+            order: OrderId(id),
+            state,
+            wanted: Wanted::Running,
+            suspended: false,
+            provider: "simulator".to_owned(),
+            provider_size: String::new(),
+            provider_ref: None,
+            unsure_until: None,
+            plan: PlanId(id),
+            region: RegionId(id),
+            region_code: String::new(),
+            image: ImageId(id),
+            image_code: String::new(),
+            vcpus: 1,
+            memory_mib: 1024,
+            disk_gib: 25,
+            hostname: "web-1".to_owned(),
+            display_name: "web-1".to_owned(),
+            labels: BTreeMap::new(),
+            ipv4: None,
+            ipv6: None,
+            price: Rupiah(100_000),
+            period: BillingPeriod::Month,
+            look_at: None,
+            revision: 7,
+            created_at: at,
+            updated_at: at,
+        }
+    }
+
+    #[test]
+    fn what_may_be_asked_in_which_state() {
+        let states = |kind| State::ALL.into_iter().filter(|s| instance(*s).admits(kind, None).is_ok()).collect::<Vec<_>>();
+        assert_eq!(states(Kind::PowerOn), [State::Stopped]);
+        for kind in [Kind::PowerOff, Kind::Shutdown, Kind::Reboot, Kind::ResetPassword] {
+            assert_eq!(states(kind), [State::Running], "{kind:?}");
+        }
+        assert_eq!(states(Kind::Rebuild), [State::Running, State::Stopped]);
+        assert_eq!(states(Kind::Delete), [State::Running, State::Stopped, State::Suspended, State::Lost]);
+        for kind in [Kind::Create, Kind::Suspend, Kind::Resume] {
+            assert_eq!(states(kind), [], "{kind:?} is not its owner's to ask");
+        }
+    }
+
+    #[test]
+    fn one_thing_at_a_time() {
+        let open = OperationId(uuid::Uuid::from_u128(2));
+        assert_eq!(instance(State::Running).admits(Kind::PowerOn, Some(open)), Err(Refused::Busy(open)));
+        assert_eq!(instance(State::Deleting).admits(Kind::Reboot, Some(open)), Err(Refused::IllegalState(State::Deleting)));
+    }
+
+    #[test]
+    fn a_suspended_instance_can_only_be_deleted() {
+        for state in [State::Running, State::Stopped, State::Suspended] {
+            let suspended = Instance { suspended: true, ..instance(state) };
+            for kind in [Kind::PowerOn, Kind::Reboot, Kind::Rebuild, Kind::ResetPassword] {
+                assert_eq!(suspended.admits(kind, None), Err(Refused::Suspended));
+            }
+            assert_eq!(suspended.admits(Kind::Delete, None), Ok(()));
+        }
+    }
+
+    #[test]
+    fn an_etag_guards_only_where_it_is_sent() {
+        let instance = instance(State::Running);
+        assert_eq!((instance.matches(""), instance.matches("r7")), (Ok(()), Ok(())));
+        assert_eq!(instance.matches("r6"), Err(Refused::EtagMismatch { sent: "r6".to_owned(), current: "r7".to_owned() }));
+    }
+
+    #[test]
+    fn the_next_charge_has_its_tax_and_ends_with_renewal() {
+        let now = "2026-11-21T00:00:00Z".parse().unwrap();
+        let bill = |auto_renew, prepaid, next: &str| Bill {
+            price: Rupiah(100_000),
+            paid_until: now,
+            auto_renew,
+            prepaid,
+            suspended: false,
+            next_step: next.to_owned(),
+            next_step_at: (!next.is_empty()).then_some(now),
+        };
+        assert_eq!(bill(true, false, "renew").next_charge(now), Some(Rupiah(111_000)));
+        assert_eq!(bill(false, true, "renew").next_charge(now), Some(Rupiah(111_000)));
+        assert_eq!(bill(false, false, "suspend").next_charge(now), None);
+        assert_eq!(bill(true, false, "").next_charge(now), None);
+    }
+}
