@@ -60,7 +60,6 @@ pub fn once<T>(message: T) -> tonic::Request<T> {
 }
 
 /// Whether committed tables are to be written anew instead of compared with: `SEWA_TESTS_WRITE=1`.
-#[expect(clippy::disallowed_methods, reason = "a switch for whoever runs the tests; the product reads its environment elsewhere")]
 pub fn writes_tables() -> bool {
     std::env::var_os("SEWA_TESTS_WRITE").is_some()
 }

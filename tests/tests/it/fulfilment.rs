@@ -15,9 +15,10 @@ use crate::order::{from_wallet, path};
 
 /// Machines the simulated cloud has for an account; the cloud's own books, which no customer sees.
 async fn machines(world: &World, account_id: &str) -> i64 {
+    let mut database = world.behind_the_scenes().await;
     let count = sqlx::query("select count(*) from sim_machines where account_id = $1 and (gone_at is null or gone_at > now())")
         .bind(uuid::Uuid::parse_str(account_id).unwrap())
-        .fetch_one(&mut world.behind_the_scenes().await);
+        .fetch_one(&mut database);
     count.await.unwrap().get(0)
 }
 

@@ -3,6 +3,7 @@
 use futures_util::future::join_all;
 use sewa_sdk::Error;
 use sewa_sdk::sewa::api::v1::Operation;
+use sewa_sdk::sewa::catalog::v1::ListImagesRequest;
 use sewa_sdk::sewa::api::v1::operation::{Kind, State as Progress};
 use sewa_sdk::sewa::instance::v1::instance::State;
 use sewa_sdk::sewa::instance::v1::{
@@ -16,7 +17,7 @@ use sewa_tests::{Actor, NOBODYS_ID, World, is_replay, keyed, reason_of, refused}
 
 /// What an owner can ask of a machine that answers with an operation alone.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Verb {
+pub(crate) enum Verb {
     PowerOn,
     PowerOff,
     Shutdown,
@@ -29,7 +30,7 @@ pub enum Verb {
 const VERBS: [Verb; 7] = [Verb::PowerOn, Verb::PowerOff, Verb::Shutdown, Verb::Reboot, Verb::Rebuild, Verb::ResetPassword, Verb::Delete];
 
 /// Asks for it. `etag` empty to act whatever the machine is.
-pub async fn ask(owner: &Actor, verb: Verb, instance_id: &str, etag: &str) -> Result<Operation, Error> {
+pub(crate) async fn ask(owner: &Actor, verb: Verb, instance_id: &str, etag: &str) -> Result<Operation, Error> {
     let (instance_id, etag) = (instance_id.to_owned(), etag.to_owned());
     let mut instances = owner.instances();
     let operation = match verb {
@@ -112,7 +113,7 @@ async fn a_machine_does_everything_its_owner_asks() {
 async fn a_machine_is_rebuilt_from_another_image_that_exists() {
     let world = World::new().await;
     let (budi, machine) = owner_of_a_machine(&world).await;
-    let images = budi.catalog().list_images(Default::default()).await.unwrap().into_inner().images;
+    let images = budi.catalog().list_images(ListImagesRequest::default()).await.unwrap().into_inner().images;
     let other = images.iter().find(|image| image.id != machine.image_id && image.min_disk_gib <= machine.disk_gib).unwrap();
     let request = |image: &str| RebuildInstanceRequest { instance_id: machine.id.clone(), image_id: image.to_owned(), etag: String::new() };
     let error = refused(budi.instances().rebuild_instance(request(NOBODYS_ID)).await);

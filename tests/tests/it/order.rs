@@ -3,6 +3,7 @@
 use futures_util::future::join_all;
 use sewa_sdk::money::Money;
 use sewa_sdk::sewa::api::v1::BillingPeriod;
+use sewa_sdk::sewa::catalog::v1::ListPlansRequest;
 use sewa_sdk::sewa::order::v1::order::State;
 use sewa_sdk::sewa::order::v1::{
     CancelOrderRequest, GetOrderRequest, ListOrdersRequest, Order, OrderDraft, Payment, PlaceOrderRequest, quote::line::Kind as LineKind,
@@ -12,12 +13,12 @@ use sewa_sdk::sewa::wallet::v1::transaction::Kind;
 use sewa_tests::actor::rupiah;
 use sewa_tests::{NOBODYS_ID, World, is_replay, keyed, reason_of, refused};
 
-pub fn from_wallet(draft: OrderDraft) -> PlaceOrderRequest {
+pub(crate) fn from_wallet(draft: OrderDraft) -> PlaceOrderRequest {
     PlaceOrderRequest { draft: Some(draft), payment: Payment::Wallet.into(), ..Default::default() }
 }
 
 /// The moves of an order, from its birth.
-pub fn path(order: &Order) -> Vec<State> {
+pub(crate) fn path(order: &Order) -> Vec<State> {
     order.history.iter().map(|step| step.to()).collect()
 }
 
@@ -26,7 +27,7 @@ async fn a_preview_and_the_order_agree_to_the_rupiah() {
     let world = World::new().await;
     let budi = world.reseller().await;
     budi.deposit(100_000_000).await;
-    for plan in budi.catalog().list_plans(Default::default()).await.unwrap().into_inner().plans {
+    for plan in budi.catalog().list_plans(ListPlansRequest::default()).await.unwrap().into_inner().plans {
         let draft = OrderDraft { plan_id: plan.id.clone(), ..budi.draft("web-1").await };
         let quote = budi.preview(&draft).await.unwrap();
         let (subtotal, tax, total) = (rupiah(quote.subtotal.as_ref()), rupiah(quote.tax.as_ref()), rupiah(quote.total.as_ref()));
