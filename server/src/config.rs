@@ -65,7 +65,12 @@ impl Default for Config {
             master_key: String::new(),
             public_url: "http://127.0.0.1:7070".to_owned(),
             log_format: "text".to_owned(),
-            rates: HashMap::from([("default".to_owned(), 100), ("login".to_owned(), 5), ("register".to_owned(), 3), ("order".to_owned(), 10)]),
+            rates: HashMap::from([
+                ("default".to_owned(), 100),
+                ("login".to_owned(), 5),
+                ("register".to_owned(), 3),
+                ("order".to_owned(), 10),
+            ]),
             provisioning_deadline_seconds: 600,
             cors_origins: Vec::new(),
             simulator_boot_ms: 1500,
@@ -85,11 +90,18 @@ impl Config {
         if let Some(file) = file {
             builder = builder.add_source(config::File::from(file).format(config::FileFormat::Toml));
         }
-        let environment = config::Environment::with_prefix("SEWA").prefix_separator("_").separator("__").list_separator(",").with_list_parse_key("cors_origins").try_parsing(true);
+        let environment = config::Environment::with_prefix("SEWA")
+            .prefix_separator("_")
+            .separator("__")
+            .list_separator(",")
+            .with_list_parse_key("cors_origins")
+            .try_parsing(true);
         // A key of digits alone would be taken for a number.
         #[expect(clippy::disallowed_methods, reason = "this is the place")]
         let master_key = std::env::var("SEWA_MASTER_KEY").ok();
-        let builder = builder.add_source(environment).set_override_option("master_key", master_key)?;
+        let builder = builder
+            .add_source(environment)
+            .set_override_option("master_key", master_key)?;
         let mut read: Self = builder.build()?.try_deserialize()?;
         for (class, limit) in Self::default().rates {
             read.rates.entry(class).or_insert(limit);
@@ -113,7 +125,10 @@ impl Config {
             problems.push("database_connections must be at least 4".to_owned());
         }
         if !matches!(self.log_format.as_str(), "json" | "text") {
-            problems.push(format!("log_format must be json or text, not {}", self.log_format));
+            problems.push(format!(
+                "log_format must be json or text, not {}",
+                self.log_format
+            ));
         }
         for (class, limit) in self.rates.iter().filter(|(_, limit)| **limit == 0) {
             problems.push(format!("rates.{class} must be at least 1, not {limit}"));
@@ -121,7 +136,11 @@ impl Config {
         if self.provisioning_deadline_seconds == 0 {
             problems.push("provisioning_deadline_seconds must be at least 1".to_owned());
         }
-        if problems.is_empty() { Ok(()) } else { Err(problems) }
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(problems)
+        }
     }
 
     /// The master key; `None` if it is missing or malformed.
@@ -138,6 +157,10 @@ impl Config {
 
     /// Calls a minute allowed in a rate class.
     pub fn rate(&self, class: &str) -> u32 {
-        self.rates.get(class).or_else(|| self.rates.get("default")).copied().unwrap_or(100)
+        self.rates
+            .get(class)
+            .or_else(|| self.rates.get("default"))
+            .copied()
+            .unwrap_or(100)
     }
 }

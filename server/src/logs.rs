@@ -10,8 +10,13 @@ use crate::config::Config;
 /// # Errors
 /// If logging was started before.
 pub fn start(config: &Config) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn,hyper=warn,h2=warn"));
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn,hyper=warn,h2=warn"));
     let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let started = if config.log_format == "json" { builder.json().flatten_event(true).try_init() } else { builder.compact().try_init() };
+    let started = if config.log_format == "json" {
+        builder.json().flatten_event(true).try_init()
+    } else {
+        builder.compact().try_init()
+    };
     started.map_err(|error| anyhow::anyhow!("logging: {error}"))
 }

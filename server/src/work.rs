@@ -20,14 +20,51 @@ const AFTER_FAILURE: Duration = Duration::from_secs(1);
 pub fn start(app: App) -> JoinHandle<()> {
     let mut jobs = JoinSet::new();
     let ms = Duration::from_millis;
-    jobs.spawn(every(app.clone(), "fulfil orders", ms(250), |app| async move { order::job::step(&app).await }));
-    jobs.spawn(every(app.clone(), "reconcile instances", ms(250), |app| async move { instance::job::reconcile_once(&app).await }));
-    jobs.spawn(every(app.clone(), "look at machines", ms(1000), |app| async move { instance::patrol::patrol_once(&app).await }));
-    jobs.spawn(every(app.clone(), "follow news of instances and deposits", ms(500), |app| async move { lifecycle::news::step(&app).await }));
-    jobs.spawn(every(app.clone(), "renew, suspend, terminate", ms(1000), |app| async move { lifecycle::sweep::step(&app).await }));
-    jobs.spawn(every(app.clone(), "walk test clocks", ms(500), |app| async move { lifecycle::clock::walk(&app).await.map(usize::from) }));
-    jobs.spawn(every(app.clone(), "expire deposits", ms(30_000), |app| async move { wallet::job::expire_deposits(&app).await }));
-    jobs.spawn(every(app, "expire orders", ms(30_000), |app| async move { order::job::expire(&app).await }));
+    jobs.spawn(every(
+        app.clone(),
+        "fulfil orders",
+        ms(250),
+        |app| async move { order::job::step(&app).await },
+    ));
+    jobs.spawn(every(
+        app.clone(),
+        "reconcile instances",
+        ms(250),
+        |app| async move { instance::job::reconcile_once(&app).await },
+    ));
+    jobs.spawn(every(
+        app.clone(),
+        "look at machines",
+        ms(1000),
+        |app| async move { instance::patrol::patrol_once(&app).await },
+    ));
+    jobs.spawn(every(
+        app.clone(),
+        "follow news of instances and deposits",
+        ms(500),
+        |app| async move { lifecycle::news::step(&app).await },
+    ));
+    jobs.spawn(every(
+        app.clone(),
+        "renew, suspend, terminate",
+        ms(1000),
+        |app| async move { lifecycle::sweep::step(&app).await },
+    ));
+    jobs.spawn(every(
+        app.clone(),
+        "walk test clocks",
+        ms(500),
+        |app| async move { lifecycle::clock::walk(&app).await.map(usize::from) },
+    ));
+    jobs.spawn(every(
+        app.clone(),
+        "expire deposits",
+        ms(30_000),
+        |app| async move { wallet::job::expire_deposits(&app).await },
+    ));
+    jobs.spawn(every(app, "expire orders", ms(30_000), |app| async move {
+        order::job::expire(&app).await
+    }));
     tokio::spawn(async move {
         while let Some(ended) = jobs.join_next().await {
             if let Err(error) = ended {

@@ -13,14 +13,22 @@ mod shop;
 mod stage;
 mod time;
 
+use std::process::ExitCode;
+
 use sewa_sdk::Error;
 
 use stage::Stage;
 
 #[tokio::main]
-async fn main() -> Result<(), Error> {
+async fn main() -> ExitCode {
     let endpoint = std::env::args().nth(1);
-    play(endpoint.as_deref().unwrap_or("http://127.0.0.1:7070")).await
+    match play(endpoint.as_deref().unwrap_or("http://127.0.0.1:7070")).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Plays it against a server.

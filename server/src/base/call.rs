@@ -42,7 +42,14 @@ pub enum CallerKind {
 impl Caller {
     /// Somebody without credentials.
     pub fn anonymous() -> Self {
-        Self { account: None, principal: Uuid::nil(), kind: CallerKind::Anonymous, role: "anonymous", permissions: Arc::from([]), sandbox: false }
+        Self {
+            account: None,
+            principal: Uuid::nil(),
+            kind: CallerKind::Anonymous,
+            role: "anonymous",
+            permissions: Arc::from([]),
+            sandbox: false,
+        }
     }
 
     /// Whether the caller holds a permission.
@@ -55,7 +62,13 @@ impl Caller {
     /// # Errors
     /// PERMISSION_DENIED for staff, who have none.
     pub fn account(&self) -> Result<AccountId, Status> {
-        self.account.ok_or_else(|| status::refuse(CommonErrorReason::PermissionDenied, "the caller belongs to no account").status())
+        self.account.ok_or_else(|| {
+            status::refuse(
+                CommonErrorReason::PermissionDenied,
+                "the caller belongs to no account",
+            )
+            .status()
+        })
     }
 
     /// The account to read: the caller's own, or the one named by staff. A customer who names a foreign account sees nothing there, as if it did not exist.
@@ -115,7 +128,11 @@ impl Call {
     /// # Errors
     /// INTERNAL if the edge did not admit it, which the router makes impossible.
     pub fn of<T>(request: &Request<T>) -> Result<Arc<Self>, Status> {
-        request.extensions().get::<Arc<Self>>().cloned().ok_or_else(|| status::internal("a request reached a handler without passing the edge"))
+        request
+            .extensions()
+            .get::<Arc<Self>>()
+            .cloned()
+            .ok_or_else(|| status::internal("a request reached a handler without passing the edge"))
     }
 
     /// The account the row of this write belongs to.

@@ -5,8 +5,13 @@ use std::collections::{HashMap, HashSet};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use prost_reflect::{DescriptorPool, DynamicMessage, ExtensionDescriptor, FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor, ReflectMessage, Value};
-use sewa_sdk::sewa::api::v1::{ErrorRule, IdempotencyMode, MethodRule, RetryClass, method_rule::Access as AccessRule};
+use prost_reflect::{
+    DescriptorPool, DynamicMessage, ExtensionDescriptor, FieldDescriptor, Kind, MessageDescriptor,
+    MethodDescriptor, ReflectMessage, Value,
+};
+use sewa_sdk::sewa::api::v1::{
+    ErrorRule, IdempotencyMode, MethodRule, RetryClass, method_rule::Access as AccessRule,
+};
 use tonic::Code;
 
 /// All methods and error reasons.
@@ -73,7 +78,10 @@ impl Contract {
     /// If it has faults; `main` calls [`Contract::load`] first and reports them, and a test reads the committed descriptors.
     pub fn get() -> &'static Self {
         static CONTRACT: OnceLock<Contract> = OnceLock::new();
-        CONTRACT.get_or_init(|| Self::load(sewa_sdk::pool()).unwrap_or_else(|faults| panic!("the contract has faults: {}", faults.join("; "))))
+        CONTRACT.get_or_init(|| {
+            Self::load(sewa_sdk::pool())
+                .unwrap_or_else(|faults| panic!("the contract has faults: {}", faults.join("; ")))
+        })
     }
 
     /// Reads a contract.
@@ -90,21 +98,36 @@ impl Contract {
             return Err(vec!["the descriptors lack sewa.api.v1 options".to_owned()]);
         };
         let http = pool.get_extension_by_name("google.api.http");
-        let mut contract = Self { methods: HashMap::new(), reasons_by_value: HashMap::new(), metadata: HashSet::new(), secret };
+        let mut contract = Self {
+            methods: HashMap::new(),
+            reasons_by_value: HashMap::new(),
+            metadata: HashSet::new(),
+            secret,
+        };
         let mut faults = Vec::new();
         contract.read_reasons(pool, &error, &mut faults);
-        for service in pool.services().filter(|s| s.full_name().starts_with("sewa.")) {
+        for service in pool
+            .services()
+            .filter(|s| s.full_name().starts_with("sewa."))
+        {
             for descriptor in service.methods() {
                 let options = descriptor.options();
                 let bound = http.as_ref().is_some_and(|h| options.has_extension(h));
                 if bound == options.has_extension(&no_http) {
-                    faults.push(format!("{}: needs either google.api.http or no_http", descriptor.full_name()));
+                    faults.push(format!(
+                        "{}: needs either google.api.http or no_http",
+                        descriptor.full_name()
+                    ));
                 }
                 contract.read_method(&descriptor, &options, &method, &mut faults);
             }
         }
         contract.check_listed_errors(&mut faults);
-        if faults.is_empty() { Ok(contract) } else { Err(faults) }
+        if faults.is_empty() {
+            Ok(contract)
+        } else {
+            Err(faults)
+        }
     }
 
     /// The method at an HTTP path such as `/sewa.order.v1.OrderService/PlaceOrder`.
@@ -126,7 +149,12 @@ impl Contract {
     pub fn reason(&self, value_name: &str) -> &ReasonRule {
         static UNDECLARED: OnceLock<ReasonRule> = OnceLock::new();
         self.reasons_by_value.get(value_name).unwrap_or_else(|| {
-            UNDECLARED.get_or_init(|| ReasonRule { reason: "INTERNAL".to_owned(), code: Code::Internal, retry: RetryClass::Nothing, remedy: String::new() })
+            UNDECLARED.get_or_init(|| ReasonRule {
+                reason: "INTERNAL".to_owned(),
+                code: Code::Internal,
+                retry: RetryClass::Nothing,
+                remedy: String::new(),
+            })
         })
     }
 
@@ -151,29 +179,46 @@ impl Contract {
         match value {
             Value::Message(inner) => self.redact(inner),
             Value::List(items) => items.iter_mut().for_each(|item| self.redact_value(item)),
-            Value::Map(entries) => entries.values_mut().for_each(|entry| self.redact_value(entry)),
+            Value::Map(entries) => entries
+                .values_mut()
+                .for_each(|entry| self.redact_value(entry)),
             _ => {}
         }
     }
 
     fn holds_secret(&self, message: &MessageDescriptor, seen: &mut HashSet<String>) -> bool {
-        seen.insert(message.full_name().to_owned())
-            && message.fields().any(|field| {
-                field.options().has_extension(&self.secret)
-                    || matches!(field.kind(), Kind::Message(inner) if self.holds_secret(&inner, seen))
-            })
+        seen.insert(message.full_name().to_owned()) && message.fields().any(|field| {
+            field.options().has_extension(&self.secret)
+                || matches!(field.kind(), Kind::Message(inner) if self.holds_secret(&inner, seen))
+        })
     }
 
-    fn read_reasons(&mut self, pool: &DescriptorPool, error: &ExtensionDescriptor, faults: &mut Vec<String>) {
-        for catalogue in pool.all_enums().filter(|e| e.full_name().starts_with("sewa.") && e.name().ends_with("ErrorReason")) {
+    fn read_reasons(
+        &mut self,
+        pool: &DescriptorPool,
+        error: &ExtensionDescriptor,
+        faults: &mut Vec<String>,
+    ) {
+        for catalogue in pool
+            .all_enums()
+            .filter(|e| e.full_name().starts_with("sewa.") && e.name().ends_with("ErrorReason"))
+        {
             let first = catalogue.default_value().name().to_owned();
             let prefix = first.trim_end_matches("UNSPECIFIED").to_owned();
             for value in catalogue.values().filter(|v| v.number() != 0) {
                 let name = value.full_name().to_owned();
-                let rule: Option<ErrorRule> = value.options().get_extension(error).as_message().and_then(|m| m.transcode_to().ok());
+                let rule: Option<ErrorRule> = value
+                    .options()
+                    .get_extension(error)
+                    .as_message()
+                    .and_then(|m| m.transcode_to().ok());
                 let parsed = rule.and_then(|rule| Some((code(&rule.code)?, rule)));
-                let Some((code, rule)) = parsed.filter(|(_, rule)| rule.retry() != RetryClass::Unspecified && !rule.remedy.is_empty()) else {
-                    faults.push(format!("{name}: needs sewa.api.v1.error with code, retry and remedy"));
+                let Some((code, rule)) = parsed.filter(|(_, rule)| {
+                    rule.retry() != RetryClass::Unspecified && !rule.remedy.is_empty()
+                }) else {
+                    faults.push(format!(
+                        "{name}: needs sewa.api.v1.error with code, retry and remedy"
+                    ));
                     continue;
                 };
                 let reason = value.name().trim_start_matches(&prefix).to_owned();
@@ -181,17 +226,41 @@ impl Contract {
                     self.metadata.insert((reason.clone(), key.clone()));
                 }
                 let (retry, remedy) = (rule.retry(), rule.remedy);
-                self.reasons_by_value.insert(value.name().to_owned(), ReasonRule { reason, code, retry, remedy });
+                self.reasons_by_value.insert(
+                    value.name().to_owned(),
+                    ReasonRule {
+                        reason,
+                        code,
+                        retry,
+                        remedy,
+                    },
+                );
             }
         }
     }
 
-    fn read_method(&mut self, descriptor: &MethodDescriptor, options: &DynamicMessage, extension: &ExtensionDescriptor, faults: &mut Vec<String>) {
-        let name = format!("{}/{}", descriptor.parent_service().full_name(), descriptor.name());
-        let rule: MethodRule = options.get_extension(extension).as_message().and_then(|m| m.transcode_to().ok()).unwrap_or_default();
+    fn read_method(
+        &mut self,
+        descriptor: &MethodDescriptor,
+        options: &DynamicMessage,
+        extension: &ExtensionDescriptor,
+        faults: &mut Vec<String>,
+    ) {
+        let name = format!(
+            "{}/{}",
+            descriptor.parent_service().full_name(),
+            descriptor.name()
+        );
+        let rule: MethodRule = options
+            .get_extension(extension)
+            .as_message()
+            .and_then(|m| m.transcode_to().ok())
+            .unwrap_or_default();
         let mut missing = Vec::new();
         let access = match &rule.access {
-            Some(AccessRule::Permission(permission)) if !permission.is_empty() => Access::Permission(permission.clone()),
+            Some(AccessRule::Permission(permission)) if !permission.is_empty() => {
+                Access::Permission(permission.clone())
+            }
             Some(AccessRule::Public(true)) => Access::Public,
             _ => {
                 missing.push("permission or public");
@@ -203,17 +272,23 @@ impl Contract {
             missing.push("idempotency");
         }
         if rule.step_up {
-            faults.push(format!("{name}: declares step_up, and this server has no second factor to ask for"));
+            faults.push(format!(
+                "{name}: declares step_up, and this server has no second factor to ask for"
+            ));
         }
         if rule.rate.is_empty() {
             missing.push("rate");
         }
-        let deadline = |side: Option<&prost_types::Duration>| side.and_then(|d| Duration::try_from(*d).ok()).filter(|d| !d.is_zero());
+        let deadline = |side: Option<&prost_types::Duration>| {
+            side.and_then(|d| Duration::try_from(*d).ok())
+                .filter(|d| !d.is_zero())
+        };
         let (default, max) = (
             deadline(rule.deadline.as_ref().and_then(|d| d.default.as_ref())),
             deadline(rule.deadline.as_ref().and_then(|d| d.max.as_ref())),
         );
-        let (Some(default_deadline), Some(max_deadline), true) = (default, max, missing.is_empty()) else {
+        let (Some(default_deadline), Some(max_deadline), true) = (default, max, missing.is_empty())
+        else {
             if default.is_none() || max.is_none() {
                 missing.push("deadline");
             }
@@ -238,10 +313,17 @@ impl Contract {
     }
 
     fn check_listed_errors(&self, faults: &mut Vec<String>) {
-        let known: HashSet<&str> = self.reasons_by_value.values().map(|r| r.reason.as_str()).collect();
+        let known: HashSet<&str> = self
+            .reasons_by_value
+            .values()
+            .map(|r| r.reason.as_str())
+            .collect();
         for method in self.methods.values() {
             for reason in method.errors.iter().filter(|r| !known.contains(r.as_str())) {
-                faults.push(format!("{}: lists unknown error reason {reason}", method.name));
+                faults.push(format!(
+                    "{}: lists unknown error reason {reason}",
+                    method.name
+                ));
             }
         }
     }
@@ -272,8 +354,18 @@ mod tests {
 
     #[test]
     fn the_committed_contract_declares_everything() {
-        let contract = Contract::load(sewa_sdk::pool()).map_err(|faults| faults.join("\n")).expect("no faults");
-        assert!(contract.methods.len() > 50, "methods read: {}", contract.methods.len());
-        assert!(contract.method_at("/sewa.identity.v1.IdentityService/Login").is_some_and(|m| m.secret_input && m.secret_output));
+        let contract = Contract::load(sewa_sdk::pool())
+            .map_err(|faults| faults.join("\n"))
+            .expect("no faults");
+        assert!(
+            contract.methods.len() > 50,
+            "methods read: {}",
+            contract.methods.len()
+        );
+        assert!(
+            contract
+                .method_at("/sewa.identity.v1.IdentityService/Login")
+                .is_some_and(|m| m.secret_input && m.secret_output)
+        );
     }
 }

@@ -31,7 +31,13 @@ impl MasterKey {
         let nonce: [u8; 24] = random();
         let cipher = XChaCha20Poly1305::new(&Key::from(self.0));
         let sealed = cipher
-            .encrypt(&XNonce::from(nonce), Payload { msg: plain, aad: context.as_bytes() })
+            .encrypt(
+                &XNonce::from(nonce),
+                Payload {
+                    msg: plain,
+                    aad: context.as_bytes(),
+                },
+            )
             .map_err(|_| anyhow::anyhow!("encryption failed"))?;
         Ok([nonce.as_slice(), &sealed].concat())
     }
@@ -41,15 +47,28 @@ impl MasterKey {
     /// # Errors
     /// If the key or the context is another, or the bytes were changed.
     pub fn open(&self, sealed: &[u8], context: &str) -> anyhow::Result<Vec<u8>> {
-        let (nonce, rest) = sealed.split_first_chunk::<24>().ok_or_else(|| anyhow::anyhow!("sealed bytes are too short"))?;
+        let (nonce, rest) = sealed
+            .split_first_chunk::<24>()
+            .ok_or_else(|| anyhow::anyhow!("sealed bytes are too short"))?;
         XChaCha20Poly1305::new(&Key::from(self.0))
-            .decrypt(&XNonce::from(*nonce), Payload { msg: rest, aad: context.as_bytes() })
-            .map_err(|_| anyhow::anyhow!("cannot decrypt {context}: wrong master key, or the bytes were changed"))
+            .decrypt(
+                &XNonce::from(*nonce),
+                Payload {
+                    msg: rest,
+                    aad: context.as_bytes(),
+                },
+            )
+            .map_err(|_| {
+                anyhow::anyhow!(
+                    "cannot decrypt {context}: wrong master key, or the bytes were changed"
+                )
+            })
     }
 
     /// A keyed digest of a request, so that a stored fingerprint is of no use for guessing the passwords within.
     pub fn fingerprint(&self, bytes: &[u8]) -> [u8; 16] {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes keys of any length");
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes keys of any length");
         mac.update(bytes);
         let mut short = [0; 16];
         short.copy_from_slice(&mac.finalize().into_bytes()[..16]);

@@ -76,5 +76,6 @@ impl AccountId {
 }
 
 fn parse(field: &'static str, text: &str) -> Result<Uuid, tonic::Status> {
-    Uuid::try_parse(text).map_err(|_| status::invalid(Invalid::new(field, "STRING_UUID", "must be a UUID")))
+    Uuid::try_parse(text)
+        .map_err(|_| status::invalid(Invalid::new(field, "STRING_UUID", "must be a UUID")))
 }

@@ -28,7 +28,9 @@ pub struct Lanes<C, V> {
 
 impl<C, V> Clone for Lanes<C, V> {
     fn clone(&self) -> Self {
-        Self { lanes: Arc::clone(&self.lanes) }
+        Self {
+            lanes: Arc::clone(&self.lanes),
+        }
     }
 }
 
@@ -60,7 +62,10 @@ where
     pub async fn submit(&self, account: Uuid, command: C) -> Result<V, Status> {
         let (verdict, answer) = oneshot::channel();
         let shard = usize::try_from(account.as_u128() % self.lanes.len() as u128).unwrap_or(0);
-        if self.lanes[shard].try_send(Waiting { command, verdict }).is_err() {
+        if self.lanes[shard]
+            .try_send(Waiting { command, verdict })
+            .is_err()
+        {
             return Err(overloaded());
         }
         answer.await.unwrap_or_else(|_| Err(overloaded()))
@@ -68,7 +73,12 @@ where
 }
 
 fn overloaded() -> Status {
-    status::refuse(CommonErrorReason::Unavailable, "too many writes are waiting").retry_after(std::time::Duration::from_millis(200)).status()
+    status::refuse(
+        CommonErrorReason::Unavailable,
+        "too many writes are waiting",
+    )
+    .retry_after(std::time::Duration::from_millis(200))
+    .status()
 }
 
 async fn run<C, V, F, R>(mut receiver: mpsc::Receiver<Waiting<C, V>>, apply: F)
@@ -89,7 +99,15 @@ where
                         let _ = waiting.verdict.send(verdict);
                     }
                 }
-                Err(error) if batch.len() > 1 && !matches!(error, sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_)) => {
+                Err(error)
+                    if batch.len() > 1
+                        && !matches!(
+                            error,
+                            sqlx::Error::PoolTimedOut
+                                | sqlx::Error::PoolClosed
+                                | sqlx::Error::Io(_)
+                        ) =>
+                {
                     tracing::warn!(%error, size = batch.len(), "a batch failed and is halved");
                     let second = batch.split_off(batch.len() / 2);
                     batches.push(second);

@@ -7,7 +7,20 @@ use sewa_sdk::money::{IDR, Money};
 use crate::base::status::{self, Invalid};
 
 /// An amount in whole rupiah, negative where money leaves.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, sqlx::Type, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    sqlx::Type,
+    serde::Serialize,
+    serde::Deserialize,
+)]
 #[sqlx(transparent)]
 pub struct Rupiah(pub i64);
 
@@ -44,7 +57,11 @@ impl Rupiah {
         if money.currency_code == IDR && money.nanos == 0 {
             Ok(Self(money.units))
         } else {
-            Err(status::invalid(Invalid::new(field, "MONEY_IDR", "must be whole rupiah: currencyCode IDR, nanos 0")))
+            Err(status::invalid(Invalid::new(
+                field,
+                "MONEY_IDR",
+                "must be whole rupiah: currencyCode IDR, nanos 0",
+            )))
         }
     }
 }

@@ -28,10 +28,22 @@ impl Page {
     /// # Errors
     /// INVALID_PAGE_TOKEN for a token made elsewhere.
     pub fn read(size: i32, token: &str, binding: &[&str]) -> Result<Self, Status> {
-        let size = if size <= 0 { DEFAULT_SIZE } else { i64::from(size).min(MAX_SIZE) };
+        let size = if size <= 0 {
+            DEFAULT_SIZE
+        } else {
+            i64::from(size).min(MAX_SIZE)
+        };
         let binding = digest(binding);
-        let after = if token.is_empty() { None } else { Some(open(token, binding)?) };
-        Ok(Self { size, after, binding })
+        let after = if token.is_empty() {
+            None
+        } else {
+            Some(open(token, binding)?)
+        };
+        Ok(Self {
+            size,
+            after,
+            binding,
+        })
     }
 
     /// How many rows a store reads.
@@ -46,7 +58,10 @@ impl Page {
             return String::new();
         }
         items.truncate(size);
-        items.last().map(|last| seal(&key(last), self.binding)).unwrap_or_default()
+        items
+            .last()
+            .map(|last| seal(&key(last), self.binding))
+            .unwrap_or_default()
     }
 
     /// The key of the previous page's last item, parsed.
@@ -54,7 +69,10 @@ impl Page {
     /// # Errors
     /// INVALID_PAGE_TOKEN if it does not parse.
     pub fn after_as<T: std::str::FromStr>(&self) -> Result<Option<T>, Status> {
-        self.after.as_deref().map(|key| key.parse().map_err(|_| refused())).transpose()
+        self.after
+            .as_deref()
+            .map(|key| key.parse().map_err(|_| refused()))
+            .transpose()
     }
 }
 
@@ -82,7 +100,11 @@ fn open(token: &str, binding: [u8; 8]) -> Result<String, Status> {
 }
 
 fn refused() -> Status {
-    status::refuse(CommonErrorReason::InvalidPageToken, "the page token is not one made for this caller and filter").status()
+    status::refuse(
+        CommonErrorReason::InvalidPageToken,
+        "the page token is not one made for this caller and filter",
+    )
+    .status()
 }
 
 #[cfg(test)]

@@ -62,7 +62,11 @@ pub fn refuse(reason: impl Reason, message: impl Into<String>) -> Refusal {
     let rule = Contract::get().reason(reason.value_name());
     let mut details = ErrorDetails::new();
     details.set_error_info(rule.reason.clone(), DOMAIN, HashMap::new());
-    Refusal { code: rule.code, message: message.into(), details }
+    Refusal {
+        code: rule.code,
+        message: message.into(),
+        details,
+    }
 }
 
 impl Refusal {
@@ -70,7 +74,11 @@ impl Refusal {
     #[must_use]
     pub fn meta(mut self, key: &'static str, value: impl ToString) -> Self {
         if let Some(info) = self.details.error_info() {
-            debug_assert!(Contract::get().allows_metadata(&info.reason, key), "{} does not declare metadata {key}", info.reason);
+            debug_assert!(
+                Contract::get().allows_metadata(&info.reason, key),
+                "{} does not declare metadata {key}",
+                info.reason
+            );
             let (reason, mut metadata) = (info.reason.clone(), info.metadata.clone());
             metadata.insert(key.to_owned(), value.to_string());
             self.details.set_error_info(reason, DOMAIN, metadata);
@@ -98,7 +106,11 @@ pub struct Invalid {
 
 impl Invalid {
     /// `field` is a path such as `items[2].plan_id`; `rule` the rule's id in upper case.
-    pub fn new(field: impl Into<String>, rule: impl Into<String>, description: impl Into<String>) -> Self {
+    pub fn new(
+        field: impl Into<String>,
+        rule: impl Into<String>,
+        description: impl Into<String>,
+    ) -> Self {
         let mut violation = FieldViolation::new(field, description);
         violation.reason = rule.into();
         Self { violation }
@@ -120,7 +132,12 @@ pub fn invalid_all(violations: Vec<Invalid>) -> Status {
         message.push_str(&violation.description);
     }
     let mut refusal = refuse(CommonErrorReason::InvalidRequest, message);
-    refusal.details.set_bad_request(violations.into_iter().map(|v| v.violation).collect::<Vec<_>>());
+    refusal.details.set_bad_request(
+        violations
+            .into_iter()
+            .map(|v| v.violation)
+            .collect::<Vec<_>>(),
+    );
     refusal.status()
 }
 
@@ -134,7 +151,12 @@ pub fn internal(cause: impl std::fmt::Display) -> Status {
 pub fn database(cause: &sqlx::Error) -> Status {
     if crate::base::db::is_transient(cause) {
         tracing::warn!(%cause, "database unavailable");
-        refuse(CommonErrorReason::Unavailable, "the database is not available").retry_after(Duration::from_secs(1)).status()
+        refuse(
+            CommonErrorReason::Unavailable,
+            "the database is not available",
+        )
+        .retry_after(Duration::from_secs(1))
+        .status()
     } else {
         internal(cause)
     }

@@ -12,24 +12,40 @@ pub fn jakarta(at: DateTime<Utc>) -> DateTime<Tz> {
 
 /// The end of period number `count` (1 for the first) of a service begun at `anchor`. Months and years are counted from the anchor and not from the last
 /// end, so a service begun on 31 January ends its first month on 28 February and its second on 31 March. `None` beyond the calendar.
-pub fn period_end(anchor: DateTime<Utc>, period: BillingPeriod, count: u32) -> Option<DateTime<Utc>> {
+pub fn period_end(
+    anchor: DateTime<Utc>,
+    period: BillingPeriod,
+    count: u32,
+) -> Option<DateTime<Utc>> {
     let local = jakarta(anchor);
     let end = match period {
         BillingPeriod::Unspecified => return None,
-        BillingPeriod::Hour => return anchor.checked_add_signed(chrono::Duration::hours(i64::from(count))),
-        BillingPeriod::Day => local.naive_local().checked_add_days(Days::new(u64::from(count))),
+        BillingPeriod::Hour => {
+            return anchor.checked_add_signed(chrono::Duration::hours(i64::from(count)));
+        }
+        BillingPeriod::Day => local
+            .naive_local()
+            .checked_add_days(Days::new(u64::from(count))),
         BillingPeriod::Month => local.naive_local().checked_add_months(Months::new(count)),
-        BillingPeriod::Year => local.naive_local().checked_add_months(Months::new(count.checked_mul(12)?)),
+        BillingPeriod::Year => local
+            .naive_local()
+            .checked_add_months(Months::new(count.checked_mul(12)?)),
     }?;
     if end.year() > 9000 {
         return None;
     }
-    Jakarta.from_local_datetime(&end).earliest().map(|t| t.with_timezone(&Utc))
+    Jakarta
+        .from_local_datetime(&end)
+        .earliest()
+        .map(|t| t.with_timezone(&Utc))
 }
 
 /// The contract's spelling.
 pub fn to_proto(at: DateTime<Utc>) -> Timestamp {
-    Timestamp { seconds: at.timestamp(), nanos: i32::try_from(at.timestamp_subsec_nanos()).unwrap_or(0) }
+    Timestamp {
+        seconds: at.timestamp(),
+        nanos: i32::try_from(at.timestamp_subsec_nanos()).unwrap_or(0),
+    }
 }
 
 /// Reads a time from a request. `None` if it is outside the years the platform keeps.
@@ -49,8 +65,16 @@ mod tests {
     #[test]
     fn months_count_from_the_anchor() {
         let anchor = at("2026-01-31T03:00:00Z");
-        for (count, end) in [(1, "2026-02-28T03:00:00Z"), (2, "2026-03-31T03:00:00Z"), (13, "2027-02-28T03:00:00Z"), (25, "2028-02-29T03:00:00Z")] {
-            assert_eq!(period_end(anchor, BillingPeriod::Month, count), Some(at(end)));
+        for (count, end) in [
+            (1, "2026-02-28T03:00:00Z"),
+            (2, "2026-03-31T03:00:00Z"),
+            (13, "2027-02-28T03:00:00Z"),
+            (25, "2028-02-29T03:00:00Z"),
+        ] {
+            assert_eq!(
+                period_end(anchor, BillingPeriod::Month, count),
+                Some(at(end))
+            );
         }
     }
 
@@ -58,12 +82,21 @@ mod tests {
     fn the_calendar_is_that_of_jakarta() {
         // 31 January 01:00 in Jakarta is still 30 January in UTC.
         let anchor = at("2026-01-30T18:00:00Z");
-        assert_eq!(period_end(anchor, BillingPeriod::Month, 1), Some(at("2026-02-27T18:00:00Z")));
-        assert_eq!(period_end(at("2024-02-29T00:00:00Z"), BillingPeriod::Year, 1), Some(at("2025-02-28T00:00:00Z")));
+        assert_eq!(
+            period_end(anchor, BillingPeriod::Month, 1),
+            Some(at("2026-02-27T18:00:00Z"))
+        );
+        assert_eq!(
+            period_end(at("2024-02-29T00:00:00Z"), BillingPeriod::Year, 1),
+            Some(at("2025-02-28T00:00:00Z"))
+        );
     }
 
     #[test]
     fn absurd_counts_do_not_overflow() {
-        assert_eq!(period_end(at("2026-01-01T00:00:00Z"), BillingPeriod::Year, u32::MAX), None);
+        assert_eq!(
+            period_end(at("2026-01-01T00:00:00Z"), BillingPeriod::Year, u32::MAX),
+            None
+        );
     }
 }

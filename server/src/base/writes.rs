@@ -66,37 +66,59 @@ pub async fn begin<'c>(pool: &PgPool, call: &'c Call) -> Result<Claim<'c>, Statu
         return Ok(Claim::Repeat(stored));
     }
     let tx = pool.begin().await.map_err(|e| status::database(&e))?;
-    Ok(Claim::Fresh(Write { tx, pool: pool.clone(), call, before: None }))
+    Ok(Claim::Fresh(Write {
+        tx,
+        pool: pool.clone(),
+        call,
+        before: None,
+    }))
 }
 
 impl Write<'_> {
     /// Keeps the state before the change for the audit trail, with its type.
     pub fn keep_before(&mut self, before: &impl prost::Name) {
-        self.before = prost_types::Any::from_msg(before).ok().map(|any| any.encode_to_vec());
+        self.before = prost_types::Any::from_msg(before)
+            .ok()
+            .map(|any| any.encode_to_vec());
     }
 
     /// Ends the write: on success records it and commits, on refusal rolls back and keeps the refusal for a repeat of the key.
     ///
     /// # Errors
     /// The outcome's own error; UNAVAILABLE where it is unknown whether the commit happened (repeat the key to learn it).
-    pub async fn finish<R: Message + Default>(mut self, outcome: Result<R, Status>) -> Result<Response<R>, Status> {
+    pub async fn finish<R: Message + Default>(
+        mut self,
+        outcome: Result<R, Status>,
+    ) -> Result<Response<R>, Status> {
         match outcome {
             Ok(reply) => {
                 let mut record = record(self.call, Code::Ok, reply.encode_to_vec());
                 record.before = self.before.take();
-                if insert(&mut self.tx, &[record]).await.map_err(|e| status::database(&e))?.is_empty() {
+                if insert(&mut self.tx, &[record])
+                    .await
+                    .map_err(|e| status::database(&e))?
+                    .is_empty()
+                {
                     self.tx.commit().await.map_err(|e| status::database(&e))?;
                     return Ok(Response::new(reply));
                 }
                 self.tx.rollback().await.map_err(|e| status::database(&e))?;
-                find(&self.pool, self.call).await?.map_or_else(|| Err(in_progress()), |stored| stored.reply(self.call))
+                find(&self.pool, self.call)
+                    .await?
+                    .map_or_else(|| Err(in_progress()), |stored| stored.reply(self.call))
             }
             Err(refusal) => {
                 self.tx.rollback().await.map_err(|e| status::database(&e))?;
                 if self.call.keyed && is_final(&refusal) {
-                    let mut connection = self.pool.acquire().await.map_err(|e| status::database(&e))?;
+                    let mut connection = self
+                        .pool
+                        .acquire()
+                        .await
+                        .map_err(|e| status::database(&e))?;
                     let record = record(self.call, refusal.code(), encode_status(&refusal));
-                    insert(&mut connection, &[record]).await.map_err(|e| status::database(&e))?;
+                    insert(&mut connection, &[record])
+                        .await
+                        .map_err(|e| status::database(&e))?;
                 }
                 Err(refusal)
             }
@@ -106,7 +128,15 @@ impl Write<'_> {
 
 /// Whether an error is an outcome of the call, to be repeated as it is, and not a failure to give one.
 pub fn is_final(refusal: &Status) -> bool {
-    !matches!(refusal.code(), Code::Internal | Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown | Code::Unauthenticated)
+    !matches!(
+        refusal.code(),
+        Code::Internal
+            | Code::Unavailable
+            | Code::DeadlineExceeded
+            | Code::Cancelled
+            | Code::Unknown
+            | Code::Unauthenticated
+    )
 }
 
 /// The row of a successful or refused call. Secrets in the reply are cleared: a replay leaves them empty.
@@ -118,7 +148,11 @@ pub fn record(call: &Call, code: Code, reply: Vec<u8>) -> Record {
         key: call.key.clone(),
         fingerprint: call.fingerprint,
         code: i16::try_from(code as i32).unwrap_or(2),
-        reply: if code == Code::Ok && call.method.secret_output { without_secrets(call, &reply) } else { reply },
+        reply: if code == Code::Ok && call.method.secret_output {
+            without_secrets(call, &reply)
+        } else {
+            reply
+        },
         request: call.request.clone(),
         before: None,
         request_id: call.request_id.clone(),
@@ -131,7 +165,12 @@ pub fn record(call: &Call, code: Code, reply: Vec<u8>) -> Record {
 pub fn encode_status(refusal: &Status) -> Vec<u8> {
     let details = refusal.details();
     if details.is_empty() {
-        return tonic_types::Status { code: refusal.code() as i32, message: refusal.message().to_owned(), details: Vec::new() }.encode_to_vec();
+        return tonic_types::Status {
+            code: refusal.code() as i32,
+            message: refusal.message().to_owned(),
+            details: Vec::new(),
+        }
+        .encode_to_vec();
     }
     details.to_vec()
 }
@@ -140,7 +179,10 @@ pub fn encode_status(refusal: &Status) -> Vec<u8> {
 ///
 /// # Errors
 /// Of the database.
-pub async fn insert(connection: &mut PgConnection, records: &[Record]) -> Result<Vec<usize>, sqlx::Error> {
+pub async fn insert(
+    connection: &mut PgConnection,
+    records: &[Record],
+) -> Result<Vec<usize>, sqlx::Error> {
     let accounts: Vec<Uuid> = records.iter().map(|r| r.account_id).collect();
     let principals: Vec<Uuid> = records.iter().map(|r| r.principal_id).collect();
     let methods: Vec<&str> = records.iter().map(|r| r.method).collect();
@@ -176,7 +218,10 @@ pub async fn insert(connection: &mut PgConnection, records: &[Record]) -> Result
     if inserted.len() == records.len() {
         return Ok(Vec::new());
     }
-    let done: std::collections::HashSet<(Uuid, String, String)> = inserted.into_iter().map(|row| (row.principal_id, row.method, row.key)).collect();
+    let done: std::collections::HashSet<(Uuid, String, String)> = inserted
+        .into_iter()
+        .map(|row| (row.principal_id, row.method, row.key))
+        .collect();
     Ok(records
         .iter()
         .enumerate()
@@ -210,27 +255,39 @@ impl Stored {
     /// The stored refusal; IDEMPOTENCY_KEY_REUSED if the request is another one.
     pub fn reply<R: Message + Default>(self, call: &Call) -> Result<Response<R>, Status> {
         if self.fingerprint != call.fingerprint {
-            return Err(status::refuse(CommonErrorReason::IdempotencyKeyReused, "the idempotency key was used with another request").status());
+            return Err(status::refuse(
+                CommonErrorReason::IdempotencyKeyReused,
+                "the idempotency key was used with another request",
+            )
+            .status());
         }
         let replayed = tonic::metadata::MetadataValue::from_static("true");
         if self.code == 0 {
             let reply = R::decode(self.reply.as_slice()).map_err(status::internal)?;
             let mut response = Response::new(reply);
-            response.metadata_mut().insert("idempotency-replayed", replayed);
+            response
+                .metadata_mut()
+                .insert("idempotency-replayed", replayed);
             return Ok(response);
         }
         let kept = tonic_types::Status::decode(self.reply.as_slice()).map_err(status::internal)?;
-        let mut refusal = Status::with_details(Code::from_i32(kept.code), kept.message, self.reply.into());
-        refusal.metadata_mut().insert("idempotency-replayed", replayed);
+        let mut refusal =
+            Status::with_details(Code::from_i32(kept.code), kept.message, self.reply.into());
+        refusal
+            .metadata_mut()
+            .insert("idempotency-replayed", replayed);
         Err(refusal)
     }
 }
 
 /// IDEMPOTENCY_IN_PROGRESS.
 pub fn in_progress() -> Status {
-    status::refuse(CommonErrorReason::IdempotencyInProgress, "the first call with this key has not finished")
-        .retry_after(std::time::Duration::from_millis(500))
-        .status()
+    status::refuse(
+        CommonErrorReason::IdempotencyInProgress,
+        "the first call with this key has not finished",
+    )
+    .retry_after(std::time::Duration::from_millis(500))
+    .status()
 }
 
 fn without_secrets(call: &Call, reply: &[u8]) -> Vec<u8> {

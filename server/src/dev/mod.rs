@@ -20,7 +20,12 @@ use crate::{cli, serve};
 use postgres::{Options, Postgres};
 
 /// Calls a minute on a machine where everybody is the same person.
-const RATES: [(&str, u32); 4] = [("default", 6000), ("login", 600), ("register", 600), ("order", 600)];
+const RATES: [(&str, u32); 4] = [
+    ("default", 6000),
+    ("login", 600),
+    ("register", 600),
+    ("order", 600),
+];
 
 /// How to run it.
 #[derive(clap::Args)]
@@ -46,15 +51,27 @@ pub async fn run(mut config: Config, arguments: Arguments) -> anyhow::Result<()>
         std::fs::remove_dir_all(data.join("postgres")).context("removing the old database")?;
     }
     std::fs::create_dir_all(&data).with_context(|| format!("making {}", data.display()))?;
-    let listener = TcpListener::bind(config.listen).await.with_context(|| format!("listening on {}; is another server running there?", config.listen))?;
+    let listener = TcpListener::bind(config.listen).await.with_context(|| {
+        format!(
+            "listening on {}; is another server running there?",
+            config.listen
+        )
+    })?;
     let server = start_database(&mut config).await?;
     if config.master_key.is_empty() {
-        config.master_key = kept_secret(&data.join("master.key"), || crypto::random::<32>().iter().map(|b| format!("{b:02x}")).collect())?;
+        config.master_key = kept_secret(&data.join("master.key"), || {
+            crypto::random::<32>()
+                .iter()
+                .map(|b| format!("{b:02x}"))
+                .collect()
+        })?;
     }
     relax(&mut config);
     cli::migrate(&config).await?;
     let pool = db::connect(&config.database_url, 4).await?;
-    catalog::seed(&pool, catalog::DEFAULT_CATALOGUE).await.context("loading the catalogue")?;
+    catalog::seed(&pool, catalog::DEFAULT_CATALOGUE)
+        .await
+        .context("loading the catalogue")?;
     let keys = people::introduce(&pool, &data).await?;
     pool.close().await;
 
@@ -81,7 +98,12 @@ async fn until_finished<T>(task: &tokio::task::JoinHandle<T>) {
 }
 
 /// Waits for the server, greets, plays what was asked for, and goes on until stopped.
-async fn attend(url: &str, keys: &people::Keys, arguments: &Arguments, stop: &CancellationToken) -> anyhow::Result<()> {
+async fn attend(
+    url: &str,
+    keys: &people::Keys,
+    arguments: &Arguments,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
     demo::until_ready(url).await?;
     greet(url, keys);
     if arguments.demo {
@@ -104,10 +126,17 @@ fn greet(url: &str, keys: &people::Keys) {
     println!("  gRPC, gRPC-Web, REST   {url}");
     println!("  health and metrics     {url}/readyz  {url}/metrics");
     println!("  reseller's API key     {}", keys.reseller);
-    println!("  staff e-mail, password {}  {}", people::STAFF_EMAIL, keys.staff_password);
+    println!(
+        "  staff e-mail, password {}  {}",
+        people::STAFF_EMAIL,
+        keys.staff_password
+    );
     println!("Try:");
     println!("  grpcurl -plaintext {address} list");
-    println!("  curl -H 'authorization: Bearer {}' {url}/v1/wallet", keys.reseller);
+    println!(
+        "  curl -H 'authorization: Bearer {}' {url}/v1/wallet",
+        keys.reseller
+    );
 }
 
 /// Starts the embedded PostgreSQL, unless the settings name another one.
@@ -116,7 +145,12 @@ async fn start_database(config: &mut Config) -> anyhow::Result<Option<Postgres>>
         return Ok(None);
     }
     let bin_dir = Some(config.pg_bin_dir.clone()).filter(|dir| *dir != PathBuf::new());
-    let postgres = Postgres::start(Options { data_dir: config.data_dir.join("postgres"), durable: true, bin_dir }).await?;
+    let postgres = Postgres::start(Options {
+        data_dir: config.data_dir.join("postgres"),
+        durable: true,
+        bin_dir,
+    })
+    .await?;
     postgres.create_database("sewa").await?;
     config.database_url = postgres.url("sewa");
     Ok(Some(postgres))
@@ -141,7 +175,12 @@ pub(crate) fn kept_secret(path: &Path, make: impl FnOnce() -> String) -> anyhow:
         return Ok(kept.trim().to_owned());
     }
     let secret = make();
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).with_context(|| format!("writing {}", path.display()))?;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .with_context(|| format!("writing {}", path.display()))?;
     std::io::Write::write_all(&mut file, secret.as_bytes())?;
     Ok(secret)
 }

@@ -34,7 +34,15 @@ pub async fn introduce(pool: &PgPool, data: &Path) -> anyhow::Result<Keys> {
     let staff_password = kept_secret(&data.join("staff.password"), || crypto::token(""))?;
     let mut tx = pool.begin().await?;
     let now = Clock.now();
-    match identity::add_staff(&mut tx, STAFF_EMAIL, &password::hash(staff_password.clone()).await?, "super_admin", now).await {
+    match identity::add_staff(
+        &mut tx,
+        STAFF_EMAIL,
+        &password::hash(staff_password.clone()).await?,
+        "super_admin",
+        now,
+    )
+    .await
+    {
         Ok(_) => tx.commit().await?,
         Err(identity::error::Error::EmailTaken) => tx.rollback().await?,
         Err(error) => return Err(error).context("adding staff"),
@@ -47,9 +55,13 @@ pub async fn introduce(pool: &PgPool, data: &Path) -> anyhow::Result<Keys> {
             tx.commit().await?;
             kept_secret(&file, || secret)?
         }
-        None => std::fs::read_to_string(&file).with_context(|| format!("{} is gone; run with --fresh", file.display()))?,
+        None => std::fs::read_to_string(&file)
+            .with_context(|| format!("{} is gone; run with --fresh", file.display()))?,
     };
-    Ok(Keys { reseller, staff_password })
+    Ok(Keys {
+        reseller,
+        staff_password,
+    })
 }
 
 /// The key of a reseller made now; `None` if there is one.
@@ -69,9 +81,30 @@ async fn reseller(connection: &mut PgConnection) -> anyhow::Result<Option<String
         Err(error) => return Err(error).context("making the demo reseller"),
     };
     let held = permissions::of_role("reseller");
-    let scopes = ["catalog", "wallet", "orders", "instances", "lifecycle", "operations", "events", "sandbox", "profile"];
-    let scopes = scopes.into_iter().filter(|group| held.iter().any(|p| p.starts_with(&format!("{group}.")))).map(str::to_owned).collect();
-    let new = NewKey { account, created_by: user.0, role: "reseller", display_name: "made by sewa dev".to_owned(), scopes, lifetime_days: 0 };
+    let scopes = [
+        "catalog",
+        "wallet",
+        "orders",
+        "instances",
+        "lifecycle",
+        "operations",
+        "events",
+        "sandbox",
+        "profile",
+    ];
+    let scopes = scopes
+        .into_iter()
+        .filter(|group| held.iter().any(|p| p.starts_with(&format!("{group}."))))
+        .map(str::to_owned)
+        .collect();
+    let new = NewKey {
+        account,
+        created_by: user.0,
+        role: "reseller",
+        display_name: "made by sewa dev".to_owned(),
+        scopes,
+        lifetime_days: 0,
+    };
     let (_, secret) = identity::create_key(connection, new, &held, now).await?;
     Ok(Some(secret))
 }

@@ -29,7 +29,12 @@ impl Bearers {
     ///
     /// # Errors
     /// UNAUTHENTICATED, TOKEN_EXPIRED or ACCOUNT_SUSPENDED.
-    pub async fn caller(&self, app: &App, bearer: &str, now: DateTime<Utc>) -> Result<Caller, Status> {
+    pub async fn caller(
+        &self,
+        app: &App,
+        bearer: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Caller, Status> {
         let digest = crypto::digest(bearer.as_bytes());
         if let Some((caller, until)) = self.lock()?.get(&digest)
             && *until > Instant::now()
@@ -49,7 +54,11 @@ impl Bearers {
         Ok(caller)
     }
 
-    fn lock(&self) -> Result<std::sync::MutexGuard<'_, HashMap<[u8; 32], (Caller, Instant)>>, Status> {
-        self.seen.lock().map_err(|_| status::internal("the memory of bearers is poisoned"))
+    fn lock(
+        &self,
+    ) -> Result<std::sync::MutexGuard<'_, HashMap<[u8; 32], (Caller, Instant)>>, Status> {
+        self.seen
+            .lock()
+            .map_err(|_| status::internal("the memory of bearers is poisoned"))
     }
 }

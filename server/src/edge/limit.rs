@@ -17,7 +17,8 @@ use tonic::Status;
 use crate::base::status;
 use crate::config::Config;
 
-type Local = RateLimiter<String, DefaultKeyedStateStore<String>, DefaultClock, StateInformationMiddleware>;
+type Local =
+    RateLimiter<String, DefaultKeyedStateStore<String>, DefaultClock, StateInformationMiddleware>;
 
 /// The cell rate of one key, decided inside Redis by Redis's own clock. Returns allowed (1 or 0), remaining calls, and microseconds until the next is allowed
 /// (if refused) or until the allowance is full (if allowed).
@@ -62,12 +63,18 @@ impl Limits {
             let limit = config.rate(&method.rate);
             let quota = Quota::per_minute(NonZeroU32::new(limit).unwrap_or(NonZeroU32::MIN));
             let limiter = RateLimiter::keyed(quota).with_middleware::<StateInformationMiddleware>();
-            local.entry(method.rate.clone()).or_insert_with(|| (limit, Arc::new(limiter)));
+            local
+                .entry(method.rate.clone())
+                .or_insert_with(|| (limit, Arc::new(limiter)));
         }
         for (_, limiter) in local.values() {
             tokio::spawn(forget_idle(Arc::downgrade(limiter)));
         }
-        Self { local, redis: redis.map(|r| (r, redis::Script::new(GCRA))), clock: DefaultClock::default() }
+        Self {
+            local,
+            redis: redis.map(|r| (r, redis::Script::new(GCRA))),
+            clock: DefaultClock::default(),
+        }
     }
 
     /// Takes one call from the allowance.
@@ -76,43 +83,79 @@ impl Limits {
     /// RATE_LIMITED with the time to wait.
     pub async fn take(&self, class: &str, key: String) -> Result<Allowance, Status> {
         let Some((limit, local)) = self.local.get(class) else {
-            return Err(status::internal(format_args!("rate class {class} has no counter")));
+            return Err(status::internal(format_args!(
+                "rate class {class} has no counter"
+            )));
         };
         if let Some((connection, script)) = &self.redis {
-            match tokio::time::timeout(PATIENCE, take_shared(connection.clone(), script, class, &key, *limit)).await {
-                Ok(Ok((true, remaining, micros))) => return Ok(Allowance { limit: *limit, remaining, reset: micros.div_ceil(1_000_000) }),
-                Ok(Ok((false, _, micros))) => return Err(refused(class, Duration::from_micros(micros))),
-                Ok(Err(error)) => tracing::warn!(%error, "redis failed; counting calls in this process"),
+            match tokio::time::timeout(
+                PATIENCE,
+                take_shared(connection.clone(), script, class, &key, *limit),
+            )
+            .await
+            {
+                Ok(Ok((true, remaining, micros))) => {
+                    return Ok(Allowance {
+                        limit: *limit,
+                        remaining,
+                        reset: micros.div_ceil(1_000_000),
+                    });
+                }
+                Ok(Ok((false, _, micros))) => {
+                    return Err(refused(class, Duration::from_micros(micros)));
+                }
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "redis failed; counting calls in this process")
+                }
                 Err(_) => tracing::warn!("redis is slow; counting calls in this process"),
             }
         }
         match local.check_key(&key) {
             Ok(state) => {
                 let used = limit.saturating_sub(state.remaining_burst_capacity());
-                Ok(Allowance { limit: *limit, remaining: state.remaining_burst_capacity(), reset: u64::from(used) * 60 / u64::from(*limit) + 1 })
+                Ok(Allowance {
+                    limit: *limit,
+                    remaining: state.remaining_burst_capacity(),
+                    reset: u64::from(used) * 60 / u64::from(*limit) + 1,
+                })
             }
             Err(until) => Err(refused(class, until.wait_time_from(self.clock.now()))),
         }
     }
 }
 
-async fn take_shared(mut connection: ConnectionManager, script: &redis::Script, class: &str, key: &str, limit: u32) -> redis::RedisResult<(bool, u32, u64)> {
-    let (allowed, remaining, micros): (u8, u32, String) = script.key(format!("sewa:rate:{class}:{key}")).arg(limit).invoke_async(&mut connection).await?;
+async fn take_shared(
+    mut connection: ConnectionManager,
+    script: &redis::Script,
+    class: &str,
+    key: &str,
+    limit: u32,
+) -> redis::RedisResult<(bool, u32, u64)> {
+    let (allowed, remaining, micros): (u8, u32, String) = script
+        .key(format!("sewa:rate:{class}:{key}"))
+        .arg(limit)
+        .invoke_async(&mut connection)
+        .await?;
     Ok((allowed == 1, remaining, micros.parse().unwrap_or(1_000_000)))
 }
 
 fn refused(class: &str, wait: Duration) -> Status {
-    status::refuse(CommonErrorReason::RateLimited, format!("too many calls in rate class {class}"))
-        .meta("rate_class", class)
-        .retry_after(wait.max(Duration::from_millis(1)))
-        .status()
+    status::refuse(
+        CommonErrorReason::RateLimited,
+        format!("too many calls in rate class {class}"),
+    )
+    .meta("rate_class", class)
+    .retry_after(wait.max(Duration::from_millis(1)))
+    .status()
 }
 
 /// Callers that have not called for a minute are forgotten.
 async fn forget_idle(limiter: std::sync::Weak<Local>) {
     loop {
         tokio::time::sleep(Duration::from_secs(60)).await;
-        let Some(limiter) = limiter.upgrade() else { return };
+        let Some(limiter) = limiter.upgrade() else {
+            return;
+        };
         limiter.retain_recent();
         limiter.shrink_to_fit();
     }

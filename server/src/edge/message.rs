@@ -25,30 +25,43 @@ const FRAME_HEADER: usize = 5;
 /// # Errors
 /// INVALID_REQUEST for bytes that are not one gRPC message or are too many.
 pub async fn read(body: Body, headers: &mut HeaderMap) -> Result<Bytes, Status> {
-    let collected = Limited::new(body, MAX_MESSAGE + FRAME_HEADER).collect().await;
-    let mut bytes = collected.map_err(|_| malformed("the request body broke off or is larger than 1 MiB"))?.to_bytes();
+    let collected = Limited::new(body, MAX_MESSAGE + FRAME_HEADER)
+        .collect()
+        .await;
+    let mut bytes = collected
+        .map_err(|_| malformed("the request body broke off or is larger than 1 MiB"))?
+        .to_bytes();
     if bytes.len() < FRAME_HEADER {
         return Err(malformed("the request body holds no gRPC message"));
     }
     let compressed = bytes.get_u8();
     let length = bytes.get_u32() as usize;
     if length != bytes.len() {
-        return Err(malformed("the request body must hold exactly one gRPC message"));
+        return Err(malformed(
+            "the request body must hold exactly one gRPC message",
+        ));
     }
     let encoding = headers.remove("grpc-encoding");
     match compressed {
         0 => Ok(bytes),
         1 if encoding.as_ref().is_some_and(|e| e == "gzip") => decompress(&bytes),
-        _ => Err(malformed("the compression of the request is not known; use gzip or none")),
+        _ => Err(malformed(
+            "the compression of the request is not known; use gzip or none",
+        )),
     }
 }
 
 fn decompress(bytes: &[u8]) -> Result<Bytes, Status> {
     let mut plain = Vec::new();
     let limit = u64::try_from(MAX_MESSAGE + 1).unwrap_or(u64::MAX);
-    flate2::read::GzDecoder::new(bytes).take(limit).read_to_end(&mut plain).map_err(|_| malformed("the request is not valid gzip"))?;
+    flate2::read::GzDecoder::new(bytes)
+        .take(limit)
+        .read_to_end(&mut plain)
+        .map_err(|_| malformed("the request is not valid gzip"))?;
     if plain.len() > MAX_MESSAGE {
-        return Err(malformed("the request is larger than 1 MiB when decompressed"));
+        return Err(malformed(
+            "the request is larger than 1 MiB when decompressed",
+        ));
     }
     Ok(plain.into())
 }
@@ -74,7 +87,9 @@ pub struct Validator {
 impl Validator {
     /// A validator that has compiled nothing yet.
     pub fn new() -> Self {
-        Self { rules: prost_protovalidate::Validator::new() }
+        Self {
+            rules: prost_protovalidate::Validator::new(),
+        }
     }
 
     /// Decodes and checks a request.
@@ -82,19 +97,33 @@ impl Validator {
     /// # Errors
     /// INVALID_REQUEST with every violation.
     pub fn check(&self, method: &Method, message: &Bytes) -> Result<DynamicMessage, Status> {
-        let decoded = DynamicMessage::decode(method.input.clone(), message.clone()).map_err(|_| malformed("the request is not a message of the method's type"))?;
+        let decoded = DynamicMessage::decode(method.input.clone(), message.clone())
+            .map_err(|_| malformed("the request is not a message of the method's type"))?;
         match self.rules.validate(&decoded) {
             Ok(()) => Ok(decoded),
-            Err(Error::Validation(broken)) => Err(status::invalid_all(broken.violations().iter().map(violation).collect())),
-            Err(fault) => Err(status::internal(format_args!("rules of {}: {fault}", method.name))),
+            Err(Error::Validation(broken)) => Err(status::invalid_all(
+                broken.violations().iter().map(violation).collect(),
+            )),
+            Err(fault) => Err(status::internal(format_args!(
+                "rules of {}: {fault}",
+                method.name
+            ))),
         }
     }
 }
 
 fn violation(broken: &prost_protovalidate::Violation) -> Invalid {
     let rule = broken.rule_id();
-    let text = if broken.message().is_empty() { describe(rule) } else { broken.message().to_owned() };
-    Invalid::new(broken.field_path(), rule.to_uppercase().replace(['.', '-'], "_"), text)
+    let text = if broken.message().is_empty() {
+        describe(rule)
+    } else {
+        broken.message().to_owned()
+    };
+    Invalid::new(
+        broken.field_path(),
+        rule.to_uppercase().replace(['.', '-'], "_"),
+        text,
+    )
 }
 
 /// What a rule asks for, where the rule itself brings no words.
@@ -152,7 +181,10 @@ fn write_value(value: &Value, out: &mut Vec<u8>) {
             items.iter().for_each(|item| write_value(item, out));
         }
         Value::Map(entries) => {
-            let mut keys: Vec<(String, &Value)> = entries.iter().map(|(key, value)| (key_text(key), value)).collect();
+            let mut keys: Vec<(String, &Value)> = entries
+                .iter()
+                .map(|(key, value)| (key_text(key), value))
+                .collect();
             keys.sort_by(|a, b| a.0.cmp(&b.0));
             out.extend_from_slice(&(keys.len() as u64).to_be_bytes());
             for (key, value) in keys {
@@ -198,14 +230,22 @@ mod tests {
         let validator = Validator::new();
         for method in Contract::get().methods() {
             if let Err(refusal) = validator.check(method, &Bytes::new()) {
-                assert_eq!(refusal.code(), tonic::Code::InvalidArgument, "{}: {}", method.name, refusal.message());
+                assert_eq!(
+                    refusal.code(),
+                    tonic::Code::InvalidArgument,
+                    "{}: {}",
+                    method.name,
+                    refusal.message()
+                );
             }
         }
     }
 
     #[test]
     fn equal_messages_have_equal_bytes_whatever_the_order_of_maps() {
-        let method = Contract::get().method_at("/sewa.order.v1.OrderService/PlaceOrder").expect("a method");
+        let method = Contract::get()
+            .method_at("/sewa.order.v1.OrderService/PlaceOrder")
+            .expect("a method");
         let json = |labels: &str| format!(r#"{{"draft":{{"hostname":"web","labels":{labels}}}}}"#);
         let read = |text: String| {
             let mut json = serde_json::Deserializer::from_str(&text);

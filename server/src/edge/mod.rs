@@ -54,8 +54,16 @@ struct Shared {
 impl EdgeLayer {
     /// `limits` counts calls, in this process or in Redis.
     pub fn new(app: App, limits: limit::Limits) -> Self {
-        let shared = Shared { app, bearers: authenticate::Bearers::default(), limits, validator: message::Validator::new(), in_flight: Mutex::default() };
-        Self { shared: Arc::new(shared) }
+        let shared = Shared {
+            app,
+            bearers: authenticate::Bearers::default(),
+            limits,
+            validator: message::Validator::new(),
+            in_flight: Mutex::default(),
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
     }
 }
 
@@ -63,7 +71,10 @@ impl<S> Layer<S> for EdgeLayer {
     type Service = Edge<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Edge { shared: Arc::clone(&self.shared), inner }
+        Edge {
+            shared: Arc::clone(&self.shared),
+            inner,
+        }
     }
 }
 
@@ -78,7 +89,10 @@ type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + 
 
 impl<S> Service<Request<Body>> for Edge<S>
 where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
     S::Future: Send,
 {
     type Response = Response<Body>;
@@ -109,11 +123,20 @@ where
         return inner.call(request).await;
     }
     let id = request_id(request.headers());
-    let unknown = status::refuse(CommonErrorReason::Unimplemented, "this server has no such method").status();
+    let unknown = status::refuse(
+        CommonErrorReason::Unimplemented,
+        "this server has no such method",
+    )
+    .status();
     Ok(reply::finish(unknown.into_http(), &id, None))
 }
 
-async fn answer<S>(shared: Arc<Shared>, inner: S, method: &'static Method, request: Request<Body>) -> Result<Response<Body>, Infallible>
+async fn answer<S>(
+    shared: Arc<Shared>,
+    inner: S,
+    method: &'static Method,
+    request: Request<Body>,
+) -> Result<Response<Body>, Infallible>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Send,
     S::Future: Send,
@@ -130,7 +153,12 @@ where
     Ok(response)
 }
 
-async fn run<S>(mut inner: S, method: &Method, request: Request<Body>, deadline: Instant) -> Response<Body>
+async fn run<S>(
+    mut inner: S,
+    method: &Method,
+    request: Request<Body>,
+    deadline: Instant,
+) -> Response<Body>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
 {
@@ -138,8 +166,15 @@ where
     match tokio::time::timeout_at(deadline.into(), handled).await {
         Ok(Ok(Ok(response))) => response,
         Ok(Ok(Err(never))) => match never {},
-        Ok(Err(_panic)) => status::internal(format_args!("a handler of {} panicked", method.name)).into_http(),
-        Err(_late) => status::refuse(CommonErrorReason::DeadlineExceeded, "the call did not finish in time").status().into_http(),
+        Ok(Err(_panic)) => {
+            status::internal(format_args!("a handler of {} panicked", method.name)).into_http()
+        }
+        Err(_late) => status::refuse(
+            CommonErrorReason::DeadlineExceeded,
+            "the call did not finish in time",
+        )
+        .status()
+        .into_http(),
     }
 }
 
@@ -168,21 +203,41 @@ async fn admit(
 ) -> Result<Admitted, Status> {
     let now = shared.app.clock.now();
     let deadline = Instant::now() + time_allowed(method, request.headers());
-    let ip = request.extensions().get::<SocketAddr>().map(|peer| peer.ip().to_canonical().to_string()).unwrap_or_default();
+    let ip = request
+        .extensions()
+        .get::<SocketAddr>()
+        .map(|peer| peer.ip().to_canonical().to_string())
+        .unwrap_or_default();
     let bearer = bearer(request.headers());
     let caller = match (&method.access, bearer) {
         (Access::Public, _) => Caller::anonymous(),
-        (Access::Permission(_), Some(bearer)) => shared.bearers.caller(&shared.app, bearer, now).await?,
+        (Access::Permission(_), Some(bearer)) => {
+            shared.bearers.caller(&shared.app, bearer, now).await?
+        }
         (Access::Permission(_), None) => {
-            return Err(status::refuse(CommonErrorReason::Unauthenticated, "the call needs an access token or API key").status());
+            return Err(status::refuse(
+                CommonErrorReason::Unauthenticated,
+                "the call needs an access token or API key",
+            )
+            .status());
         }
     };
-    *allowance = Some(shared.limits.take(&method.rate, limit_key(&caller, &ip)).await?);
+    *allowance = Some(
+        shared
+            .limits
+            .take(&method.rate, limit_key(&caller, &ip))
+            .await?,
+    );
     if let Access::Permission(permission) = &method.access
         && !caller.holds(permission)
     {
-        let message = format!("role {} does not grant {permission} to this caller", caller.role);
-        return Err(status::refuse(CommonErrorReason::PermissionDenied, message).meta("permission", permission).status());
+        let message = format!(
+            "role {} does not grant {permission} to this caller",
+            caller.role
+        );
+        return Err(status::refuse(CommonErrorReason::PermissionDenied, message)
+            .meta("permission", permission)
+            .status());
     }
     let client_key = idempotency_key(method, request.headers())?;
     let (mut parts, body) = request.into_parts();
@@ -190,7 +245,11 @@ async fn admit(
     let decoded = shared.validator.check(method, &frame)?;
     let keyed = client_key.is_some();
     let call = Call {
-        fingerprint: if keyed { shared.app.master.fingerprint(&message::canonical(&decoded)) } else { [0; 16] },
+        fingerprint: if keyed {
+            shared.app.master.fingerprint(&message::canonical(&decoded))
+        } else {
+            [0; 16]
+        },
         request: message::for_record(method, decoded, &frame),
         key: client_key.unwrap_or_else(|| format!("auto-{}", Uuid::now_v7())),
         keyed,
@@ -200,46 +259,85 @@ async fn admit(
         ip,
         now,
     };
-    let in_flight = if keyed { Some(claim(shared, &call)?) } else { None };
+    let in_flight = if keyed {
+        Some(claim(shared, &call)?)
+    } else {
+        None
+    };
     parts.extensions.insert(Arc::new(call));
     parts.extensions.insert(Deadline(deadline));
-    Ok((Request::from_parts(parts, message::body(frame)), deadline, in_flight))
+    Ok((
+        Request::from_parts(parts, message::body(frame)),
+        deadline,
+        in_flight,
+    ))
 }
 
 /// Refuses a key whose first call is still being handled by this replica. Across replicas the row in `writes` decides.
 fn claim(shared: &Arc<Shared>, call: &Call) -> Result<InFlight, Status> {
-    let key = (call.caller.principal, format!("{} {}", call.method.name, call.key));
-    let mut in_flight = shared.in_flight.lock().map_err(|_| status::internal("the set of calls in flight is poisoned"))?;
-    if in_flight.insert(key.clone()) { Ok(InFlight { shared: Arc::clone(shared), key }) } else { Err(writes::in_progress()) }
+    let key = (
+        call.caller.principal,
+        format!("{} {}", call.method.name, call.key),
+    );
+    let mut in_flight = shared
+        .in_flight
+        .lock()
+        .map_err(|_| status::internal("the set of calls in flight is poisoned"))?;
+    if in_flight.insert(key.clone()) {
+        Ok(InFlight {
+            shared: Arc::clone(shared),
+            key,
+        })
+    } else {
+        Err(writes::in_progress())
+    }
 }
 
 fn limit_key(caller: &Caller, ip: &str) -> String {
     match caller.kind {
         CallerKind::Anonymous => ip.to_owned(),
-        CallerKind::User | CallerKind::ApiKey => caller.account.map_or(caller.principal, |account| account.0).to_string(),
+        CallerKind::User | CallerKind::ApiKey => caller
+            .account
+            .map_or(caller.principal, |account| account.0)
+            .to_string(),
     }
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(http::header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim()).filter(|t| !t.is_empty() && t.len() <= 4096)
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then_some(token.trim())
+        .filter(|t| !t.is_empty() && t.len() <= 4096)
 }
 
 /// The caller's request id if it is fit for logs, or a new one.
 fn request_id(headers: &HeaderMap) -> String {
-    let fit = |id: &&str| (1..=MAX_KEY).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
-    headers.get("x-request-id").and_then(|v| v.to_str().ok()).filter(fit).map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
+    let fit =
+        |id: &&str| (1..=MAX_KEY).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
+    headers
+        .get("x-request-id")
+        .and_then(|v| v.to_str().ok())
+        .filter(fit)
+        .map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
 }
 
 fn idempotency_key(method: &Method, headers: &HeaderMap) -> Result<Option<String>, Status> {
     let sent = headers.get("idempotency-key");
     match (method.idempotency, sent) {
-        (IdempotencyMode::None | IdempotencyMode::Unspecified, _) | (IdempotencyMode::KeyOptional, None) => Ok(None),
-        (IdempotencyMode::KeyRequired, None) => Err(key_required("the method needs an idempotency-key header")),
+        (IdempotencyMode::None | IdempotencyMode::Unspecified, _)
+        | (IdempotencyMode::KeyOptional, None) => Ok(None),
+        (IdempotencyMode::KeyRequired, None) => {
+            Err(key_required("the method needs an idempotency-key header"))
+        }
         (IdempotencyMode::KeyOptional | IdempotencyMode::KeyRequired, Some(value)) => {
-            let fit = |key: &&str| (1..=MAX_KEY).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic());
-            let key = value.to_str().ok().filter(fit).ok_or_else(|| key_required("an idempotency-key is 1 to 64 visible ASCII characters"))?;
+            let fit = |key: &&str| {
+                (1..=MAX_KEY).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic())
+            };
+            let key = value.to_str().ok().filter(fit).ok_or_else(|| {
+                key_required("an idempotency-key is 1 to 64 visible ASCII characters")
+            })?;
             Ok(Some(key.to_owned()))
         }
     }
@@ -251,8 +349,13 @@ fn key_required(message: &str) -> Status {
 
 /// The contract's default, or what the client asks for, at most the contract's maximum.
 fn time_allowed(method: &Method, headers: &HeaderMap) -> Duration {
-    let asked = headers.get("grpc-timeout").and_then(|v| v.to_str().ok()).and_then(parse_timeout);
-    asked.unwrap_or(method.default_deadline).min(method.max_deadline)
+    let asked = headers
+        .get("grpc-timeout")
+        .and_then(|v| v.to_str().ok())
+        .and_then(parse_timeout);
+    asked
+        .unwrap_or(method.default_deadline)
+        .min(method.max_deadline)
 }
 
 /// `grpc-timeout` as the gRPC protocol writes it: up to eight digits and a unit. Anything else is ignored.
@@ -280,7 +383,10 @@ mod tests {
     #[test]
     fn timeouts_are_read_as_grpc_writes_them() {
         assert_eq!(parse_timeout("250m"), Some(Duration::from_millis(250)));
-        assert_eq!(parse_timeout("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
+        assert_eq!(
+            parse_timeout("99999999H"),
+            Some(Duration::from_secs(99_999_999 * 3600))
+        );
         for bad in ["", "S", "1", "1x", "123456789S", "-1S", "é"] {
             assert_eq!(parse_timeout(bad), None, "{bad}");
         }

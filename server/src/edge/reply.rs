@@ -19,7 +19,11 @@ const CONTRACT: HeaderName = HeaderName::from_static("x-sewa-contract");
 const RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
 
 /// Completes a response.
-pub fn finish(response: Response<Body>, request_id: &str, allowance: Option<Allowance>) -> Response<Body> {
+pub fn finish(
+    response: Response<Body>,
+    request_id: &str,
+    allowance: Option<Allowance>,
+) -> Response<Body> {
     let mut response = match Status::from_header_map(response.headers()) {
         Some(refusal) if refusal.code() != Code::Ok => explained(refusal, request_id).into_http(),
         _ => response,
@@ -51,7 +55,10 @@ fn explained(refusal: Status, request_id: &str) -> Status {
             _ => CommonErrorReason::Internal,
         };
         tracing::warn!(code = ?refusal.code(), message = refusal.message(), "an error without a reason");
-        return explained(status::refuse(reason, "the request could not be handled").status(), request_id);
+        return explained(
+            status::refuse(reason, "the request could not be handled").status(),
+            request_id,
+        );
     }
     details.set_request_info(request_id, "");
     let kept: HeaderMap = refusal.metadata().clone().into_headers();
@@ -61,16 +68,28 @@ fn explained(refusal: Status, request_id: &str) -> Status {
 }
 
 /// Logs and counts one call.
-pub fn observe(method: &'static Method, response: &Response<Body>, request_id: &str, took: Duration) {
+pub fn observe(
+    method: &'static Method,
+    response: &Response<Body>,
+    request_id: &str,
+    took: Duration,
+) {
     let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |s| s.code());
     let micros = took.as_micros();
     if matches!(code, Code::Internal | Code::Unknown | Code::DataLoss) {
-        tracing::error!(method = method.name, ?code, request_id, micros, "call failed");
+        tracing::error!(
+            method = method.name,
+            ?code,
+            request_id,
+            micros,
+            "call failed"
+        );
     } else {
         tracing::debug!(method = method.name, ?code, request_id, micros, "call");
     }
     metrics::counter!("sewa_calls_total", "method" => method.name.as_str(), "code" => code_label(code)).increment(1);
-    metrics::histogram!("sewa_call_seconds", "method" => method.name.as_str()).record(took.as_secs_f64());
+    metrics::histogram!("sewa_call_seconds", "method" => method.name.as_str())
+        .record(took.as_secs_f64());
 }
 
 fn code_label(code: Code) -> &'static str {
@@ -93,4 +112,3 @@ fn code_label(code: Code) -> &'static str {
         Code::Unknown | Code::DataLoss => "OTHER",
     }
 }
-

@@ -37,7 +37,9 @@ use crate::app::App;
 use crate::config::{Config, Role};
 use crate::edge::EdgeLayer;
 use crate::edge::limit::Limits;
-use crate::service::{catalog, event, identity, instance, lifecycle, meta, operation, order, sandbox, wallet};
+use crate::service::{
+    catalog, event, identity, instance, lifecycle, meta, operation, order, sandbox, wallet,
+};
 use crate::work;
 
 /// How long calls in flight may go on after the server was asked to stop.
@@ -63,9 +65,17 @@ const EXPOSED: [&str; 11] = [
 ///
 /// # Errors
 /// If the contract has faults, the schema is behind, or a part cannot be started.
-pub async fn run(config: Config, listener: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
+pub async fn run(
+    config: Config,
+    listener: TcpListener,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     let (app, limits) = parts::build(config, stop).await?;
-    let workers = if app.config.role == Role::Api { tokio::spawn(async {}) } else { work::start(app.clone()) };
+    let workers = if app.config.role == Role::Api {
+        tokio::spawn(async {})
+    } else {
+        work::start(app.clone())
+    };
     let address = listener.local_addr()?;
     tracing::info!(%address, role = ?app.config.role, "serving");
     accept(&app, limits, listener).await?;
@@ -81,14 +91,15 @@ pub fn stop_on_signal() -> CancellationToken {
     let stop = CancellationToken::new();
     let cancelled = stop.clone();
     tokio::spawn(async move {
-        let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(signal) => signal,
-            Err(error) => {
-                tracing::error!(%error, "SIGTERM cannot be caught; stop with SIGINT");
-                let _ = tokio::signal::ctrl_c().await;
-                return cancelled.cancel();
-            }
-        };
+        let mut terminate =
+            match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+                Ok(signal) => signal,
+                Err(error) => {
+                    tracing::error!(%error, "SIGTERM cannot be caught; stop with SIGINT");
+                    let _ = tokio::signal::ctrl_c().await;
+                    return cancelled.cancel();
+                }
+            };
         tokio::select! {
             _ = terminate.recv() => {}
             _ = tokio::signal::ctrl_c() => {}
@@ -101,19 +112,41 @@ pub fn stop_on_signal() -> CancellationToken {
 
 /// Every service of the contract, in rank order, with reflection and health.
 fn routes(app: &App) -> anyhow::Result<Routes> {
-    let reflection = || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(sewa_sdk::DESCRIPTORS).register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(sewa_sdk::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
     let (_reporter, health) = tonic_health::server::health_reporter();
     let mut routes = Routes::builder();
     routes
-        .add_service(IdentityServiceServer::new(identity::rpc::Identity { app: app.clone() }))
-        .add_service(CatalogServiceServer::new(catalog::rpc::Catalog { app: app.clone() }))
-        .add_service(WalletServiceServer::new(wallet::rpc::Wallet { app: app.clone() }))
-        .add_service(OperationServiceServer::new(operation::rpc::Operations { app: app.clone() }))
-        .add_service(InstanceServiceServer::new(instance::rpc::Instances { app: app.clone() }))
-        .add_service(LifecycleServiceServer::new(lifecycle::rpc::Lifecycle { app: app.clone() }))
-        .add_service(OrderServiceServer::new(order::rpc::Orders { app: app.clone() }))
-        .add_service(EventServiceServer::new(event::rpc::Events { app: app.clone() }))
-        .add_service(SandboxServiceServer::new(sandbox::rpc::Sandbox { app: app.clone() }))
+        .add_service(IdentityServiceServer::new(identity::rpc::Identity {
+            app: app.clone(),
+        }))
+        .add_service(CatalogServiceServer::new(catalog::rpc::Catalog {
+            app: app.clone(),
+        }))
+        .add_service(WalletServiceServer::new(wallet::rpc::Wallet {
+            app: app.clone(),
+        }))
+        .add_service(OperationServiceServer::new(operation::rpc::Operations {
+            app: app.clone(),
+        }))
+        .add_service(InstanceServiceServer::new(instance::rpc::Instances {
+            app: app.clone(),
+        }))
+        .add_service(LifecycleServiceServer::new(lifecycle::rpc::Lifecycle {
+            app: app.clone(),
+        }))
+        .add_service(OrderServiceServer::new(order::rpc::Orders {
+            app: app.clone(),
+        }))
+        .add_service(EventServiceServer::new(event::rpc::Events {
+            app: app.clone(),
+        }))
+        .add_service(SandboxServiceServer::new(sandbox::rpc::Sandbox {
+            app: app.clone(),
+        }))
         .add_service(MetaServiceServer::new(meta::rpc::Meta { app: app.clone() }))
         .add_service(health)
         .add_service(reflection().build_v1().context("reflection")?)
@@ -122,26 +155,65 @@ fn routes(app: &App) -> anyhow::Result<Routes> {
 }
 
 fn cors(config: &Config) -> CorsLayer {
-    let origins: Vec<HeaderValue> = config.cors_origins.iter().filter_map(|o| HeaderValue::from_str(o).ok()).collect();
-    let origin = if config.cors_origins.iter().any(|o| o == "*") { AllowOrigin::any() } else { AllowOrigin::list(origins) };
+    let origins: Vec<HeaderValue> = config
+        .cors_origins
+        .iter()
+        .filter_map(|o| HeaderValue::from_str(o).ok())
+        .collect();
+    let origin = if config.cors_origins.iter().any(|o| o == "*") {
+        AllowOrigin::any()
+    } else {
+        AllowOrigin::list(origins)
+    };
     CorsLayer::new()
         .allow_origin(origin)
-        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
+        .allow_methods([
+            Method::GET,
+            Method::POST,
+            Method::PUT,
+            Method::PATCH,
+            Method::DELETE,
+        ])
         .allow_headers(
-            ["authorization", "content-type", "idempotency-key", "x-request-id", "traceparent", "accept-language", "grpc-timeout", "x-grpc-web", "x-user-agent", "last-event-id"]
-                .map(HeaderName::from_static),
+            [
+                "authorization",
+                "content-type",
+                "idempotency-key",
+                "x-request-id",
+                "traceparent",
+                "accept-language",
+                "grpc-timeout",
+                "x-grpc-web",
+                "x-user-agent",
+                "last-event-id",
+            ]
+            .map(HeaderName::from_static),
         )
         .expose_headers(EXPOSED.map(HeaderName::from_static))
         .max_age(Duration::from_secs(3600))
 }
 
 async fn accept(app: &App, limits: Limits, listener: TcpListener) -> anyhow::Result<()> {
-    let gateway = Gateway::new(sewa_sdk::pool().clone(), GatewayConfig::default()).context("the REST bindings of the contract")?;
-    let grpc = ServiceBuilder::new().layer(tonic_web::GrpcWebLayer::new()).layer(EdgeLayer::new(app.clone(), limits)).service(routes(app)?);
-    let service = ServiceBuilder::new().layer(pages::PagesLayer::new(app.clone())).layer(cors(&app.config)).service(gateway.layer().layer(grpc));
+    let gateway = Gateway::new(sewa_sdk::pool().clone(), GatewayConfig::default())
+        .context("the REST bindings of the contract")?;
+    let grpc = ServiceBuilder::new()
+        .layer(tonic_web::GrpcWebLayer::new())
+        .layer(EdgeLayer::new(app.clone(), limits))
+        .service(routes(app)?);
+    let service = ServiceBuilder::new()
+        .layer(pages::PagesLayer::new(app.clone()))
+        .layer(cors(&app.config))
+        .service(gateway.layer().layer(grpc));
     let mut http = auto::Builder::new(TokioExecutor::new());
-    http.http1().timer(hyper_util::rt::TokioTimer::new()).header_read_timeout(HEADER_PATIENCE).max_buf_size(64 << 10);
-    http.http2().timer(hyper_util::rt::TokioTimer::new()).max_concurrent_streams(1024).keep_alive_interval(Duration::from_secs(30)).adaptive_window(false);
+    http.http1()
+        .timer(hyper_util::rt::TokioTimer::new())
+        .header_read_timeout(HEADER_PATIENCE)
+        .max_buf_size(64 << 10);
+    http.http2()
+        .timer(hyper_util::rt::TokioTimer::new())
+        .max_concurrent_streams(1024)
+        .keep_alive_interval(Duration::from_secs(30))
+        .adaptive_window(false);
     let graceful = GracefulShutdown::new();
     loop {
         let (stream, peer) = tokio::select! {
@@ -157,8 +229,14 @@ async fn accept(app: &App, limits: Limits, listener: TcpListener) -> anyhow::Res
             () = app.stop.cancelled() => break,
         };
         stream.set_nodelay(true)?;
-        let service = TowerToHyperService::new(FromPeer { peer, inner: service.clone() });
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service).into_owned());
+        let service = TowerToHyperService::new(FromPeer {
+            peer,
+            inner: service.clone(),
+        });
+        let connection = graceful.watch(
+            http.serve_connection(TokioIo::new(stream), service)
+                .into_owned(),
+        );
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, %peer, "a connection broke");
@@ -166,7 +244,10 @@ async fn accept(app: &App, limits: Limits, listener: TcpListener) -> anyhow::Res
         });
     }
     drop(listener);
-    if tokio::time::timeout(LAST_CALLS, graceful.shutdown()).await.is_err() {
+    if tokio::time::timeout(LAST_CALLS, graceful.shutdown())
+        .await
+        .is_err()
+    {
         tracing::warn!("calls were still in flight when the time to stop was over");
     }
     Ok(())
@@ -189,7 +270,10 @@ where
     type Error = Infallible;
     type Future = S::Future;
 
-    fn poll_ready(&mut self, context: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Infallible>> {
+    fn poll_ready(
+        &mut self,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Result<(), Infallible>> {
         self.inner.poll_ready(context)
     }
 

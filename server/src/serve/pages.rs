@@ -27,7 +27,10 @@ pub struct PagesLayer {
 impl PagesLayer {
     /// Installs the recorder of metrics for this process. A second server in one process, as tests have, shows none.
     pub fn new(app: App) -> Self {
-        Self { app, metrics: PrometheusBuilder::new().install_recorder().ok() }
+        Self {
+            app,
+            metrics: PrometheusBuilder::new().install_recorder().ok(),
+        }
     }
 }
 
@@ -35,7 +38,10 @@ impl<S> Layer<S> for PagesLayer {
     type Service = Pages<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Pages { pages: self.clone(), inner }
+        Pages {
+            pages: self.clone(),
+            inner,
+        }
     }
 }
 
@@ -62,9 +68,16 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let pages = self.pages.clone();
         match (request.method(), request.uri().path()) {
-            (&Method::GET, "/healthz") => Box::pin(async { Ok(text(StatusCode::OK, "ok\n".to_owned())) }),
+            (&Method::GET, "/healthz") => {
+                Box::pin(async { Ok(text(StatusCode::OK, "ok\n".to_owned())) })
+            }
             (&Method::GET, "/readyz") => Box::pin(async move { Ok(ready(&pages.app).await) }),
-            (&Method::GET, "/metrics") => Box::pin(async move { Ok(text(StatusCode::OK, pages.metrics.map(|m| m.render()).unwrap_or_default())) }),
+            (&Method::GET, "/metrics") => Box::pin(async move {
+                Ok(text(
+                    StatusCode::OK,
+                    pages.metrics.map(|m| m.render()).unwrap_or_default(),
+                ))
+            }),
             _ => Box::pin(self.inner.call(request)),
         }
     }
@@ -79,15 +92,26 @@ async fn ready(app: &App) -> Response<Body> {
         Ok(Ok(_)) => text(StatusCode::OK, "ready\n".to_owned()),
         Ok(Err(error)) => {
             tracing::warn!(%error, "not ready: the database failed");
-            text(StatusCode::SERVICE_UNAVAILABLE, "database unavailable\n".to_owned())
+            text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "database unavailable\n".to_owned(),
+            )
         }
-        Err(_) => text(StatusCode::SERVICE_UNAVAILABLE, "database slow\n".to_owned()),
+        Err(_) => text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "database slow\n".to_owned(),
+        ),
     }
 }
 
 fn text(status: StatusCode, body: String) -> Response<Body> {
-    let mut response = Response::new(Body::new(http_body_util::Full::new(bytes::Bytes::from(body))));
+    let mut response = Response::new(Body::new(http_body_util::Full::new(bytes::Bytes::from(
+        body,
+    ))));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, http::HeaderValue::from_static("text/plain; charset=utf-8"));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        http::HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
     response
 }

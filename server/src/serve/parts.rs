@@ -33,7 +33,9 @@ pub async fn build(config: Config, stop: CancellationToken) -> anyhow::Result<(A
         bail!("the contract has faults:\n  {}", faults.join("\n  "));
     }
     let master = config.master_key().context("master_key was checked")?;
-    let db = db::connect(&config.database_url, config.database_connections).await.context("PostgreSQL")?;
+    let db = db::connect(&config.database_url, config.database_connections)
+        .await
+        .context("PostgreSQL")?;
     require_current_schema(&db).await?;
     let redis = connect_redis(&config).await?;
     let clock = Clock;
@@ -44,9 +46,16 @@ pub async fn build(config: Config, stop: CancellationToken) -> anyhow::Result<(A
     let limits = Limits::new(&config, redis.map(|(_, connection)| connection));
     let simulator = Simulator::new(db.clone(), clock.clone(), config.simulator_boot_ms);
     let app = App {
-        signer: Arc::new(identity::tokens::Signer::load(&db, &master).await.context("signing keys")?),
+        signer: Arc::new(
+            identity::tokens::Signer::load(&db, &master)
+                .await
+                .context("signing keys")?,
+        ),
         catalog: catalog::Cache::default(),
-        providers: Providers::new([(simulator::NAME.to_owned(), Arc::new(simulator) as Arc<dyn Compute>)]),
+        providers: Providers::new([(
+            simulator::NAME.to_owned(),
+            Arc::new(simulator) as Arc<dyn Compute>,
+        )]),
         placing: order::place::lanes(db.clone(), clock.clone(), tail.clone(), LANES),
         db,
         clock,
@@ -58,9 +67,13 @@ pub async fn build(config: Config, stop: CancellationToken) -> anyhow::Result<(A
     Ok((app, limits))
 }
 
-async fn connect_redis(config: &Config) -> anyhow::Result<Option<(redis::Client, redis::aio::ConnectionManager)>> {
+async fn connect_redis(
+    config: &Config,
+) -> anyhow::Result<Option<(redis::Client, redis::aio::ConnectionManager)>> {
     if config.redis_url.is_empty() {
-        tracing::info!("no redis_url: rate limits and wake-ups stay within this process, which is right for one replica");
+        tracing::info!(
+            "no redis_url: rate limits and wake-ups stay within this process, which is right for one replica"
+        );
         return Ok(None);
     }
     let client = redis::Client::open(config.redis_url.as_str()).context("redis_url")?;
@@ -75,10 +88,16 @@ async fn require_current_schema(db: &sqlx::PgPool) -> anyhow::Result<()> {
         .list_applied_migrations("_sqlx_migrations")
         .await
         .context("the database has no schema yet; run `sewa migrate`")?;
-    let missing: Vec<String> =
-        db::MIGRATIONS.iter().filter(|m| !applied.iter().any(|a| a.version == m.version)).map(|m| format!("{} {}", m.version, m.description)).collect();
+    let missing: Vec<String> = db::MIGRATIONS
+        .iter()
+        .filter(|m| !applied.iter().any(|a| a.version == m.version))
+        .map(|m| format!("{} {}", m.version, m.description))
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }
-    bail!("the schema is behind; run `sewa migrate`. Missing:\n  {}", missing.join("\n  "))
+    bail!(
+        "the schema is behind; run `sewa migrate`. Missing:\n  {}",
+        missing.join("\n  ")
+    )
 }

@@ -123,7 +123,11 @@ pub(crate) fn sql_stays_in_stores(source: &Source) -> Vec<Finding> {
         .in_slice()
         .is_some_and(|(_, within)| within == "store.rs" || within.starts_with("store/"));
     // The simulator is a cloud of its own that happens to live in our database.
-    let elsewhere = ["server/src/base/", "server/src/dev/", "server/src/provider/compute/simulator/"];
+    let elsewhere = [
+        "server/src/base/",
+        "server/src/dev/",
+        "server/src/provider/compute/simulator/",
+    ];
     if !source.path.starts_with("server/src/")
         || is_store
         || elsewhere.iter().any(|dir| source.path.starts_with(dir))

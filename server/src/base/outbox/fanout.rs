@@ -23,7 +23,11 @@ pub fn start(client: Client, connection: ConnectionManager, tail: &Tail) {
 async fn tell(mut connection: ConnectionManager, tail: Tail) {
     loop {
         tail.told_abroad().await;
-        let told: redis::RedisResult<i64> = redis::cmd("PUBLISH").arg(CHANNEL).arg("").query_async(&mut connection).await;
+        let told: redis::RedisResult<i64> = redis::cmd("PUBLISH")
+            .arg(CHANNEL)
+            .arg("")
+            .query_async(&mut connection)
+            .await;
         if let Err(error) = told {
             tracing::debug!(%error, "redis: other replicas were not woken");
         }

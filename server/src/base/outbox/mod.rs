@@ -26,9 +26,27 @@ pub struct NewEvent {
 
 impl NewEvent {
     /// `revision` grows with each change of the subject; `at` is the account's time.
-    pub fn new(account: AccountId, kind: EventType, subject: Uuid, revision: i64, at: DateTime<Utc>, payload: Payload) -> Self {
-        let payload = Event { payload: Some(payload), ..Event::default() }.encode_to_vec();
-        Self { account, kind, subject, revision, at, payload }
+    pub fn new(
+        account: AccountId,
+        kind: EventType,
+        subject: Uuid,
+        revision: i64,
+        at: DateTime<Utc>,
+        payload: Payload,
+    ) -> Self {
+        let payload = Event {
+            payload: Some(payload),
+            ..Event::default()
+        }
+        .encode_to_vec();
+        Self {
+            account,
+            kind,
+            subject,
+            revision,
+            at,
+            payload,
+        }
     }
 }
 

@@ -51,7 +51,9 @@ pub struct Stored {
 impl Stored {
     /// The event as the contract writes it.
     pub fn to_proto(&self) -> Event {
-        let payload = Event::decode(self.payload.as_slice()).map(|e| e.payload).unwrap_or_default();
+        let payload = Event::decode(self.payload.as_slice())
+            .map(|e| e.payload)
+            .unwrap_or_default();
         Event {
             id: self.id.to_string(),
             cursor: cursor(self.seq),
@@ -72,7 +74,10 @@ pub fn cursor(seq: i64) -> String {
 
 /// The position of a cursor; `None` if it is not one of ours.
 pub fn position(cursor: &str) -> Option<i64> {
-    cursor.strip_prefix('c').filter(|hex| hex.len() == 16).and_then(|hex| i64::from_str_radix(hex, 16).ok())
+    cursor
+        .strip_prefix('c')
+        .filter(|hex| hex.len() == 16)
+        .and_then(|hex| i64::from_str_radix(hex, 16).ok())
 }
 
 /// The tail of the log on this replica.
@@ -91,7 +96,12 @@ impl Tail {
         let (safe_sender, safe) = watch::channel(0);
         let (live, _) = broadcast::channel(BUFFER);
         tokio::spawn(follow(pool, Arc::clone(&wake), safe_sender, live.clone()));
-        Self { wake, abroad: Arc::default(), safe, live }
+        Self {
+            wake,
+            abroad: Arc::default(),
+            safe,
+            live,
+        }
     }
 
     /// Says that something may have committed here. Only latency depends on it.
@@ -128,7 +138,12 @@ impl Tail {
     }
 }
 
-async fn follow(pool: PgPool, wake: Arc<Notify>, safe: watch::Sender<i64>, live: broadcast::Sender<Arc<Stored>>) {
+async fn follow(
+    pool: PgPool,
+    wake: Arc<Notify>,
+    safe: watch::Sender<i64>,
+    live: broadcast::Sender<Arc<Stored>>,
+) {
     let mut samples: VecDeque<(i64, i64)> = VecDeque::new();
     let mut sent: Option<i64> = None;
     loop {
@@ -137,9 +152,15 @@ async fn follow(pool: PgPool, wake: Arc<Notify>, safe: watch::Sender<i64>, live:
                 if samples.back().is_none_or(|(position, _)| *position < last) {
                     samples.push_back((last, next));
                 }
-                while let Some((position, _)) = samples.front().copied().filter(|(_, bound)| *bound <= open_from) {
+                while let Some((position, _)) = samples
+                    .front()
+                    .copied()
+                    .filter(|(_, bound)| *bound <= open_from)
+                {
                     samples.pop_front();
-                    safe.send_if_modified(|now| std::mem::replace(now, position.max(*now)) < position);
+                    safe.send_if_modified(|now| {
+                        std::mem::replace(now, position.max(*now)) < position
+                    });
                 }
             }
             Err(error) => tracing::warn!(%error, "the log could not be sampled"),
@@ -147,7 +168,8 @@ async fn follow(pool: PgPool, wake: Arc<Notify>, safe: watch::Sender<i64>, live:
         // The position is published before anybody is looked for who listens: a watcher that subscribes now reads up to it by itself.
         let reached = *safe.borrow();
         let from = sent.unwrap_or(reached);
-        if live.receiver_count() == 0 || broadcast_range(&pool, &live, from, reached).await.is_ok() {
+        if live.receiver_count() == 0 || broadcast_range(&pool, &live, from, reached).await.is_ok()
+        {
             sent = Some(reached);
         } else {
             sent = Some(from);
@@ -160,7 +182,11 @@ async fn follow(pool: PgPool, wake: Arc<Notify>, safe: watch::Sender<i64>, live:
 
 /// The greatest position taken, the oldest transaction still open, and the next transaction number.
 async fn sample(pool: &PgPool) -> Result<(i64, i64, i64), sqlx::Error> {
-    let last = sqlx::query_scalar!(r#"select case when is_called then last_value else 0 end as "last!" from events_seq"#).fetch_one(pool).await?;
+    let last = sqlx::query_scalar!(
+        r#"select case when is_called then last_value else 0 end as "last!" from events_seq"#
+    )
+    .fetch_one(pool)
+    .await?;
     let row = sqlx::query!(
         r#"select pg_snapshot_xmin(pg_current_snapshot())::text::bigint as "open!", pg_snapshot_xmax(pg_current_snapshot())::text::bigint as "next!""#
     )
@@ -169,7 +195,12 @@ async fn sample(pool: &PgPool) -> Result<(i64, i64, i64), sqlx::Error> {
     Ok((last, row.open, row.next))
 }
 
-async fn broadcast_range(pool: &PgPool, live: &broadcast::Sender<Arc<Stored>>, mut from: i64, to: i64) -> Result<(), sqlx::Error> {
+async fn broadcast_range(
+    pool: &PgPool,
+    live: &broadcast::Sender<Arc<Stored>>,
+    mut from: i64,
+    to: i64,
+) -> Result<(), sqlx::Error> {
     while from < to {
         let events = range(pool, from, to, CHUNK).await?;
         let full = events.len() == usize::try_from(CHUNK).unwrap_or(usize::MAX);
@@ -186,7 +217,12 @@ async fn broadcast_range(pool: &PgPool, live: &broadcast::Sender<Arc<Stored>>, m
 ///
 /// # Errors
 /// Of the database.
-pub async fn range(pool: &PgPool, from: i64, to: i64, limit: i64) -> Result<Vec<Stored>, sqlx::Error> {
+pub async fn range(
+    pool: &PgPool,
+    from: i64,
+    to: i64,
+    limit: i64,
+) -> Result<Vec<Stored>, sqlx::Error> {
     sqlx::query_as!(
         Stored,
         r#"select seq, id, account_id as "account: AccountId", type as kind, subject_id as subject, revision, occurred_at as at, payload
@@ -203,7 +239,15 @@ pub async fn range(pool: &PgPool, from: i64, to: i64, limit: i64) -> Result<Vec<
 ///
 /// # Errors
 /// Of the database.
-pub async fn list(pool: &PgPool, account: AccountId, from: i64, to: i64, types: &[i16], subject: Option<Uuid>, limit: i64) -> Result<Vec<Stored>, sqlx::Error> {
+pub async fn list(
+    pool: &PgPool,
+    account: AccountId,
+    from: i64,
+    to: i64,
+    types: &[i16],
+    subject: Option<Uuid>,
+    limit: i64,
+) -> Result<Vec<Stored>, sqlx::Error> {
     sqlx::query_as!(
         Stored,
         r#"select seq, id, account_id as "account: AccountId", type as kind, subject_id as subject, revision, occurred_at as at, payload

@@ -51,10 +51,19 @@ pub trait Compute: Send + Sync {
     async fn reboot(&self, provider_ref: &str) -> Result<(), ProviderError>;
 
     /// Makes the disk anew from an image. The machine boots afterwards, and keeps its addresses.
-    async fn rebuild(&self, provider_ref: &str, image: &str, password: &SecretString) -> Result<(), ProviderError>;
+    async fn rebuild(
+        &self,
+        provider_ref: &str,
+        image: &str,
+        password: &SecretString,
+    ) -> Result<(), ProviderError>;
 
     /// Sets the administrator's password.
-    async fn reset_password(&self, provider_ref: &str, password: &SecretString) -> Result<(), ProviderError>;
+    async fn reset_password(
+        &self,
+        provider_ref: &str,
+        password: &SecretString,
+    ) -> Result<(), ProviderError>;
 
     /// Destroys a machine and gives its addresses up.
     async fn delete(&self, provider_ref: &str) -> Result<(), ProviderError>;
@@ -130,8 +139,14 @@ pub struct Capabilities {
 impl Capabilities {
     /// Their names in the API, sorted.
     pub fn names(self) -> Vec<&'static str> {
-        let all = [("console", self.console), ("graceful_shutdown", self.graceful_shutdown), ("reset_password", self.reset_password)];
-        all.into_iter().filter_map(|(name, present)| present.then_some(name)).collect()
+        let all = [
+            ("console", self.console),
+            ("graceful_shutdown", self.graceful_shutdown),
+            ("reset_password", self.reset_password),
+        ];
+        all.into_iter()
+            .filter_map(|(name, present)| present.then_some(name))
+            .collect()
     }
 }
 
@@ -173,7 +188,9 @@ pub struct Providers {
 impl Providers {
     /// The given clouds.
     pub fn new(providers: impl IntoIterator<Item = (String, Arc<dyn Compute>)>) -> Self {
-        Self { by_name: Arc::new(providers.into_iter().collect()) }
+        Self {
+            by_name: Arc::new(providers.into_iter().collect()),
+        }
     }
 
     /// A cloud by its name.
@@ -188,7 +205,15 @@ impl Providers {
 
     /// What a cloud can do, by the API's names; nothing if it is not configured any more.
     pub fn capabilities(&self, name: &str) -> Vec<String> {
-        self.get(name).map(|p| p.capabilities().names().into_iter().map(str::to_owned).collect()).unwrap_or_default()
+        self.get(name)
+            .map(|p| {
+                p.capabilities()
+                    .names()
+                    .into_iter()
+                    .map(str::to_owned)
+                    .collect()
+            })
+            .unwrap_or_default()
     }
 }
 
@@ -204,7 +229,11 @@ mod tests {
 
     #[test]
     fn capabilities_are_named_as_the_api_names_them() {
-        let some = Capabilities { graceful_shutdown: true, reset_password: true, console: false };
+        let some = Capabilities {
+            graceful_shutdown: true,
+            reset_password: true,
+            console: false,
+        };
         assert_eq!(some.names(), ["graceful_shutdown", "reset_password"]);
     }
 }

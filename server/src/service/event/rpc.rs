@@ -4,7 +4,9 @@ use std::pin::Pin;
 
 use futures_util::Stream;
 use sewa_sdk::sewa::event::v1::event_service_server::EventService;
-use sewa_sdk::sewa::event::v1::{ListEventsRequest, ListEventsResponse, WatchEventsRequest, WatchEventsResponse};
+use sewa_sdk::sewa::event::v1::{
+    ListEventsRequest, ListEventsResponse, WatchEventsRequest, WatchEventsResponse,
+};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
@@ -24,11 +26,20 @@ pub struct Events {
 
 #[tonic::async_trait]
 impl EventService for Events {
-    async fn list_events(&self, request: Request<ListEventsRequest>) -> Result<Response<ListEventsResponse>, Status> {
+    async fn list_events(
+        &self,
+        request: Request<ListEventsRequest>,
+    ) -> Result<Response<ListEventsResponse>, Status> {
         let call = Call::of(&request)?;
         let request = request.into_inner();
         let account = call.caller.account()?;
-        let binding = ["events", &account.to_string(), &request.resume_cursor, &format!("{:?}", request.types), &request.subject_id];
+        let binding = [
+            "events",
+            &account.to_string(),
+            &request.resume_cursor,
+            &format!("{:?}", request.types),
+            &request.subject_id,
+        ];
         let page = Page::read(request.page_size, &request.page_token, &binding)?;
         let from = match page.after_as::<i64>()? {
             Some(after) => after,
@@ -37,17 +48,37 @@ impl EventService for Events {
         };
         let types = types(&request.types);
         let subject = subject(&request.subject_id)?;
-        let mut listed =
-            reader::list(&self.app.db, account, from, self.app.tail.safe(), &types, subject, page.limit()).await.map_err(|e| status::database(&e))?;
+        let mut listed = reader::list(
+            &self.app.db,
+            account,
+            from,
+            self.app.tail.safe(),
+            &types,
+            subject,
+            page.limit(),
+        )
+        .await
+        .map_err(|e| status::database(&e))?;
         let next_page_token = page.finish(&mut listed, |e| e.seq.to_string());
-        Ok(Response::new(ListEventsResponse { events: listed.iter().map(Stored::to_proto).collect(), next_page_token }))
+        Ok(Response::new(ListEventsResponse {
+            events: listed.iter().map(Stored::to_proto).collect(),
+            next_page_token,
+        }))
     }
 
-    type WatchEventsStream = Pin<Box<dyn Stream<Item = Result<WatchEventsResponse, Status>> + Send>>;
+    type WatchEventsStream =
+        Pin<Box<dyn Stream<Item = Result<WatchEventsResponse, Status>> + Send>>;
 
-    async fn watch_events(&self, request: Request<WatchEventsRequest>) -> Result<Response<Self::WatchEventsStream>, Status> {
+    async fn watch_events(
+        &self,
+        request: Request<WatchEventsRequest>,
+    ) -> Result<Response<Self::WatchEventsStream>, Status> {
         let call = Call::of(&request)?;
-        let deadline = request.extensions().get::<Deadline>().copied().ok_or_else(|| status::internal("a call without a deadline"))?;
+        let deadline = request
+            .extensions()
+            .get::<Deadline>()
+            .copied()
+            .ok_or_else(|| status::internal("a call without a deadline"))?;
         let request = request.into_inner();
         let position = stream::begin(&self.app.tail, &request.resume_cursor).await?;
         let wanted = Wanted {
@@ -56,17 +87,27 @@ impl EventService for Events {
             subject: subject(&request.subject_id)?,
             checkpoints: request.checkpoints,
         };
-        Ok(Response::new(Box::pin(stream::follow(self.app.clone(), wanted, position, deadline.0.into()))))
+        Ok(Response::new(Box::pin(stream::follow(
+            self.app.clone(),
+            wanted,
+            position,
+            deadline.0.into(),
+        ))))
     }
 }
 
 fn types(numbers: &[i32]) -> Vec<i16> {
-    numbers.iter().filter_map(|n| i16::try_from(*n).ok()).collect()
+    numbers
+        .iter()
+        .filter_map(|n| i16::try_from(*n).ok())
+        .collect()
 }
 
 fn subject(text: &str) -> Result<Option<Uuid>, Status> {
     if text.is_empty() {
         return Ok(None);
     }
-    Uuid::try_parse(text).map(Some).map_err(|_| status::invalid(Invalid::new("subject_id", "STRING_UUID", "must be a UUID")))
+    Uuid::try_parse(text)
+        .map(Some)
+        .map_err(|_| status::invalid(Invalid::new("subject_id", "STRING_UUID", "must be a UUID")))
 }

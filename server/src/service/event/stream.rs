@@ -53,18 +53,32 @@ pub async fn begin(tail: &Tail, cursor: &str) -> Result<i64, Status> {
     }
     let position = reader::position(cursor).ok_or_else(expired)?;
     // Another replica may have read further than this one.
-    if position > tail.safe() && tokio::time::timeout(CATCH_UP, tail.beyond(position - 1)).await.is_err() {
+    if position > tail.safe()
+        && tokio::time::timeout(CATCH_UP, tail.beyond(position - 1))
+            .await
+            .is_err()
+    {
         return Err(expired());
     }
     Ok(position)
 }
 
 fn expired() -> Status {
-    status::refuse(EventErrorReason::CursorExpired, "the cursor is not one of this log").meta("oldest_cursor", reader::cursor(0)).status()
+    status::refuse(
+        EventErrorReason::CursorExpired,
+        "the cursor is not one of this log",
+    )
+    .meta("oldest_cursor", reader::cursor(0))
+    .status()
 }
 
 /// Everything wanted after `position`, until `deadline` or until the server stops.
-pub fn follow(app: App, wanted: Wanted, mut position: i64, deadline: Instant) -> impl Stream<Item = Result<WatchEventsResponse, Status>> + Send {
+pub fn follow(
+    app: App,
+    wanted: Wanted,
+    mut position: i64,
+    deadline: Instant,
+) -> impl Stream<Item = Result<WatchEventsResponse, Status>> + Send {
     // Subscribed before the log is read: what commits in between comes twice and is dropped once.
     let mut live = app.tail.subscribe();
     let upto = app.tail.safe();
@@ -109,13 +123,21 @@ pub fn follow(app: App, wanted: Wanted, mut position: i64, deadline: Instant) ->
 }
 
 fn checkpoint(position: i64) -> WatchEventsResponse {
-    WatchEventsResponse { cursor: reader::cursor(position), item: Some(Item::Checkpoint(Checkpoint {})) }
+    WatchEventsResponse {
+        cursor: reader::cursor(position),
+        item: Some(Item::Checkpoint(Checkpoint {})),
+    }
 }
 
 fn message(event: &Stored) -> WatchEventsResponse {
-    WatchEventsResponse { cursor: reader::cursor(event.seq), item: Some(Item::Event(event.to_proto())) }
+    WatchEventsResponse {
+        cursor: reader::cursor(event.seq),
+        item: Some(Item::Event(event.to_proto())),
+    }
 }
 
 fn slow(position: i64) -> Status {
-    status::refuse(EventErrorReason::SlowConsumer, "the reader fell behind").meta("last_cursor", reader::cursor(position)).status()
+    status::refuse(EventErrorReason::SlowConsumer, "the reader fell behind")
+        .meta("last_cursor", reader::cursor(position))
+        .status()
 }

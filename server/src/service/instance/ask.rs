@@ -28,7 +28,12 @@ pub struct Target<'t> {
 ///
 /// # Errors
 /// Why the instance does not take it.
-pub async fn power(connection: &mut PgConnection, target: Target<'_>, kind: Kind, now: DateTime<Utc>) -> Result<NewOperation, Error> {
+pub async fn power(
+    connection: &mut PgConnection,
+    target: Target<'_>,
+    kind: Kind,
+    now: DateTime<Utc>,
+) -> Result<NewOperation, Error> {
     let instance = admitted(connection, target, kind).await?;
     record(connection, instance, kind, now).await
 }
@@ -49,8 +54,15 @@ pub async fn rebuild(
         None => (instance.image, instance.image_code.clone()),
         Some(id) => {
             let catalogue = app.catalog.snapshot(&app.db).await?;
-            let fits = catalogue.image(id).filter(|i| i.provider == instance.provider && i.min_disk_gib <= instance.disk_gib);
-            (id, fits.ok_or(Error::ImageUnavailable(id))?.provider_image.clone())
+            let fits = catalogue
+                .image(id)
+                .filter(|i| i.provider == instance.provider && i.min_disk_gib <= instance.disk_gib);
+            (
+                id,
+                fits.ok_or(Error::ImageUnavailable(id))?
+                    .provider_image
+                    .clone(),
+            )
         }
     };
     let operation = record(connection, instance, Kind::Rebuild, now).await?;
@@ -62,14 +74,29 @@ pub async fn rebuild(
 ///
 /// # Errors
 /// Why the instance does not take it, or the provider cannot.
-pub async fn reset_password(app: &App, connection: &mut PgConnection, target: Target<'_>, now: DateTime<Utc>) -> Result<(NewOperation, String), Error> {
+pub async fn reset_password(
+    app: &App,
+    connection: &mut PgConnection,
+    target: Target<'_>,
+    now: DateTime<Utc>,
+) -> Result<(NewOperation, String), Error> {
     let instance = admitted(connection, target, Kind::ResetPassword).await?;
-    if !app.providers.get(&instance.provider).is_some_and(|p| p.capabilities().reset_password) {
+    if !app
+        .providers
+        .get(&instance.provider)
+        .is_some_and(|p| p.capabilities().reset_password)
+    {
         return Err(Error::NotSupported("reset_password"));
     }
     let operation = record(connection, instance, Kind::ResetPassword, now).await?;
     let password = password::make();
-    let sealed = app.master.seal(password.as_bytes(), &operation::secret_context(operation.id)).map_err(Error::Secret)?;
+    let sealed = app
+        .master
+        .seal(
+            password.as_bytes(),
+            &operation::secret_context(operation.id),
+        )
+        .map_err(Error::Secret)?;
     operation::attach(connection, &operation, None, Some(&sealed)).await?;
     Ok((operation, password))
 }
@@ -78,7 +105,12 @@ pub async fn reset_password(app: &App, connection: &mut PgConnection, target: Ta
 ///
 /// # Errors
 /// Why the instance does not take it.
-pub async fn delete(connection: &mut PgConnection, target: Target<'_>, hostname: &str, now: DateTime<Utc>) -> Result<NewOperation, Error> {
+pub async fn delete(
+    connection: &mut PgConnection,
+    target: Target<'_>,
+    hostname: &str,
+    now: DateTime<Utc>,
+) -> Result<NewOperation, Error> {
     let mut instance = admitted(connection, target, Kind::Delete).await?;
     if instance.hostname != hostname {
         return Err(Error::ConfirmationMismatch);
@@ -104,10 +136,19 @@ pub struct Update {
 ///
 /// # Errors
 /// If there is no such instance, or somebody else changed it.
-pub async fn update(connection: &mut PgConnection, target: Target<'_>, update: Update, now: DateTime<Utc>) -> Result<(), Error> {
+pub async fn update(
+    connection: &mut PgConnection,
+    target: Target<'_>,
+    update: Update,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
     let mut instance = locked(connection, target).await?;
     if let Some(name) = update.display_name {
-        instance.display_name = if name.is_empty() { instance.hostname.clone() } else { name };
+        instance.display_name = if name.is_empty() {
+            instance.hostname.clone()
+        } else {
+            name
+        };
     }
     if let Some(labels) = update.labels {
         instance.labels = labels;
@@ -117,12 +158,18 @@ pub async fn update(connection: &mut PgConnection, target: Target<'_>, update: U
 }
 
 async fn locked(connection: &mut PgConnection, target: Target<'_>) -> Result<Instance, Error> {
-    let instance = store::get_for_update(connection, target.account, target.id).await?.ok_or(Error::InstanceNotFound)?;
+    let instance = store::get_for_update(connection, target.account, target.id)
+        .await?
+        .ok_or(Error::InstanceNotFound)?;
     instance.matches(target.etag)?;
     Ok(instance)
 }
 
-async fn admitted(connection: &mut PgConnection, target: Target<'_>, kind: Kind) -> Result<Instance, Error> {
+async fn admitted(
+    connection: &mut PgConnection,
+    target: Target<'_>,
+    kind: Kind,
+) -> Result<Instance, Error> {
     let instance = locked(connection, target).await?;
     let open = operation::store::get_open(connection, target.account, target.id).await?;
     instance.admits(kind, open)?;
@@ -130,7 +177,12 @@ async fn admitted(connection: &mut PgConnection, target: Target<'_>, kind: Kind)
 }
 
 /// Records the operation. The instance changes with it, because its etag must: whoever saw it idle saw another one.
-async fn record(connection: &mut PgConnection, mut instance: Instance, kind: Kind, now: DateTime<Utc>) -> Result<NewOperation, Error> {
+async fn record(
+    connection: &mut PgConnection,
+    mut instance: Instance,
+    kind: Kind,
+    now: DateTime<Utc>,
+) -> Result<NewOperation, Error> {
     let operation = instance::operation_on(&instance, kind, now);
     operation::insert_many(connection, &[operation]).await?;
     instance.touch(now);

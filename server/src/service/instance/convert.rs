@@ -29,7 +29,9 @@ pub fn instance(view: &View, providers: &Providers, now: DateTime<Utc>) -> proto
         price: Some(i.price.to_proto()),
         period: i.period as i32,
         paid_until: bill.map(|b| time::to_proto(b.paid_until)),
-        next_charge: bill.and_then(|b| b.next_charge(now)).map(|amount| amount.to_proto()),
+        next_charge: bill
+            .and_then(|b| b.next_charge(now))
+            .map(|amount| amount.to_proto()),
         next_step: bill.map(|b| b.next_step.clone()).unwrap_or_default(),
         next_step_time: bill.and_then(|b| b.next_step_at).map(time::to_proto),
         auto_renew: bill.is_some_and(|b| b.auto_renew),
@@ -57,7 +59,15 @@ fn state(state: State) -> proto::instance::State {
 /// The states a list asks for: one, or all but those that are over.
 pub fn state_filter(number: i32) -> Vec<&'static str> {
     if number == proto::instance::State::Unspecified as i32 {
-        return State::ALL.into_iter().filter(|s| !matches!(s, State::Deleted | State::Failed)).map(State::as_str).collect();
+        return State::ALL
+            .into_iter()
+            .filter(|s| !matches!(s, State::Deleted | State::Failed))
+            .map(State::as_str)
+            .collect();
     }
-    State::ALL.into_iter().filter(|s| state(*s) as i32 == number).map(State::as_str).collect()
+    State::ALL
+        .into_iter()
+        .filter(|s| state(*s) as i32 == number)
+        .map(State::as_str)
+        .collect()
 }

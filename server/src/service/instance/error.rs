@@ -47,26 +47,57 @@ impl From<Error> for Status {
     fn from(error: Error) -> Self {
         use InstanceErrorReason as Reason;
         match error {
-            Error::InstanceNotFound => status::refuse(Reason::InstanceNotFound, "there is no such instance").status(),
-            Error::Refused(Refused::Busy(operation)) => {
-                status::refuse(Reason::OperationInProgress, "another operation is under way on the instance").meta("operation_id", operation).status()
+            Error::InstanceNotFound => {
+                status::refuse(Reason::InstanceNotFound, "there is no such instance").status()
             }
-            Error::Refused(Refused::Suspended) => status::refuse(Reason::InstanceSuspended, "the instance is suspended because it is unpaid").status(),
+            Error::Refused(Refused::Busy(operation)) => status::refuse(
+                Reason::OperationInProgress,
+                "another operation is under way on the instance",
+            )
+            .meta("operation_id", operation)
+            .status(),
+            Error::Refused(Refused::Suspended) => status::refuse(
+                Reason::InstanceSuspended,
+                "the instance is suspended because it is unpaid",
+            )
+            .status(),
             Error::Refused(Refused::IllegalState(state)) => {
-                let message = format!("the instance is {}, which does not allow this", state.as_str());
-                status::refuse(Reason::IllegalState, message).meta("state", state.as_str()).status()
+                let message = format!(
+                    "the instance is {}, which does not allow this",
+                    state.as_str()
+                );
+                status::refuse(Reason::IllegalState, message)
+                    .meta("state", state.as_str())
+                    .status()
             }
             Error::Refused(Refused::EtagMismatch { sent, current }) => {
-                status::refuse(CommonErrorReason::EtagMismatch, "the instance has changed").meta("sent", sent).meta("current", current).status()
+                status::refuse(CommonErrorReason::EtagMismatch, "the instance has changed")
+                    .meta("sent", sent)
+                    .meta("current", current)
+                    .status()
             }
-            Error::ImageUnavailable(id) => {
-                status::refuse(Reason::ImageUnavailable, "the image does not exist or does not fit the disk").meta("image_id", id).status()
+            Error::ImageUnavailable(id) => status::refuse(
+                Reason::ImageUnavailable,
+                "the image does not exist or does not fit the disk",
+            )
+            .meta("image_id", id)
+            .status(),
+            Error::ConfirmationMismatch => status::refuse(
+                Reason::ConfirmationMismatch,
+                "the host name typed is not the instance's",
+            )
+            .status(),
+            Error::FieldNotWritable(path) => {
+                status::refuse(Reason::FieldNotWritable, "the field cannot be written")
+                    .meta("path", path)
+                    .status()
             }
-            Error::ConfirmationMismatch => status::refuse(Reason::ConfirmationMismatch, "the host name typed is not the instance's").status(),
-            Error::FieldNotWritable(path) => status::refuse(Reason::FieldNotWritable, "the field cannot be written").meta("path", path).status(),
-            Error::NotSupported(capability) => {
-                status::refuse(Reason::NotSupportedByProvider, "the provider cannot do this").meta("capability", capability).status()
-            }
+            Error::NotSupported(capability) => status::refuse(
+                Reason::NotSupportedByProvider,
+                "the provider cannot do this",
+            )
+            .meta("capability", capability)
+            .status(),
             Error::Secret(cause) => status::internal(cause),
             Error::Database(error) => status::database(&error),
         }

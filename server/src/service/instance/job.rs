@@ -40,7 +40,9 @@ const PATIENCE: TimeDelta = TimeDelta::minutes(10);
 /// Of the database, when leasing.
 pub async fn reconcile_once(app: &App) -> anyhow::Result<usize> {
     let now = app.clock.now();
-    let leased = operation::store::lease(&app.db, now, now + LEASE, CHUNK).await.context("lease operations")?;
+    let leased = operation::store::lease(&app.db, now, now + LEASE, CHUNK)
+        .await
+        .context("lease operations")?;
     let count = leased.len();
     futures_util::stream::iter(leased)
         .for_each_concurrent(CONCURRENT, |leased| async move {
@@ -60,8 +62,17 @@ async fn work(app: &App, leased: &Leased) -> anyhow::Result<()> {
     let found = store::get(&app.db, leased.account, leased.instance).await?;
     let instance = found.with_context(|| format!("there is no instance {}", leased.instance))?;
     let outcome = match app.providers.get(&instance.provider) {
-        None => trouble(leased, &ProviderError::Unavailable(format!("provider {} is not configured", instance.provider)), app.clock.now()),
-        Some(provider) if leased.kind == Kind::Delete => destroy(app, provider, leased, &instance).await,
+        None => trouble(
+            leased,
+            &ProviderError::Unavailable(format!(
+                "provider {} is not configured",
+                instance.provider
+            )),
+            app.clock.now(),
+        ),
+        Some(provider) if leased.kind == Kind::Delete => {
+            destroy(app, provider, leased, &instance).await
+        }
         Some(provider) => attempt(app, provider, leased, &instance).await?,
     };
     Ok(apply(app, leased, outcome).await?)
@@ -70,22 +81,42 @@ async fn work(app: &App, leased: &Leased) -> anyhow::Result<()> {
 /// What an attempt came to.
 enum Outcome {
     /// The operation is over.
-    Ended { end: End, event: Option<Event>, machine: Option<Machine> },
+    Ended {
+        end: End,
+        event: Option<Event>,
+        machine: Option<Machine>,
+    },
     /// Somebody looks again.
-    Later { after: TimeDelta, asked_at: Option<DateTime<Utc>>, unsure: bool, machine: Option<Machine> },
+    Later {
+        after: TimeDelta,
+        asked_at: Option<DateTime<Utc>>,
+        unsure: bool,
+        machine: Option<Machine>,
+    },
 }
 
 /// The machine of an instance. One that does not show under its own name is looked for under ours before it counts as gone.
-pub(super) async fn look(provider: &Arc<dyn Compute>, instance: &Instance) -> Result<Option<Machine>, ProviderError> {
+pub(super) async fn look(
+    provider: &Arc<dyn Compute>,
+    instance: &Instance,
+) -> Result<Option<Machine>, ProviderError> {
     if let Some(known) = &instance.provider_ref
         && let Some(machine) = in_time(provider.get(known)).await?
     {
         return Ok(Some(machine));
     }
-    Ok(in_time(provider.find(instance.reference())).await?.into_iter().next())
+    Ok(in_time(provider.find(instance.reference()))
+        .await?
+        .into_iter()
+        .next())
 }
 
-async fn attempt(app: &App, provider: &Arc<dyn Compute>, leased: &Leased, instance: &Instance) -> anyhow::Result<Outcome> {
+async fn attempt(
+    app: &App,
+    provider: &Arc<dyn Compute>,
+    leased: &Leased,
+    instance: &Instance,
+) -> anyhow::Result<Outcome> {
     let machine = match look(provider, instance).await {
         Ok(machine) => machine,
         Err(error) => return Ok(trouble(leased, &error, app.clock.now())),
@@ -100,21 +131,48 @@ async fn attempt(app: &App, provider: &Arc<dyn Compute>, leased: &Leased, instan
     };
     work.asked_at = work.taken_at(machine.as_ref(), now);
     let act = match work.next(machine.as_ref(), now) {
-        Next::Done(event) => return Ok(Outcome::Ended { end: End::Succeeded, event, machine }),
+        Next::Done(event) => {
+            return Ok(Outcome::Ended {
+                end: End::Succeeded,
+                event,
+                machine,
+            });
+        }
         Next::Lost => {
-            let end = End::Failed { reason: "INSTANCE_NOT_FOUND", message: "the provider no longer has the machine".to_owned() };
-            return Ok(Outcome::Ended { end, event: Some(Event::Lose), machine: None });
+            let end = End::Failed {
+                reason: "INSTANCE_NOT_FOUND",
+                message: "the provider no longer has the machine".to_owned(),
+            };
+            return Ok(Outcome::Ended {
+                end,
+                event: Some(Event::Lose),
+                machine: None,
+            });
         }
         Next::Wait => return Ok(wait(leased, work.asked_at, machine, now)),
         Next::Act(act) => act,
     };
-    let Some(name) = machine.as_ref().map(|m| m.provider_ref.as_str()) else { return Ok(wait(leased, work.asked_at, machine, now)) };
+    let Some(name) = machine.as_ref().map(|m| m.provider_ref.as_str()) else {
+        return Ok(wait(leased, work.asked_at, machine, now));
+    };
     let answer = in_time(call(app, provider, leased, instance, act, name)?).await;
     let now = app.clock.now();
     Ok(match answer {
-        Ok(()) => Outcome::Later { after: pause(TimeDelta::zero()), asked_at: work.asked_at.or(Some(now)), unsure: false, machine },
-        Err(ProviderError::Unknown) => Outcome::Later { after: pause(now - leased.created_at), asked_at: work.asked_at, unsure: true, machine },
-        Err(ProviderError::Busy | ProviderError::NotFound) => wait(leased, work.asked_at, machine, now),
+        Ok(()) => Outcome::Later {
+            after: pause(TimeDelta::zero()),
+            asked_at: work.asked_at.or(Some(now)),
+            unsure: false,
+            machine,
+        },
+        Err(ProviderError::Unknown) => Outcome::Later {
+            after: pause(now - leased.created_at),
+            asked_at: work.asked_at,
+            unsure: true,
+            machine,
+        },
+        Err(ProviderError::Busy | ProviderError::NotFound) => {
+            wait(leased, work.asked_at, machine, now)
+        }
         Err(error) => trouble(leased, &error, now),
     })
 }
@@ -127,7 +185,8 @@ fn call<'c>(
     instance: &'c Instance,
     act: Act,
     name: &'c str,
-) -> anyhow::Result<std::pin::Pin<Box<dyn Future<Output = Result<(), ProviderError>> + Send + 'c>>> {
+) -> anyhow::Result<std::pin::Pin<Box<dyn Future<Output = Result<(), ProviderError>> + Send + 'c>>>
+{
     Ok(match act {
         Act::PowerOn => provider.power_on(name),
         Act::PowerOff => provider.power_off(name),
@@ -135,20 +194,39 @@ fn call<'c>(
         Act::Reboot => provider.reboot(name),
         Act::Delete => provider.delete(name),
         Act::Rebuild => {
-            let image = leased.image.as_ref().map_or(instance.image_code.as_str(), |(_, code)| code);
-            Box::pin(async move { provider.rebuild(name, image, &SecretString::from(password::make())).await })
+            let image = leased
+                .image
+                .as_ref()
+                .map_or(instance.image_code.as_str(), |(_, code)| code);
+            Box::pin(async move {
+                provider
+                    .rebuild(name, image, &SecretString::from(password::make()))
+                    .await
+            })
         }
         Act::ResetPassword => {
-            let sealed = leased.secret.as_deref().context("a password reset without a password")?;
-            let password = app.master.open(sealed, &operation::secret_context(leased.id))?;
-            let password = SecretString::from(String::from_utf8(password).context("a password that is no text")?);
+            let sealed = leased
+                .secret
+                .as_deref()
+                .context("a password reset without a password")?;
+            let password = app
+                .master
+                .open(sealed, &operation::secret_context(leased.id))?;
+            let password = SecretString::from(
+                String::from_utf8(password).context("a password that is no text")?,
+            );
             Box::pin(async move { provider.reset_password(name, &password).await })
         }
     })
 }
 
 /// Destroys every machine that carries our reference, so that nothing is left of a creation that was answered twice or never.
-async fn destroy(app: &App, provider: &Arc<dyn Compute>, leased: &Leased, instance: &Instance) -> Outcome {
+async fn destroy(
+    app: &App,
+    provider: &Arc<dyn Compute>,
+    leased: &Leased,
+    instance: &Instance,
+) -> Outcome {
     let mut machines = BTreeMap::new();
     let found = async {
         if let Some(known) = &instance.provider_ref
@@ -170,12 +248,17 @@ async fn destroy(app: &App, provider: &Arc<dyn Compute>, leased: &Leased, instan
         return if instance.unsure_until.is_some_and(|until| now < until) {
             wait(leased, None, None, now)
         } else {
-            Outcome::Ended { end: End::Succeeded, event: Some(Event::Destroyed), machine: None }
+            Outcome::Ended {
+                end: End::Succeeded,
+                event: Some(Event::Destroyed),
+                machine: None,
+            }
         };
     }
     for machine in machines.values().filter(|m| !m.busy) {
         match in_time(provider.delete(&machine.provider_ref)).await {
-            Ok(()) | Err(ProviderError::NotFound | ProviderError::Busy | ProviderError::Unknown) => {}
+            Ok(())
+            | Err(ProviderError::NotFound | ProviderError::Busy | ProviderError::Unknown) => {}
             Err(error) => return trouble(leased, &error, app.clock.now()),
         }
     }
@@ -183,12 +266,29 @@ async fn destroy(app: &App, provider: &Arc<dyn Compute>, leased: &Leased, instan
 }
 
 /// Nothing is wrong; it takes its time.
-fn wait(leased: &Leased, asked_at: Option<DateTime<Utc>>, machine: Option<Machine>, now: DateTime<Utc>) -> Outcome {
+fn wait(
+    leased: &Leased,
+    asked_at: Option<DateTime<Utc>>,
+    machine: Option<Machine>,
+    now: DateTime<Utc>,
+) -> Outcome {
     if gives_up(leased, now) {
-        let end = End::Failed { reason: "DEADLINE_EXCEEDED", message: "the provider did not finish in time".to_owned() };
-        return Outcome::Ended { end, event: None, machine };
+        let end = End::Failed {
+            reason: "DEADLINE_EXCEEDED",
+            message: "the provider did not finish in time".to_owned(),
+        };
+        return Outcome::Ended {
+            end,
+            event: None,
+            machine,
+        };
     }
-    Outcome::Later { after: pause(now - leased.created_at), asked_at, unsure: leased.unsure && asked_at.is_none(), machine }
+    Outcome::Later {
+        after: pause(now - leased.created_at),
+        asked_at,
+        unsure: leased.unsure && asked_at.is_none(),
+        machine,
+    }
 }
 
 /// The provider could not, or would not.
@@ -196,18 +296,38 @@ fn trouble(leased: &Leased, error: &ProviderError, now: DateTime<Utc>) -> Outcom
     tracing::warn!(operation = %leased.id, kind = leased.kind.as_str_name(), %error, "the provider did not take an operation on");
     let hopeless = match error {
         ProviderError::Refused(_) => Some(("INTERNAL", "the provider refused the operation")),
-        ProviderError::NoCapacity => Some(("OUT_OF_CAPACITY", "the provider has no room for the machine")),
-        _ if gives_up(leased, now) => Some(("PROVIDER_UNAVAILABLE", "the provider could not be reached in time")),
+        ProviderError::NoCapacity => Some((
+            "OUT_OF_CAPACITY",
+            "the provider has no room for the machine",
+        )),
+        _ if gives_up(leased, now) => Some((
+            "PROVIDER_UNAVAILABLE",
+            "the provider could not be reached in time",
+        )),
         _ => None,
     };
     if let Some((reason, message)) = hopeless.filter(|_| is_cancellable(leased.kind)) {
-        return Outcome::Ended { end: End::Failed { reason, message: message.to_owned() }, event: None, machine: None };
+        return Outcome::Ended {
+            end: End::Failed {
+                reason,
+                message: message.to_owned(),
+            },
+            event: None,
+            machine: None,
+        };
     }
     let asked_for = match error {
-        ProviderError::RateLimited { after } => TimeDelta::from_std(*after).unwrap_or(PATIENCE).min(PATIENCE),
+        ProviderError::RateLimited { after } => TimeDelta::from_std(*after)
+            .unwrap_or(PATIENCE)
+            .min(PATIENCE),
         _ => TimeDelta::zero(),
     };
-    Outcome::Later { after: pause(now - leased.created_at).max(asked_for), asked_at: leased.asked_at, unsure: leased.unsure, machine: None }
+    Outcome::Later {
+        after: pause(now - leased.created_at).max(asked_for),
+        asked_at: leased.asked_at,
+        unsure: leased.unsure,
+        machine: None,
+    }
 }
 
 fn gives_up(leased: &Leased, now: DateTime<Utc>) -> bool {
@@ -217,11 +337,19 @@ fn gives_up(leased: &Leased, now: DateTime<Utc>) -> bool {
 /// Writes down what an attempt came to, unless the lease was lost: whoever holds it now knows better.
 async fn apply(app: &App, leased: &Leased, outcome: Outcome) -> Result<(), sqlx::Error> {
     let mut tx = app.db.begin().await?;
-    let Some(mut instance) = store::get_for_update(&mut tx, leased.account, leased.instance).await? else { return Ok(()) };
+    let Some(mut instance) =
+        store::get_for_update(&mut tx, leased.account, leased.instance).await?
+    else {
+        return Ok(());
+    };
     let now = app.clock.now();
     let (was, revision) = (instance.state, instance.revision);
     let (machine, held) = match outcome {
-        Outcome::Ended { end, event, machine } => {
+        Outcome::Ended {
+            end,
+            event,
+            machine,
+        } => {
             if end == End::Succeeded {
                 wish(&mut instance, leased);
                 if let Some((id, code)) = &leased.image {
@@ -234,15 +362,36 @@ async fn apply(app: &App, leased: &Leased, outcome: Outcome) -> Result<(), sqlx:
             {
                 tracing::error!(instance = %instance.id, %invalid, "an operation ended in a way its instance does not take");
             }
-            (machine, operation::settle(&mut tx, leased, &end, now).await?)
+            (
+                machine,
+                operation::settle(&mut tx, leased, &end, now).await?,
+            )
         }
-        Outcome::Later { after, asked_at, unsure, machine } => {
+        Outcome::Later {
+            after,
+            asked_at,
+            unsure,
+            machine,
+        } => {
             if asked_at.is_some() && wish(&mut instance, leased) {
                 instance.touch(now);
             }
-            let (step, progress) = if asked_at.is_some() { ("working", 50) } else { ("asking", 10) };
-            let put = Put { next_attempt_at: now + after, step, progress, asked_at, unsure };
-            (machine, operation::store::put_back(&mut tx, leased, &put).await?)
+            let (step, progress) = if asked_at.is_some() {
+                ("working", 50)
+            } else {
+                ("asking", 10)
+            };
+            let put = Put {
+                next_attempt_at: now + after,
+                step,
+                progress,
+                asked_at,
+                unsure,
+            };
+            (
+                machine,
+                operation::store::put_back(&mut tx, leased, &put).await?,
+            )
         }
     };
     if !held {
@@ -259,7 +408,11 @@ async fn apply(app: &App, leased: &Leased, outcome: Outcome) -> Result<(), sqlx:
 
 /// What was asked for is now what is wanted. True if that is news.
 fn wish(instance: &mut Instance, leased: &Leased) -> bool {
-    let Some(wanted) = Wanted::of(leased.kind).filter(|w| *w != instance.wanted && instance.wanted != Wanted::Deleted) else { return false };
+    let Some(wanted) = Wanted::of(leased.kind)
+        .filter(|w| *w != instance.wanted && instance.wanted != Wanted::Deleted)
+    else {
+        return false;
+    };
     instance.wanted = wanted;
     true
 }

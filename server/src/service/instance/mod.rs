@@ -37,13 +37,19 @@ use crate::service::operation::{self, NewOperation};
 ///
 /// # Errors
 /// Of the database.
-pub async fn insert_many(connection: &mut PgConnection, new: &[NewInstance]) -> Result<(), sqlx::Error> {
+pub async fn insert_many(
+    connection: &mut PgConnection,
+    new: &[NewInstance],
+) -> Result<(), sqlx::Error> {
     if new.is_empty() {
         return Ok(());
     }
     let inserted = store::insert(connection, new).await?;
-    let events: Vec<NewEvent> =
-        new.iter().filter(|n| inserted.contains(&n.id)).map(|n| changed(n.account, n.id, 1, n.created_at, State::Provisioning, "")).collect();
+    let events: Vec<NewEvent> = new
+        .iter()
+        .filter(|n| inserted.contains(&n.id))
+        .map(|n| changed(n.account, n.id, 1, n.created_at, State::Provisioning, ""))
+        .collect();
     outbox::insert(connection, &events).await
 }
 
@@ -51,8 +57,15 @@ pub async fn insert_many(connection: &mut PgConnection, new: &[NewInstance]) -> 
 ///
 /// # Errors
 /// Of the database.
-pub async fn mark_running(connection: &mut PgConnection, account: AccountId, id: InstanceId, now: DateTime<Utc>) -> Result<(), sqlx::Error> {
-    let Some(mut instance) = being_made(connection, account, id).await? else { return Ok(()) };
+pub async fn mark_running(
+    connection: &mut PgConnection,
+    account: AccountId,
+    id: InstanceId,
+    now: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    let Some(mut instance) = being_made(connection, account, id).await? else {
+        return Ok(());
+    };
     let was = instance.state;
     // `being_made` returns instances in the one state that takes both events.
     if instance.take(Event::Started, now).is_ok() {
@@ -66,28 +79,46 @@ pub async fn mark_running(connection: &mut PgConnection, account: AccountId, id:
 ///
 /// # Errors
 /// Of the database.
-pub async fn mark_failed(connection: &mut PgConnection, account: AccountId, id: InstanceId, now: DateTime<Utc>) -> Result<(), sqlx::Error> {
-    let Some(mut instance) = being_made(connection, account, id).await? else { return Ok(()) };
+pub async fn mark_failed(
+    connection: &mut PgConnection,
+    account: AccountId,
+    id: InstanceId,
+    now: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    let Some(mut instance) = being_made(connection, account, id).await? else {
+        return Ok(());
+    };
     let was = instance.state;
     if instance.take(Event::Fail, now).is_ok() {
         // Both are empty only if nobody ever asked for a machine, or it was refused for sure.
         if instance.provider_ref.is_some() || instance.unsure_until.is_some() {
-            operation::insert_many(connection, &[operation_on(&instance, Kind::Delete, now)]).await?;
+            operation::insert_many(connection, &[operation_on(&instance, Kind::Delete, now)])
+                .await?;
         }
         save(connection, &[(was, instance)]).await?;
     }
     Ok(())
 }
 
-async fn being_made(connection: &mut PgConnection, account: AccountId, id: InstanceId) -> Result<Option<Instance>, sqlx::Error> {
-    Ok(store::get_for_update(connection, account, id).await?.filter(|i| i.state == State::Provisioning))
+async fn being_made(
+    connection: &mut PgConnection,
+    account: AccountId,
+    id: InstanceId,
+) -> Result<Option<Instance>, sqlx::Error> {
+    Ok(store::get_for_update(connection, account, id)
+        .await?
+        .filter(|i| i.state == State::Provisioning))
 }
 
 /// Powers machines off because they are unpaid, and keeps them off. What else was under way on them is cancelled. Those that are suspended or gone stay as they are.
 ///
 /// # Errors
 /// Of the database.
-pub async fn suspend_many(connection: &mut PgConnection, named: &[(AccountId, InstanceId)], now: DateTime<Utc>) -> Result<(), sqlx::Error> {
+pub async fn suspend_many(
+    connection: &mut PgConnection,
+    named: &[(AccountId, InstanceId)],
+    now: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
     impose(connection, named, Kind::Suspend, now, |i| {
         let due = !i.suspended && i.state.on(Event::Suspended).is_ok();
         if due {
@@ -103,7 +134,11 @@ pub async fn suspend_many(connection: &mut PgConnection, named: &[(AccountId, In
 ///
 /// # Errors
 /// Of the database.
-pub async fn resume_many(connection: &mut PgConnection, named: &[(AccountId, InstanceId)], now: DateTime<Utc>) -> Result<(), sqlx::Error> {
+pub async fn resume_many(
+    connection: &mut PgConnection,
+    named: &[(AccountId, InstanceId)],
+    now: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
     impose(connection, named, Kind::Resume, now, |i| {
         let due = i.suspended && i.state.on(Event::Started).is_ok();
         if due {
@@ -119,8 +154,15 @@ pub async fn resume_many(connection: &mut PgConnection, named: &[(AccountId, Ins
 ///
 /// # Errors
 /// Of the database.
-pub async fn terminate_many(connection: &mut PgConnection, named: &[(AccountId, InstanceId)], now: DateTime<Utc>) -> Result<(), sqlx::Error> {
-    impose(connection, named, Kind::Delete, now, |i| i.take(Event::Delete, now).is_ok()).await
+pub async fn terminate_many(
+    connection: &mut PgConnection,
+    named: &[(AccountId, InstanceId)],
+    now: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    impose(connection, named, Kind::Delete, now, |i| {
+        i.take(Event::Delete, now).is_ok()
+    })
+    .await
 }
 
 /// Records an operation on each instance that `decide` changes, in place of whatever is under way there. An instance named twice is changed once.
@@ -145,34 +187,80 @@ async fn impose(
     for replaced in operation::supersede(connection, &keys, now).await? {
         // What its owner had asked for is what its owner wants, though it was not done.
         let wish = Wanted::of(replaced.kind).filter(|_| kind != Kind::Delete);
-        if let (Some(wish), Some((_, instance))) = (wish, due.iter_mut().find(|(_, i)| i.id == replaced.instance)) {
+        if let (Some(wish), Some((_, instance))) = (
+            wish,
+            due.iter_mut().find(|(_, i)| i.id == replaced.instance),
+        ) {
             instance.wanted = wish;
         }
     }
-    let operations: Vec<NewOperation> = due.iter().map(|(_, i)| operation_on(i, kind, now)).collect();
+    let operations: Vec<NewOperation> = due
+        .iter()
+        .map(|(_, i)| operation_on(i, kind, now))
+        .collect();
     operation::insert_many(connection, &operations).await?;
     save(connection, &due).await
 }
 
 fn operation_on(instance: &Instance, kind: Kind, now: DateTime<Utc>) -> NewOperation {
-    NewOperation { account: instance.account, id: OperationId::new(), instance: instance.id, order: None, kind, created_at: now }
+    NewOperation {
+        account: instance.account,
+        id: OperationId::new(),
+        instance: instance.id,
+        order: None,
+        kind,
+        created_at: now,
+    }
 }
 
 /// Writes changed instances, each with the state it was in, and announces new states.
-async fn save(connection: &mut PgConnection, instances: &[(State, Instance)]) -> Result<(), sqlx::Error> {
+async fn save(
+    connection: &mut PgConnection,
+    instances: &[(State, Instance)],
+) -> Result<(), sqlx::Error> {
     if instances.is_empty() {
         return Ok(());
     }
-    store::save(connection, &instances.iter().map(|(_, i)| i).collect::<Vec<_>>()).await?;
+    store::save(
+        connection,
+        &instances.iter().map(|(_, i)| i).collect::<Vec<_>>(),
+    )
+    .await?;
     let events: Vec<NewEvent> = instances
         .iter()
         .filter(|(was, i)| *was != i.state)
-        .map(|(was, i)| changed(i.account, i.id, i.revision, i.updated_at, i.state, was.as_str()))
+        .map(|(was, i)| {
+            changed(
+                i.account,
+                i.id,
+                i.revision,
+                i.updated_at,
+                i.state,
+                was.as_str(),
+            )
+        })
         .collect();
     outbox::insert(connection, &events).await
 }
 
-fn changed(account: AccountId, id: InstanceId, revision: i64, at: DateTime<Utc>, state: State, was: &str) -> NewEvent {
-    let payload = Payload::Instance(InstancePayload { state: state.as_str().to_owned(), previous_state: was.to_owned() });
-    NewEvent::new(account, EventType::InstanceChanged, id.0, revision, at, payload)
+fn changed(
+    account: AccountId,
+    id: InstanceId,
+    revision: i64,
+    at: DateTime<Utc>,
+    state: State,
+    was: &str,
+) -> NewEvent {
+    let payload = Payload::Instance(InstancePayload {
+        state: state.as_str().to_owned(),
+        previous_state: was.to_owned(),
+    });
+    NewEvent::new(
+        account,
+        EventType::InstanceChanged,
+        id.0,
+        revision,
+        at,
+        payload,
+    )
 }

@@ -80,30 +80,74 @@ impl State {
     /// If the state does not take the event.
     pub fn on(self, event: Event) -> Result<Self, InvalidTransition> {
         match (self, event) {
-            (Self::Provisioning | Self::Running | Self::Stopped | Self::Suspended, Event::Started) => Ok(Self::Running),
+            (
+                Self::Provisioning | Self::Running | Self::Stopped | Self::Suspended,
+                Event::Started,
+            ) => Ok(Self::Running),
             (Self::Running | Self::Stopped | Self::Suspended, Event::Stopped) => Ok(Self::Stopped),
-            (Self::Running | Self::Stopped | Self::Suspended, Event::Suspended) => Ok(Self::Suspended),
-            (Self::Running | Self::Stopped | Self::Suspended | Self::Lost, Event::Delete) => Ok(Self::Deleting),
+            (Self::Running | Self::Stopped | Self::Suspended, Event::Suspended) => {
+                Ok(Self::Suspended)
+            }
+            (Self::Running | Self::Stopped | Self::Suspended | Self::Lost, Event::Delete) => {
+                Ok(Self::Deleting)
+            }
             (Self::Running | Self::Stopped | Self::Suspended, Event::Lose) => Ok(Self::Lost),
             (Self::Provisioning, Event::Fail) => Ok(Self::Failed),
             (Self::Deleting, Event::Destroyed) => Ok(Self::Deleted),
             // What was left of an instance that could not be made is cleaned up; it stays what it is.
             (Self::Failed, Event::Destroyed) => Ok(Self::Failed),
-            (Self::Provisioning, Event::Stopped | Event::Suspended | Event::Delete | Event::Destroyed | Event::Lose)
+            (
+                Self::Provisioning,
+                Event::Stopped | Event::Suspended | Event::Delete | Event::Destroyed | Event::Lose,
+            )
             | (Self::Running | Self::Stopped | Self::Suspended, Event::Destroyed | Event::Fail)
-            | (Self::Deleting, Event::Started | Event::Stopped | Event::Suspended | Event::Delete | Event::Fail | Event::Lose)
-            | (Self::Failed, Event::Started | Event::Stopped | Event::Suspended | Event::Delete | Event::Fail | Event::Lose)
-            | (Self::Lost, Event::Started | Event::Stopped | Event::Suspended | Event::Destroyed | Event::Fail | Event::Lose)
+            | (
+                Self::Deleting,
+                Event::Started
+                | Event::Stopped
+                | Event::Suspended
+                | Event::Delete
+                | Event::Fail
+                | Event::Lose,
+            )
+            | (
+                Self::Failed,
+                Event::Started
+                | Event::Stopped
+                | Event::Suspended
+                | Event::Delete
+                | Event::Fail
+                | Event::Lose,
+            )
+            | (
+                Self::Lost,
+                Event::Started
+                | Event::Stopped
+                | Event::Suspended
+                | Event::Destroyed
+                | Event::Fail
+                | Event::Lose,
+            )
             | (
                 Self::Deleted,
-                Event::Started | Event::Stopped | Event::Suspended | Event::Delete | Event::Destroyed | Event::Fail | Event::Lose,
+                Event::Started
+                | Event::Stopped
+                | Event::Suspended
+                | Event::Delete
+                | Event::Destroyed
+                | Event::Fail
+                | Event::Lose,
             ) => Err(InvalidTransition { state: self, event }),
         }
     }
 
     /// The states that take an event, as stored.
     pub fn takes(event: Event) -> Vec<&'static str> {
-        Self::ALL.into_iter().filter(|s| s.on(event).is_ok()).map(Self::as_str).collect()
+        Self::ALL
+            .into_iter()
+            .filter(|s| s.on(event).is_ok())
+            .map(Self::as_str)
+            .collect()
     }
 
     /// As stored, and as events name it.
@@ -149,7 +193,9 @@ impl Wanted {
 
     /// From its stored form.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Running, Self::Stopped, Self::Deleted].into_iter().find(|w| w.as_str() == text)
+        [Self::Running, Self::Stopped, Self::Deleted]
+            .into_iter()
+            .find(|w| w.as_str() == text)
     }
 
     /// What an operation wants of the instance; `None` if it says nothing about that.
@@ -263,7 +309,11 @@ impl Instance {
         self.look_at = match self.state {
             State::Running => Some(now + FIRST_LOOK),
             State::Stopped | State::Suspended => Some(now + SECOND_LOOK),
-            State::Provisioning | State::Deleting | State::Deleted | State::Failed | State::Lost => None,
+            State::Provisioning
+            | State::Deleting
+            | State::Deleted
+            | State::Failed
+            | State::Lost => None,
         };
         if matches!(self.state, State::Deleting | State::Failed) {
             self.wanted = Wanted::Deleted;
@@ -280,12 +330,18 @@ impl Instance {
 
     /// Our name for its machine.
     pub fn reference(&self) -> Reference {
-        Reference { account: self.account, instance: self.id }
+        Reference {
+            account: self.account,
+            instance: self.id,
+        }
     }
 
     /// Notes the addresses of its machine. True if they are news. A machine that shows none keeps those it had.
     pub fn see(&mut self, machine: &Machine) -> bool {
-        let (ipv4, ipv6) = (machine.ipv4.map(|a| a.to_string()), machine.ipv6.map(|a| a.to_string()));
+        let (ipv4, ipv6) = (
+            machine.ipv4.map(|a| a.to_string()),
+            machine.ipv6.map(|a| a.to_string()),
+        );
         let before = (self.ipv4.clone(), self.ipv6.clone());
         self.ipv4 = ipv4.or_else(|| self.ipv4.take());
         self.ipv6 = ipv6.or_else(|| self.ipv6.take());
@@ -303,7 +359,14 @@ impl Instance {
     /// If somebody changed it meanwhile.
     pub fn matches(&self, etag: &str) -> Result<(), Refused> {
         let current = self.etag();
-        if etag.is_empty() || etag == current { Ok(()) } else { Err(Refused::EtagMismatch { sent: etag.to_owned(), current }) }
+        if etag.is_empty() || etag == current {
+            Ok(())
+        } else {
+            Err(Refused::EtagMismatch {
+                sent: etag.to_owned(),
+                current,
+            })
+        }
     }
 
     /// Whether its owner may ask for this now. Of an instance that something happens to, only what has no way back speaks louder than that.
@@ -311,10 +374,16 @@ impl Instance {
     /// # Errors
     /// Why not.
     pub fn admits(&self, kind: Kind, open: Option<OperationId>) -> Result<(), Refused> {
-        if self.suspended && kind != Kind::Delete && !matches!(self.state, State::Deleting | State::Deleted | State::Lost) {
+        if self.suspended
+            && kind != Kind::Delete
+            && !matches!(self.state, State::Deleting | State::Deleted | State::Lost)
+        {
             return Err(Refused::Suspended);
         }
-        if matches!(self.state, State::Provisioning | State::Deleting | State::Deleted | State::Failed) {
+        if matches!(
+            self.state,
+            State::Provisioning | State::Deleting | State::Deleted | State::Failed
+        ) {
             return Err(Refused::IllegalState(self.state));
         }
         if let Some(open) = open {
@@ -322,12 +391,21 @@ impl Instance {
         }
         let legal = match kind {
             Kind::PowerOn => matches!(self.state, State::Stopped),
-            Kind::PowerOff | Kind::Shutdown | Kind::Reboot | Kind::ResetPassword => matches!(self.state, State::Running),
+            Kind::PowerOff | Kind::Shutdown | Kind::Reboot | Kind::ResetPassword => {
+                matches!(self.state, State::Running)
+            }
             Kind::Rebuild => matches!(self.state, State::Running | State::Stopped),
-            Kind::Delete => matches!(self.state, State::Running | State::Stopped | State::Suspended | State::Lost),
+            Kind::Delete => matches!(
+                self.state,
+                State::Running | State::Stopped | State::Suspended | State::Lost
+            ),
             Kind::Unspecified | Kind::Create | Kind::Suspend | Kind::Resume => false,
         };
-        if legal { Ok(()) } else { Err(Refused::IllegalState(self.state)) }
+        if legal {
+            Ok(())
+        } else {
+            Err(Refused::IllegalState(self.state))
+        }
     }
 }
 
@@ -355,7 +433,9 @@ impl Bill {
     pub fn next_charge(&self, now: DateTime<Utc>) -> Option<Rupiah> {
         let renews = (self.auto_renew || self.prepaid) && self.next_step_at.is_some();
         let begins_at = if self.suspended { now } else { self.paid_until };
-        renews.then(|| self.price.checked_add(tax::ppn(self.price, begins_at))).flatten()
+        renews
+            .then(|| self.price.checked_add(tax::ppn(self.price, begins_at)))
+            .flatten()
     }
 }
 
@@ -415,15 +495,29 @@ pub struct NewInstance {
 mod tests {
     use super::*;
 
-    const EVENTS: [Event; 7] =
-        [Event::Started, Event::Stopped, Event::Suspended, Event::Delete, Event::Destroyed, Event::Fail, Event::Lose];
+    const EVENTS: [Event; 7] = [
+        Event::Started,
+        Event::Stopped,
+        Event::Suspended,
+        Event::Delete,
+        Event::Destroyed,
+        Event::Fail,
+        Event::Lose,
+    ];
 
     #[test]
     fn the_whole_table_of_moves() {
         let mut table = Vec::new();
         for state in State::ALL {
-            let moves: Vec<String> =
-                EVENTS.into_iter().filter_map(|e| state.on(e).ok().map(|next| format!("{e:?}={}", next.as_str()))).collect();
+            let moves: Vec<String> = EVENTS
+                .into_iter()
+                .filter_map(|e| {
+                    state
+                        .on(e)
+                        .ok()
+                        .map(|next| format!("{e:?}={}", next.as_str()))
+                })
+                .collect();
             table.push(format!("{}: {}", state.as_str(), moves.join(" ")));
         }
         let alive = "Started=RUNNING Stopped=STOPPED Suspended=SUSPENDED Delete=DELETING Lose=LOST";
@@ -488,13 +582,31 @@ mod tests {
 
     #[test]
     fn what_may_be_asked_in_which_state() {
-        let states = |kind| State::ALL.into_iter().filter(|s| instance(*s).admits(kind, None).is_ok()).collect::<Vec<_>>();
+        let states = |kind| {
+            State::ALL
+                .into_iter()
+                .filter(|s| instance(*s).admits(kind, None).is_ok())
+                .collect::<Vec<_>>()
+        };
         assert_eq!(states(Kind::PowerOn), [State::Stopped]);
-        for kind in [Kind::PowerOff, Kind::Shutdown, Kind::Reboot, Kind::ResetPassword] {
+        for kind in [
+            Kind::PowerOff,
+            Kind::Shutdown,
+            Kind::Reboot,
+            Kind::ResetPassword,
+        ] {
             assert_eq!(states(kind), [State::Running], "{kind:?}");
         }
         assert_eq!(states(Kind::Rebuild), [State::Running, State::Stopped]);
-        assert_eq!(states(Kind::Delete), [State::Running, State::Stopped, State::Suspended, State::Lost]);
+        assert_eq!(
+            states(Kind::Delete),
+            [
+                State::Running,
+                State::Stopped,
+                State::Suspended,
+                State::Lost
+            ]
+        );
         for kind in [Kind::Create, Kind::Suspend, Kind::Resume] {
             assert_eq!(states(kind), [], "{kind:?} is not its owner's to ask");
         }
@@ -503,15 +615,29 @@ mod tests {
     #[test]
     fn one_thing_at_a_time() {
         let open = OperationId(uuid::Uuid::from_u128(2));
-        assert_eq!(instance(State::Running).admits(Kind::PowerOn, Some(open)), Err(Refused::Busy(open)));
-        assert_eq!(instance(State::Deleting).admits(Kind::Reboot, Some(open)), Err(Refused::IllegalState(State::Deleting)));
+        assert_eq!(
+            instance(State::Running).admits(Kind::PowerOn, Some(open)),
+            Err(Refused::Busy(open))
+        );
+        assert_eq!(
+            instance(State::Deleting).admits(Kind::Reboot, Some(open)),
+            Err(Refused::IllegalState(State::Deleting))
+        );
     }
 
     #[test]
     fn a_suspended_instance_can_only_be_deleted() {
         for state in [State::Running, State::Stopped, State::Suspended] {
-            let suspended = Instance { suspended: true, ..instance(state) };
-            for kind in [Kind::PowerOn, Kind::Reboot, Kind::Rebuild, Kind::ResetPassword] {
+            let suspended = Instance {
+                suspended: true,
+                ..instance(state)
+            };
+            for kind in [
+                Kind::PowerOn,
+                Kind::Reboot,
+                Kind::Rebuild,
+                Kind::ResetPassword,
+            ] {
                 assert_eq!(suspended.admits(kind, None), Err(Refused::Suspended));
             }
             assert_eq!(suspended.admits(Kind::Delete, None), Ok(()));
@@ -521,8 +647,17 @@ mod tests {
     #[test]
     fn an_etag_guards_only_where_it_is_sent() {
         let instance = instance(State::Running);
-        assert_eq!((instance.matches(""), instance.matches("r7")), (Ok(()), Ok(())));
-        assert_eq!(instance.matches("r6"), Err(Refused::EtagMismatch { sent: "r6".to_owned(), current: "r7".to_owned() }));
+        assert_eq!(
+            (instance.matches(""), instance.matches("r7")),
+            (Ok(()), Ok(()))
+        );
+        assert_eq!(
+            instance.matches("r6"),
+            Err(Refused::EtagMismatch {
+                sent: "r6".to_owned(),
+                current: "r7".to_owned()
+            })
+        );
     }
 
     #[test]
@@ -537,8 +672,14 @@ mod tests {
             next_step: next.to_owned(),
             next_step_at: (!next.is_empty()).then_some(now),
         };
-        assert_eq!(bill(true, false, "renew").next_charge(now), Some(Rupiah(111_000)));
-        assert_eq!(bill(false, true, "renew").next_charge(now), Some(Rupiah(111_000)));
+        assert_eq!(
+            bill(true, false, "renew").next_charge(now),
+            Some(Rupiah(111_000))
+        );
+        assert_eq!(
+            bill(false, true, "renew").next_charge(now),
+            Some(Rupiah(111_000))
+        );
         assert_eq!(bill(false, false, "suspend").next_charge(now), None);
         assert_eq!(bill(true, false, "").next_charge(now), None);
     }

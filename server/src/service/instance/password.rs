@@ -12,7 +12,11 @@ pub fn make() -> String {
     loop {
         let password = from_bytes(&crypto::random::<64>());
         let has = |test: fn(&u8) -> bool| password.bytes().any(|b| test(&b));
-        if password.len() == LENGTH && has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase) && has(u8::is_ascii_digit) {
+        if password.len() == LENGTH
+            && has(u8::is_ascii_uppercase)
+            && has(u8::is_ascii_lowercase)
+            && has(u8::is_ascii_digit)
+        {
             return password;
         }
     }
@@ -20,8 +24,13 @@ pub fn make() -> String {
 
 /// Bytes beyond the greatest multiple of the alphabet's length are passed over, since they would make its first letters more likely.
 fn from_bytes(bytes: &[u8]) -> String {
-    let fair = bytes.iter().map(|b| usize::from(*b)).filter(|b| *b < 4 * ALPHABET.len());
-    fair.take(LENGTH).map(|b| char::from(ALPHABET[b % ALPHABET.len()])).collect()
+    let fair = bytes
+        .iter()
+        .map(|b| usize::from(*b))
+        .filter(|b| *b < 4 * ALPHABET.len());
+    fair.take(LENGTH)
+        .map(|b| char::from(ALPHABET[b % ALPHABET.len()]))
+        .collect()
 }
 
 #[cfg(test)]
@@ -33,8 +42,14 @@ mod tests {
         for _ in 0..200 {
             let password = make();
             assert_eq!(password.len(), LENGTH);
-            assert!(password.chars().any(|c| c.is_ascii_uppercase()) && password.chars().any(|c| c.is_ascii_lowercase()));
-            assert!(password.chars().any(|c| c.is_ascii_digit()) && !password.contains(['I', 'O', 'l', 'o', '0', '1']));
+            assert!(
+                password.chars().any(|c| c.is_ascii_uppercase())
+                    && password.chars().any(|c| c.is_ascii_lowercase())
+            );
+            assert!(
+                password.chars().any(|c| c.is_ascii_digit())
+                    && !password.contains(['I', 'O', 'l', 'o', '0', '1'])
+            );
         }
         assert_ne!(make(), make());
     }

@@ -27,7 +27,9 @@ const ROUND: TimeDelta = TimeDelta::minutes(15);
 /// Of the database, when choosing. What goes wrong with single machines is logged; they are looked at again in the next round.
 pub async fn patrol_once(app: &App) -> anyhow::Result<usize> {
     let now = app.clock.now();
-    let due = store::take_to_look_at(&app.db, now, now + ROUND, CHUNK).await.context("choose instances")?;
+    let due = store::take_to_look_at(&app.db, now, now + ROUND, CHUNK)
+        .await
+        .context("choose instances")?;
     let count = due.len();
     futures_util::stream::iter(due)
         .for_each_concurrent(CONCURRENT, |(account, id)| async move {
@@ -40,12 +42,23 @@ pub async fn patrol_once(app: &App) -> anyhow::Result<usize> {
 }
 
 async fn inspect(app: &App, account: AccountId, id: InstanceId) -> anyhow::Result<()> {
-    let Some(seen) = store::get(&app.db, account, id).await? else { return Ok(()) };
-    let provider = app.providers.get(&seen.provider).with_context(|| format!("provider {} is not configured", seen.provider))?;
+    let Some(seen) = store::get(&app.db, account, id).await? else {
+        return Ok(());
+    };
+    let provider = app
+        .providers
+        .get(&seen.provider)
+        .with_context(|| format!("provider {} is not configured", seen.provider))?;
     let machine = look(provider, &seen).await?;
     let mut tx = app.db.begin().await?;
-    let Some(mut instance) = store::get_for_update(&mut tx, account, id).await? else { return Ok(()) };
-    if instance.revision != seen.revision || operation::store::get_open(&mut tx, account, id).await?.is_some() {
+    let Some(mut instance) = store::get_for_update(&mut tx, account, id).await? else {
+        return Ok(());
+    };
+    if instance.revision != seen.revision
+        || operation::store::get_open(&mut tx, account, id)
+            .await?
+            .is_some()
+    {
         // Somebody works on it, or did since we looked, and knows better.
         return Ok(());
     }
@@ -62,7 +75,11 @@ async fn inspect(app: &App, account: AccountId, id: InstanceId) -> anyhow::Resul
             }
         }
         Some(Finding::RunsUnpaid) => {
-            operation::insert_many(&mut tx, &[instance::operation_on(&instance, Kind::Suspend, now)]).await?;
+            operation::insert_many(
+                &mut tx,
+                &[instance::operation_on(&instance, Kind::Suspend, now)],
+            )
+            .await?;
             instance.touch(now);
         }
     }
@@ -87,13 +104,21 @@ fn finding(instance: &Instance, machine: Option<&Machine>) -> Option<Finding> {
     if instance.state.on(Event::Lose).is_err() {
         return None;
     }
-    let Some(machine) = machine else { return Some(Finding::Changed(Event::Lose)) };
+    let Some(machine) = machine else {
+        return Some(Finding::Changed(Event::Lose));
+    };
     match (machine.power, instance.state) {
         _ if machine.busy => None,
         (Power::Running, _) if instance.suspended => Some(Finding::RunsUnpaid),
-        (Power::Running, State::Stopped | State::Suspended) => Some(Finding::Changed(Event::Started)),
-        (Power::Stopped, State::Running | State::Stopped) if instance.suspended => Some(Finding::Changed(Event::Suspended)),
-        (Power::Stopped, State::Running | State::Suspended) if !instance.suspended => Some(Finding::Changed(Event::Stopped)),
+        (Power::Running, State::Stopped | State::Suspended) => {
+            Some(Finding::Changed(Event::Started))
+        }
+        (Power::Stopped, State::Running | State::Stopped) if instance.suspended => {
+            Some(Finding::Changed(Event::Suspended))
+        }
+        (Power::Stopped, State::Running | State::Suspended) if !instance.suspended => {
+            Some(Finding::Changed(Event::Stopped))
+        }
         _ => None,
     }
 }

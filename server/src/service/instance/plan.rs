@@ -64,19 +64,26 @@ pub enum Next {
 impl Work {
     /// Whether the provider has taken the operation on. A call whose answer was lost counts if the machine is seen at work afterwards.
     pub fn taken_at(&self, machine: Option<&Machine>, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        self.asked_at.or_else(|| machine.filter(|m| self.unsure && m.busy).map(|_| now))
+        self.asked_at
+            .or_else(|| machine.filter(|m| self.unsure && m.busy).map(|_| now))
     }
 
     /// What comes next.
     pub fn next(&self, machine: Option<&Machine>, now: DateTime<Utc>) -> Next {
         let Some(machine) = machine else {
-            return if self.kind == Kind::Delete { Next::Done(Some(Event::Destroyed)) } else { Next::Lost };
+            return if self.kind == Kind::Delete {
+                Next::Done(Some(Event::Destroyed))
+            } else {
+                Next::Lost
+            };
         };
         if machine.busy {
             return Next::Wait;
         }
         match self.kind {
-            Kind::Resume if self.wanted == Wanted::Stopped => down(machine, Act::PowerOff, Event::Stopped),
+            Kind::Resume if self.wanted == Wanted::Stopped => {
+                down(machine, Act::PowerOff, Event::Stopped)
+            }
             Kind::PowerOn | Kind::Resume => up(machine),
             Kind::PowerOff => down(machine, Act::PowerOff, Event::Stopped),
             Kind::Suspend => down(machine, Act::PowerOff, Event::Suspended),
@@ -95,7 +102,9 @@ impl Work {
     }
 
     fn shutdown(&self, machine: &Machine, now: DateTime<Utc>) -> Next {
-        let impatient = self.asked_at.is_some_and(|at| now - at >= SHUTDOWN_PATIENCE);
+        let impatient = self
+            .asked_at
+            .is_some_and(|at| now - at >= SHUTDOWN_PATIENCE);
         match self.asked_at {
             Some(_) if !impatient && machine.power != Power::Stopped => Next::Wait,
             None if self.graceful => down(machine, Act::Shutdown, Event::Stopped),
@@ -136,15 +145,31 @@ mod tests {
     }
 
     fn machine(power: Power) -> Machine {
-        Machine { provider_ref: "m".to_owned(), reference: "r".to_owned(), power, busy: false, ipv4: None, ipv6: None }
+        Machine {
+            provider_ref: "m".to_owned(),
+            reference: "r".to_owned(),
+            power,
+            busy: false,
+            ipv4: None,
+            ipv6: None,
+        }
     }
 
     fn work(kind: Kind) -> Work {
-        Work { kind, wanted: Wanted::Running, asked_at: None, unsure: false, graceful: true }
+        Work {
+            kind,
+            wanted: Wanted::Running,
+            asked_at: None,
+            unsure: false,
+            graceful: true,
+        }
     }
 
     fn asked(kind: Kind) -> Work {
-        Work { asked_at: Some(now()), ..work(kind) }
+        Work {
+            asked_at: Some(now()),
+            ..work(kind)
+        }
     }
 
     #[test]
@@ -154,56 +179,179 @@ mod tests {
         let done = |event| Next::Done(Some(event));
         // Kind; then for a machine that runs and one that is off: before the provider was asked, and after.
         let table = [
-            (Kind::PowerOn, done(Started), Next::Act(PowerOn), done(Started), Next::Act(PowerOn)),
-            (Kind::PowerOff, Next::Act(PowerOff), done(Stopped), Next::Act(PowerOff), done(Stopped)),
-            (Kind::Suspend, Next::Act(PowerOff), done(Suspended), Next::Act(PowerOff), done(Suspended)),
-            (Kind::Resume, done(Started), Next::Act(PowerOn), done(Started), Next::Act(PowerOn)),
-            (Kind::Shutdown, Next::Act(Shutdown), done(Stopped), Next::Wait, done(Stopped)),
-            (Kind::Reboot, Next::Act(Reboot), Next::Act(PowerOn), done(Started), Next::Act(PowerOn)),
-            (Kind::Rebuild, Next::Act(Rebuild), Next::Act(Rebuild), done(Started), Next::Act(PowerOn)),
-            (Kind::ResetPassword, Next::Act(ResetPassword), Next::Act(ResetPassword), Next::Done(None), Next::Done(None)),
-            (Kind::Delete, Next::Act(Delete), Next::Act(Delete), Next::Act(Delete), Next::Act(Delete)),
+            (
+                Kind::PowerOn,
+                done(Started),
+                Next::Act(PowerOn),
+                done(Started),
+                Next::Act(PowerOn),
+            ),
+            (
+                Kind::PowerOff,
+                Next::Act(PowerOff),
+                done(Stopped),
+                Next::Act(PowerOff),
+                done(Stopped),
+            ),
+            (
+                Kind::Suspend,
+                Next::Act(PowerOff),
+                done(Suspended),
+                Next::Act(PowerOff),
+                done(Suspended),
+            ),
+            (
+                Kind::Resume,
+                done(Started),
+                Next::Act(PowerOn),
+                done(Started),
+                Next::Act(PowerOn),
+            ),
+            (
+                Kind::Shutdown,
+                Next::Act(Shutdown),
+                done(Stopped),
+                Next::Wait,
+                done(Stopped),
+            ),
+            (
+                Kind::Reboot,
+                Next::Act(Reboot),
+                Next::Act(PowerOn),
+                done(Started),
+                Next::Act(PowerOn),
+            ),
+            (
+                Kind::Rebuild,
+                Next::Act(Rebuild),
+                Next::Act(Rebuild),
+                done(Started),
+                Next::Act(PowerOn),
+            ),
+            (
+                Kind::ResetPassword,
+                Next::Act(ResetPassword),
+                Next::Act(ResetPassword),
+                Next::Done(None),
+                Next::Done(None),
+            ),
+            (
+                Kind::Delete,
+                Next::Act(Delete),
+                Next::Act(Delete),
+                Next::Act(Delete),
+                Next::Act(Delete),
+            ),
         ];
         for (kind, up_before, off_before, up_after, off_after) in table {
             let see = |work: Work, power| work.next(Some(&machine(power)), now());
-            let before = (see(work(kind), Power::Running), see(work(kind), Power::Stopped));
-            let after = (see(asked(kind), Power::Running), see(asked(kind), Power::Stopped));
-            assert_eq!((before, after), ((up_before, off_before), (up_after, off_after)), "{kind:?}");
+            let before = (
+                see(work(kind), Power::Running),
+                see(work(kind), Power::Stopped),
+            );
+            let after = (
+                see(asked(kind), Power::Running),
+                see(asked(kind), Power::Stopped),
+            );
+            assert_eq!(
+                (before, after),
+                ((up_before, off_before), (up_after, off_after)),
+                "{kind:?}"
+            );
         }
     }
 
     #[test]
     fn a_machine_at_work_is_left_alone_and_one_that_is_gone_is_lost_or_done() {
-        for kind in [Kind::PowerOn, Kind::PowerOff, Kind::Suspend, Kind::Resume, Kind::Shutdown, Kind::Reboot, Kind::Rebuild, Kind::ResetPassword] {
-            assert_eq!(work(kind).next(Some(&Machine { busy: true, ..machine(Power::Running) }), now()), Next::Wait, "{kind:?}");
+        for kind in [
+            Kind::PowerOn,
+            Kind::PowerOff,
+            Kind::Suspend,
+            Kind::Resume,
+            Kind::Shutdown,
+            Kind::Reboot,
+            Kind::Rebuild,
+            Kind::ResetPassword,
+        ] {
+            assert_eq!(
+                work(kind).next(
+                    Some(&Machine {
+                        busy: true,
+                        ..machine(Power::Running)
+                    }),
+                    now()
+                ),
+                Next::Wait,
+                "{kind:?}"
+            );
             assert_eq!(work(kind).next(None, now()), Next::Lost, "{kind:?}");
         }
-        assert_eq!(work(Kind::Delete).next(Some(&Machine { busy: true, ..machine(Power::Running) }), now()), Next::Wait);
-        assert_eq!(work(Kind::Delete).next(None, now()), Next::Done(Some(Event::Destroyed)));
+        assert_eq!(
+            work(Kind::Delete).next(
+                Some(&Machine {
+                    busy: true,
+                    ..machine(Power::Running)
+                }),
+                now()
+            ),
+            Next::Wait
+        );
+        assert_eq!(
+            work(Kind::Delete).next(None, now()),
+            Next::Done(Some(Event::Destroyed))
+        );
     }
 
     #[test]
     fn what_its_owner_had_stopped_stays_off_when_resumed() {
-        let resume = Work { wanted: Wanted::Stopped, ..work(Kind::Resume) };
-        assert_eq!(resume.next(Some(&machine(Power::Stopped)), now()), Next::Done(Some(Event::Stopped)));
-        assert_eq!(resume.next(Some(&machine(Power::Running)), now()), Next::Act(Act::PowerOff));
+        let resume = Work {
+            wanted: Wanted::Stopped,
+            ..work(Kind::Resume)
+        };
+        assert_eq!(
+            resume.next(Some(&machine(Power::Stopped)), now()),
+            Next::Done(Some(Event::Stopped))
+        );
+        assert_eq!(
+            resume.next(Some(&machine(Power::Running)), now()),
+            Next::Act(Act::PowerOff)
+        );
     }
 
     #[test]
     fn a_guest_that_does_not_shut_down_loses_its_power() {
         let late = now() + SHUTDOWN_PATIENCE;
-        assert_eq!(asked(Kind::Shutdown).next(Some(&machine(Power::Running)), late), Next::Act(Act::PowerOff));
-        let abrupt = Work { graceful: false, ..work(Kind::Shutdown) };
-        assert_eq!(abrupt.next(Some(&machine(Power::Running)), now()), Next::Act(Act::PowerOff));
+        assert_eq!(
+            asked(Kind::Shutdown).next(Some(&machine(Power::Running)), late),
+            Next::Act(Act::PowerOff)
+        );
+        let abrupt = Work {
+            graceful: false,
+            ..work(Kind::Shutdown)
+        };
+        assert_eq!(
+            abrupt.next(Some(&machine(Power::Running)), now()),
+            Next::Act(Act::PowerOff)
+        );
     }
 
     #[test]
     fn a_lost_answer_counts_as_taken_when_the_machine_is_at_work() {
-        let unsure = Work { unsure: true, ..work(Kind::Reboot) };
-        let busy = Machine { busy: true, ..machine(Power::Booting) };
+        let unsure = Work {
+            unsure: true,
+            ..work(Kind::Reboot)
+        };
+        let busy = Machine {
+            busy: true,
+            ..machine(Power::Booting)
+        };
         assert_eq!(unsure.taken_at(Some(&busy), now()), Some(now()));
         assert_eq!(unsure.taken_at(Some(&machine(Power::Running)), now()), None);
-        assert_eq!(work(Kind::Reboot).taken_at(Some(&busy), now()), None, "it may be busy with something else");
+        assert_eq!(
+            work(Kind::Reboot).taken_at(Some(&busy), now()),
+            None,
+            "it may be busy with something else"
+        );
     }
 
     #[test]

@@ -48,23 +48,41 @@ pub enum ProvisionFailure {
     Unavailable(String),
 }
 
-const CREATING: Provisioned = Provisioned::Waiting { step: "creating", progress: 20 };
-const BOOTING: Provisioned = Provisioned::Waiting { step: "booting", progress: 50 };
-const ADDRESSED: Provisioned = Provisioned::Waiting { step: "booting", progress: 75 };
+const CREATING: Provisioned = Provisioned::Waiting {
+    step: "creating",
+    progress: 20,
+};
+const BOOTING: Provisioned = Provisioned::Waiting {
+    step: "booting",
+    progress: 50,
+};
+const ADDRESSED: Provisioned = Provisioned::Waiting {
+    step: "booting",
+    progress: 75,
+};
 
 /// Takes the making of a machine one step further. Holds no transaction, and repeats safely, on several replicas at once as well.
 ///
 /// # Errors
 /// Of the database.
-pub async fn provision(app: &App, account: AccountId, id: InstanceId) -> Result<Provisioned, sqlx::Error> {
+pub async fn provision(
+    app: &App,
+    account: AccountId,
+    id: InstanceId,
+) -> Result<Provisioned, sqlx::Error> {
     let Some(instance) = store::get(&app.db, account, id).await? else {
-        return Ok(Provisioned::Failed(ProvisionFailure::Refused("there is no such instance".to_owned())));
+        return Ok(Provisioned::Failed(ProvisionFailure::Refused(
+            "there is no such instance".to_owned(),
+        )));
     };
     match instance.state {
         State::Provisioning => {}
         State::Running | State::Stopped | State::Suspended => return Ok(Provisioned::Running),
         State::Deleting | State::Deleted | State::Failed | State::Lost => {
-            return Ok(Provisioned::Failed(ProvisionFailure::Refused(format!("the instance is {}", instance.state.as_str()))));
+            return Ok(Provisioned::Failed(ProvisionFailure::Refused(format!(
+                "the instance is {}",
+                instance.state.as_str()
+            ))));
         }
     }
     let Some(provider) = app.providers.get(&instance.provider) else {
@@ -79,7 +97,11 @@ pub async fn provision(app: &App, account: AccountId, id: InstanceId) -> Result<
 }
 
 /// The machine of an instance, if there is one; remembers what it finds.
-async fn look(app: &App, provider: &dyn Compute, instance: &Instance) -> Result<Result<Option<Machine>, ProviderError>, sqlx::Error> {
+async fn look(
+    app: &App,
+    provider: &dyn Compute,
+    instance: &Instance,
+) -> Result<Result<Option<Machine>, ProviderError>, sqlx::Error> {
     if let Some(known) = &instance.provider_ref {
         match in_time(provider.get(known)).await {
             Ok(None) => {}
@@ -96,7 +118,13 @@ async fn look(app: &App, provider: &dyn Compute, instance: &Instance) -> Result<
     match (found.into_iter().next(), &instance.provider_ref) {
         (Some(machine), None) => {
             tracing::info!(instance = %instance.id, machine = machine.provider_ref, "adopted a machine whose creation was not answered");
-            store::adopt(&app.db, instance.account, instance.id, &machine.provider_ref).await?;
+            store::adopt(
+                &app.db,
+                instance.account,
+                instance.id,
+                &machine.provider_ref,
+            )
+            .await?;
             Ok(Ok(Some(machine)))
         }
         (None, Some(known)) => {
@@ -109,12 +137,21 @@ async fn look(app: &App, provider: &dyn Compute, instance: &Instance) -> Result<
 }
 
 /// Waits for a machine to run.
-async fn watch(app: &App, provider: &dyn Compute, mut instance: Instance, machine: &Machine) -> Result<Provisioned, sqlx::Error> {
+async fn watch(
+    app: &App,
+    provider: &dyn Compute,
+    mut instance: Instance,
+    machine: &Machine,
+) -> Result<Provisioned, sqlx::Error> {
     if instance.see(machine) {
         store::set_addresses(&app.db, &instance, app.clock.now()).await?;
     }
     if machine.busy {
-        return Ok(if machine.ipv4.is_some() { ADDRESSED } else { BOOTING });
+        return Ok(if machine.ipv4.is_some() {
+            ADDRESSED
+        } else {
+            BOOTING
+        });
     }
     match machine.power {
         Power::Running if machine.ipv4.is_some() => Ok(Provisioned::Running),
@@ -127,7 +164,11 @@ async fn watch(app: &App, provider: &dyn Compute, mut instance: Instance, machin
 }
 
 /// Asks for a machine, if nobody else may be doing so.
-async fn create(app: &App, provider: &dyn Compute, instance: &Instance) -> Result<Provisioned, sqlx::Error> {
+async fn create(
+    app: &App,
+    provider: &dyn Compute,
+    instance: &Instance,
+) -> Result<Provisioned, sqlx::Error> {
     let (account, id, now) = (instance.account, instance.id, app.clock.now());
     let claimed = now + TimeDelta::seconds(CREATE_SECONDS) + provider.lookup_delay();
     if !store::claim(&app.db, account, id, now, claimed).await? {
@@ -151,7 +192,14 @@ async fn create(app: &App, provider: &dyn Compute, instance: &Instance) -> Resul
         }
         Ok(Err(ProviderError::Unknown)) | Err(_) => {
             tracing::warn!(instance = %id, "the creation of a machine was not answered");
-            store::unclaim(&app.db, account, id, claimed, Some(app.clock.now() + provider.lookup_delay())).await?;
+            store::unclaim(
+                &app.db,
+                account,
+                id,
+                claimed,
+                Some(app.clock.now() + provider.lookup_delay()),
+            )
+            .await?;
             Ok(CREATING)
         }
         Ok(Err(error)) => {
@@ -165,13 +213,19 @@ fn failed(error: ProviderError) -> Provisioned {
     Provisioned::Failed(match error {
         ProviderError::NoCapacity => ProvisionFailure::NoCapacity,
         ProviderError::Refused(message) => ProvisionFailure::Refused(message),
-        ProviderError::Unknown | ProviderError::NotFound | ProviderError::Busy | ProviderError::RateLimited { .. } | ProviderError::Unavailable(_) => {
-            ProvisionFailure::Unavailable(error.to_string())
-        }
+        ProviderError::Unknown
+        | ProviderError::NotFound
+        | ProviderError::Busy
+        | ProviderError::RateLimited { .. }
+        | ProviderError::Unavailable(_) => ProvisionFailure::Unavailable(error.to_string()),
     })
 }
 
 /// Waits for a provider's answer as long as is reasonable; one that does not come is lost.
-pub(super) async fn in_time<T>(call: impl Future<Output = Result<T, ProviderError>>) -> Result<T, ProviderError> {
-    tokio::time::timeout(CALL_TIMEOUT, call).await.unwrap_or(Err(ProviderError::Unknown))
+pub(super) async fn in_time<T>(
+    call: impl Future<Output = Result<T, ProviderError>>,
+) -> Result<T, ProviderError> {
+    tokio::time::timeout(CALL_TIMEOUT, call)
+        .await
+        .unwrap_or(Err(ProviderError::Unknown))
 }

@@ -5,9 +5,11 @@ use sewa_sdk::sewa::api::v1::Operation;
 use sewa_sdk::sewa::api::v1::operation::Kind;
 use sewa_sdk::sewa::instance::v1::instance_service_server::InstanceService;
 use sewa_sdk::sewa::instance::v1::{
-    DeleteInstanceRequest, DeleteInstanceResponse, GetInstanceRequest, GetInstanceResponse, Instance, ListInstancesRequest, ListInstancesResponse,
-    PowerOffInstanceRequest, PowerOffInstanceResponse, PowerOnInstanceRequest, PowerOnInstanceResponse, RebootInstanceRequest, RebootInstanceResponse,
-    RebuildInstanceRequest, RebuildInstanceResponse, ResetInstancePasswordRequest, ResetInstancePasswordResponse, ShutdownInstanceRequest,
+    DeleteInstanceRequest, DeleteInstanceResponse, GetInstanceRequest, GetInstanceResponse,
+    Instance, ListInstancesRequest, ListInstancesResponse, PowerOffInstanceRequest,
+    PowerOffInstanceResponse, PowerOnInstanceRequest, PowerOnInstanceResponse,
+    RebootInstanceRequest, RebootInstanceResponse, RebuildInstanceRequest, RebuildInstanceResponse,
+    ResetInstancePasswordRequest, ResetInstancePasswordResponse, ShutdownInstanceRequest,
     ShutdownInstanceResponse, UpdateInstanceRequest, UpdateInstanceResponse,
 };
 use sqlx::PgConnection;
@@ -49,13 +51,19 @@ impl Instances {
         etag: &str,
         reply: fn(Option<Operation>) -> R,
     ) -> Result<Response<R>, Status> {
-        let target = Target { account: call.caller.account()?, id: InstanceId::parse("instance_id", instance_id)?, etag };
+        let target = Target {
+            account: call.caller.account()?,
+            id: InstanceId::parse("instance_id", instance_id)?,
+            etag,
+        };
         let mut write = match writes::begin(&self.app.db, call).await? {
             Claim::Fresh(write) => write,
             Claim::Repeat(stored) => return stored.reply(call),
         };
         let outcome = ask::power(&mut write.tx, target, kind, self.app.clock.now()).await;
-        let outcome = outcome.map(|o| reply(Some(operation::convert::new_to_proto(&o)))).map_err(Status::from);
+        let outcome = outcome
+            .map(|o| reply(Some(operation::convert::new_to_proto(&o))))
+            .map_err(Status::from);
         let reply = write.finish(outcome).await;
         self.app.tail.wake();
         reply
@@ -68,49 +76,99 @@ async fn view(connection: &mut PgConnection, call: &Call, id: InstanceId) -> Res
         // The contract lets only staff come here without an account.
         None => store::get_any_view(connection, id).await,
     };
-    Ok(found.map_err(|e| status::database(&e))?.ok_or(Error::InstanceNotFound)?)
+    Ok(found
+        .map_err(|e| status::database(&e))?
+        .ok_or(Error::InstanceNotFound)?)
 }
 
 /// The fields an update names. Without a mask those that are not empty are meant, as AIP-134 asks; to clear a field, name it.
 fn masked(request: &UpdateInstanceRequest, sent: &Instance) -> Result<Update, Error> {
-    let paths = request.update_mask.as_ref().map(|m| m.paths.as_slice()).unwrap_or_default();
-    if let Some(path) = paths.iter().find(|p| *p != "*" && !WRITABLE.contains(&p.as_str())) {
+    let paths = request
+        .update_mask
+        .as_ref()
+        .map(|m| m.paths.as_slice())
+        .unwrap_or_default();
+    if let Some(path) = paths
+        .iter()
+        .find(|p| *p != "*" && !WRITABLE.contains(&p.as_str()))
+    {
         return Err(Error::FieldNotWritable(path.clone()));
     }
-    let names = |field: &str, present: bool| if paths.is_empty() { present } else { paths.iter().any(|p| p == "*" || p == field) };
+    let names = |field: &str, present: bool| {
+        if paths.is_empty() {
+            present
+        } else {
+            paths.iter().any(|p| p == "*" || p == field)
+        }
+    };
     Ok(Update {
-        display_name: names("display_name", !sent.display_name.is_empty()).then(|| sent.display_name.clone()),
-        labels: names("labels", !sent.labels.is_empty()).then(|| sent.labels.clone().into_iter().collect()),
+        display_name: names("display_name", !sent.display_name.is_empty())
+            .then(|| sent.display_name.clone()),
+        labels: names("labels", !sent.labels.is_empty())
+            .then(|| sent.labels.clone().into_iter().collect()),
     })
 }
 
 #[tonic::async_trait]
 impl InstanceService for Instances {
-    async fn list_instances(&self, request: Request<ListInstancesRequest>) -> Result<Response<ListInstancesResponse>, Status> {
+    async fn list_instances(
+        &self,
+        request: Request<ListInstancesRequest>,
+    ) -> Result<Response<ListInstancesResponse>, Status> {
         let call = Call::of(&request)?;
         let request = request.into_inner();
         let account = call.caller.account_or(&request.account_id)?;
-        let page = Page::read(request.page_size, &request.page_token, &["instances", &account.to_string(), &request.state.to_string()])?;
+        let page = Page::read(
+            request.page_size,
+            &request.page_token,
+            &[
+                "instances",
+                &account.to_string(),
+                &request.state.to_string(),
+            ],
+        )?;
         let states = convert::state_filter(request.state);
         let before = page.after_as::<Uuid>()?;
-        let mut listed = store::list_views(&self.app.db, account, &states, before, page.limit()).await.map_err(|e| status::database(&e))?;
+        let mut listed = store::list_views(&self.app.db, account, &states, before, page.limit())
+            .await
+            .map_err(|e| status::database(&e))?;
         let next_page_token = page.finish(&mut listed, |v| v.instance.id.to_string());
-        Ok(Response::new(ListInstancesResponse { instances: listed.iter().map(|v| self.show(v)).collect(), next_page_token }))
+        Ok(Response::new(ListInstancesResponse {
+            instances: listed.iter().map(|v| self.show(v)).collect(),
+            next_page_token,
+        }))
     }
 
-    async fn get_instance(&self, request: Request<GetInstanceRequest>) -> Result<Response<GetInstanceResponse>, Status> {
+    async fn get_instance(
+        &self,
+        request: Request<GetInstanceRequest>,
+    ) -> Result<Response<GetInstanceResponse>, Status> {
         let call = Call::of(&request)?;
         let id = InstanceId::parse("instance_id", &request.get_ref().instance_id)?;
-        let mut connection = self.app.db.acquire().await.map_err(|e| status::database(&e))?;
+        let mut connection = self
+            .app
+            .db
+            .acquire()
+            .await
+            .map_err(|e| status::database(&e))?;
         let found = view(&mut connection, &call, id).await?;
-        Ok(Response::new(GetInstanceResponse { instance: Some(self.show(&found)) }))
+        Ok(Response::new(GetInstanceResponse {
+            instance: Some(self.show(&found)),
+        }))
     }
 
-    async fn update_instance(&self, request: Request<UpdateInstanceRequest>) -> Result<Response<UpdateInstanceResponse>, Status> {
+    async fn update_instance(
+        &self,
+        request: Request<UpdateInstanceRequest>,
+    ) -> Result<Response<UpdateInstanceResponse>, Status> {
         let call = Call::of(&request)?;
         let request = request.into_inner();
         let sent = request.instance.clone().unwrap_or_default();
-        let target = Target { account: call.caller.account()?, id: InstanceId::parse("instance.id", &sent.id)?, etag: &sent.etag };
+        let target = Target {
+            account: call.caller.account()?,
+            id: InstanceId::parse("instance.id", &sent.id)?,
+            etag: &sent.etag,
+        };
         let mut write = match writes::begin(&self.app.db, &call).await? {
             Claim::Fresh(write) => write,
             Claim::Repeat(stored) => return stored.reply(&call),
@@ -120,47 +178,111 @@ impl InstanceService for Instances {
             let before = self.show(&view(&mut write.tx, &call, target.id).await?);
             write.keep_before(&before);
             ask::update(&mut write.tx, target, update, self.app.clock.now()).await?;
-            Ok(UpdateInstanceResponse { instance: Some(self.show(&view(&mut write.tx, &call, target.id).await?)) })
+            Ok(UpdateInstanceResponse {
+                instance: Some(self.show(&view(&mut write.tx, &call, target.id).await?)),
+            })
         }
         .await;
         write.finish(outcome).await
     }
 
-    async fn power_on_instance(&self, request: Request<PowerOnInstanceRequest>) -> Result<Response<PowerOnInstanceResponse>, Status> {
+    async fn power_on_instance(
+        &self,
+        request: Request<PowerOnInstanceRequest>,
+    ) -> Result<Response<PowerOnInstanceResponse>, Status> {
         let call = Call::of(&request)?;
         let request = request.get_ref();
-        self.power(&call, Kind::PowerOn, &request.instance_id, &request.etag, |operation| PowerOnInstanceResponse { operation }).await
+        self.power(
+            &call,
+            Kind::PowerOn,
+            &request.instance_id,
+            &request.etag,
+            |operation| PowerOnInstanceResponse { operation },
+        )
+        .await
     }
 
-    async fn power_off_instance(&self, request: Request<PowerOffInstanceRequest>) -> Result<Response<PowerOffInstanceResponse>, Status> {
+    async fn power_off_instance(
+        &self,
+        request: Request<PowerOffInstanceRequest>,
+    ) -> Result<Response<PowerOffInstanceResponse>, Status> {
         let call = Call::of(&request)?;
         let request = request.get_ref();
-        self.power(&call, Kind::PowerOff, &request.instance_id, &request.etag, |operation| PowerOffInstanceResponse { operation }).await
+        self.power(
+            &call,
+            Kind::PowerOff,
+            &request.instance_id,
+            &request.etag,
+            |operation| PowerOffInstanceResponse { operation },
+        )
+        .await
     }
 
-    async fn shutdown_instance(&self, request: Request<ShutdownInstanceRequest>) -> Result<Response<ShutdownInstanceResponse>, Status> {
+    async fn shutdown_instance(
+        &self,
+        request: Request<ShutdownInstanceRequest>,
+    ) -> Result<Response<ShutdownInstanceResponse>, Status> {
         let call = Call::of(&request)?;
         let request = request.get_ref();
-        self.power(&call, Kind::Shutdown, &request.instance_id, &request.etag, |operation| ShutdownInstanceResponse { operation }).await
+        self.power(
+            &call,
+            Kind::Shutdown,
+            &request.instance_id,
+            &request.etag,
+            |operation| ShutdownInstanceResponse { operation },
+        )
+        .await
     }
 
-    async fn reboot_instance(&self, request: Request<RebootInstanceRequest>) -> Result<Response<RebootInstanceResponse>, Status> {
+    async fn reboot_instance(
+        &self,
+        request: Request<RebootInstanceRequest>,
+    ) -> Result<Response<RebootInstanceResponse>, Status> {
         let call = Call::of(&request)?;
         let request = request.get_ref();
-        self.power(&call, Kind::Reboot, &request.instance_id, &request.etag, |operation| RebootInstanceResponse { operation }).await
+        self.power(
+            &call,
+            Kind::Reboot,
+            &request.instance_id,
+            &request.etag,
+            |operation| RebootInstanceResponse { operation },
+        )
+        .await
     }
 
-    async fn rebuild_instance(&self, request: Request<RebuildInstanceRequest>) -> Result<Response<RebuildInstanceResponse>, Status> {
+    async fn rebuild_instance(
+        &self,
+        request: Request<RebuildInstanceRequest>,
+    ) -> Result<Response<RebuildInstanceResponse>, Status> {
         let call = Call::of(&request)?;
         let request = request.into_inner();
-        let target = Target { account: call.caller.account()?, id: InstanceId::parse("instance_id", &request.instance_id)?, etag: &request.etag };
-        let image = if request.image_id.is_empty() { None } else { Some(ImageId::parse("image_id", &request.image_id)?) };
+        let target = Target {
+            account: call.caller.account()?,
+            id: InstanceId::parse("instance_id", &request.instance_id)?,
+            etag: &request.etag,
+        };
+        let image = if request.image_id.is_empty() {
+            None
+        } else {
+            Some(ImageId::parse("image_id", &request.image_id)?)
+        };
         let mut write = match writes::begin(&self.app.db, &call).await? {
             Claim::Fresh(write) => write,
             Claim::Repeat(stored) => return stored.reply(&call),
         };
-        let outcome = ask::rebuild(&self.app, &mut write.tx, target, image, self.app.clock.now()).await;
-        let outcome = outcome.map(|o| RebuildInstanceResponse { operation: Some(operation::convert::new_to_proto(&o)) }).map_err(Status::from);
+        let outcome = ask::rebuild(
+            &self.app,
+            &mut write.tx,
+            target,
+            image,
+            self.app.clock.now(),
+        )
+        .await;
+        let outcome = outcome
+            .map(|o| RebuildInstanceResponse {
+                operation: Some(operation::convert::new_to_proto(&o)),
+            })
+            .map_err(Status::from);
         let reply = write.finish(outcome).await;
         self.app.tail.wake();
         reply
@@ -171,22 +293,37 @@ impl InstanceService for Instances {
         request: Request<ResetInstancePasswordRequest>,
     ) -> Result<Response<ResetInstancePasswordResponse>, Status> {
         let call = Call::of(&request)?;
-        let target = Target { account: call.caller.account()?, id: InstanceId::parse("instance_id", &request.get_ref().instance_id)?, etag: "" };
+        let target = Target {
+            account: call.caller.account()?,
+            id: InstanceId::parse("instance_id", &request.get_ref().instance_id)?,
+            etag: "",
+        };
         let mut write = match writes::begin(&self.app.db, &call).await? {
             Claim::Fresh(write) => write,
             Claim::Repeat(stored) => return stored.reply(&call),
         };
-        let outcome = ask::reset_password(&self.app, &mut write.tx, target, self.app.clock.now()).await;
-        let shown = |(o, password)| ResetInstancePasswordResponse { operation: Some(operation::convert::new_to_proto(&o)), password };
+        let outcome =
+            ask::reset_password(&self.app, &mut write.tx, target, self.app.clock.now()).await;
+        let shown = |(o, password)| ResetInstancePasswordResponse {
+            operation: Some(operation::convert::new_to_proto(&o)),
+            password,
+        };
         let reply = write.finish(outcome.map(shown).map_err(Status::from)).await;
         self.app.tail.wake();
         reply
     }
 
-    async fn delete_instance(&self, request: Request<DeleteInstanceRequest>) -> Result<Response<DeleteInstanceResponse>, Status> {
+    async fn delete_instance(
+        &self,
+        request: Request<DeleteInstanceRequest>,
+    ) -> Result<Response<DeleteInstanceResponse>, Status> {
         let call = Call::of(&request)?;
         let request = request.into_inner();
-        let target = Target { account: call.caller.account()?, id: InstanceId::parse("instance_id", &request.instance_id)?, etag: &request.etag };
+        let target = Target {
+            account: call.caller.account()?,
+            id: InstanceId::parse("instance_id", &request.instance_id)?,
+            etag: &request.etag,
+        };
         let mut write = match writes::begin(&self.app.db, &call).await? {
             Claim::Fresh(write) => write,
             Claim::Repeat(stored) => return stored.reply(&call),
@@ -194,8 +331,16 @@ impl InstanceService for Instances {
         let outcome = async {
             let before = self.show(&view(&mut write.tx, &call, target.id).await?);
             write.keep_before(&before);
-            let operation = ask::delete(&mut write.tx, target, &request.confirm_hostname, self.app.clock.now()).await?;
-            Ok(DeleteInstanceResponse { operation: Some(operation::convert::new_to_proto(&operation)) })
+            let operation = ask::delete(
+                &mut write.tx,
+                target,
+                &request.confirm_hostname,
+                self.app.clock.now(),
+            )
+            .await?;
+            Ok(DeleteInstanceResponse {
+                operation: Some(operation::convert::new_to_proto(&operation)),
+            })
         }
         .await;
         let reply = write.finish(outcome).await;

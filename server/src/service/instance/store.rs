@@ -92,16 +92,23 @@ impl From<Row> for Instance {
 impl From<Row> for View {
     fn from(mut r: Row) -> Self {
         let operation = r.operation_id.take();
-        let bill = r.paid_until.zip(r.bill_price).map(|(paid_until, price)| Bill {
-            price,
-            paid_until,
-            auto_renew: r.auto_renew.unwrap_or_default(),
-            prepaid: r.prepaid.unwrap_or_default(),
-            suspended: r.bill_state.as_deref() == Some("SUSPENDED"),
-            next_step: r.next_step.take().unwrap_or_default(),
-            next_step_at: r.next_step_at,
-        });
-        Self { instance: r.into(), operation, bill }
+        let bill = r
+            .paid_until
+            .zip(r.bill_price)
+            .map(|(paid_until, price)| Bill {
+                price,
+                paid_until,
+                auto_renew: r.auto_renew.unwrap_or_default(),
+                prepaid: r.prepaid.unwrap_or_default(),
+                suspended: r.bill_state.as_deref() == Some("SUSPENDED"),
+                next_step: r.next_step.take().unwrap_or_default(),
+                next_step_at: r.next_step_at,
+            });
+        Self {
+            instance: r.into(),
+            operation,
+            bill,
+        }
     }
 }
 
@@ -153,7 +160,10 @@ macro_rules! views {
 ///
 /// # Errors
 /// Of the database.
-pub async fn insert(connection: &mut PgConnection, new: &[NewInstance]) -> Result<Vec<InstanceId>, sqlx::Error> {
+pub async fn insert(
+    connection: &mut PgConnection,
+    new: &[NewInstance],
+) -> Result<Vec<InstanceId>, sqlx::Error> {
     sqlx::query_scalar!(
         r#"insert into instances (account_id, id, order_id, state, wanted, provider, provider_size, plan_id, region_id, region_code, image_id, image_code, vcpus,
             memory_mib, disk_gib, hostname, display_name, labels, price, period, created_at, updated_at)
@@ -190,23 +200,46 @@ pub async fn insert(connection: &mut PgConnection, new: &[NewInstance]) -> Resul
 ///
 /// # Errors
 /// Of the database.
-pub async fn get(pool: &PgPool, account: AccountId, id: InstanceId) -> Result<Option<Instance>, sqlx::Error> {
-    Ok(instances!("where i.account_id = $1 and i.id = $2", account.0, id.0).fetch_optional(pool).await?.map(Into::into))
+pub async fn get(
+    pool: &PgPool,
+    account: AccountId,
+    id: InstanceId,
+) -> Result<Option<Instance>, sqlx::Error> {
+    Ok(
+        instances!("where i.account_id = $1 and i.id = $2", account.0, id.0)
+            .fetch_optional(pool)
+            .await?
+            .map(Into::into),
+    )
 }
 
 /// An instance, locked.
 ///
 /// # Errors
 /// Of the database.
-pub async fn get_for_update(connection: &mut PgConnection, account: AccountId, id: InstanceId) -> Result<Option<Instance>, sqlx::Error> {
-    Ok(instances!("where i.account_id = $1 and i.id = $2 for no key update", account.0, id.0).fetch_optional(connection).await?.map(Into::into))
+pub async fn get_for_update(
+    connection: &mut PgConnection,
+    account: AccountId,
+    id: InstanceId,
+) -> Result<Option<Instance>, sqlx::Error> {
+    Ok(instances!(
+        "where i.account_id = $1 and i.id = $2 for no key update",
+        account.0,
+        id.0
+    )
+    .fetch_optional(connection)
+    .await?
+    .map(Into::into))
 }
 
 /// Instances of any accounts, locked in the order of their ids.
 ///
 /// # Errors
 /// Of the database.
-pub async fn list_for_update(connection: &mut PgConnection, named: &[(AccountId, InstanceId)]) -> Result<Vec<Instance>, sqlx::Error> {
+pub async fn list_for_update(
+    connection: &mut PgConnection,
+    named: &[(AccountId, InstanceId)],
+) -> Result<Vec<Instance>, sqlx::Error> {
     let rows = instances!(
         "join unnest($1::uuid[], $2::uuid[]) as n (account_id, id) on n.account_id = i.account_id and n.id = i.id
         order by i.account_id, i.id for no key update of i",
@@ -222,7 +255,11 @@ pub async fn list_for_update(connection: &mut PgConnection, named: &[(AccountId,
 ///
 /// # Errors
 /// Of the database.
-pub async fn get_view(connection: &mut PgConnection, account: AccountId, id: InstanceId) -> Result<Option<View>, sqlx::Error> {
+pub async fn get_view(
+    connection: &mut PgConnection,
+    account: AccountId,
+    id: InstanceId,
+) -> Result<Option<View>, sqlx::Error> {
     let row = views!(
         "left join subscriptions s on s.account_id = i.account_id and s.instance_id = i.id where i.account_id = $1 and i.id = $2",
         account.0,
@@ -235,8 +272,14 @@ pub async fn get_view(connection: &mut PgConnection, account: AccountId, id: Ins
 ///
 /// # Errors
 /// Of the database.
-pub async fn get_any_view(connection: &mut PgConnection, id: InstanceId) -> Result<Option<View>, sqlx::Error> {
-    let row = views!("left join subscriptions s on s.account_id = i.account_id and s.instance_id = i.id where i.id = $1", id.0);
+pub async fn get_any_view(
+    connection: &mut PgConnection,
+    id: InstanceId,
+) -> Result<Option<View>, sqlx::Error> {
+    let row = views!(
+        "left join subscriptions s on s.account_id = i.account_id and s.instance_id = i.id where i.id = $1",
+        id.0
+    );
     Ok(row.fetch_optional(connection).await?.map(Into::into))
 }
 
@@ -244,7 +287,13 @@ pub async fn get_any_view(connection: &mut PgConnection, id: InstanceId) -> Resu
 ///
 /// # Errors
 /// Of the database.
-pub async fn list_views(pool: &PgPool, account: AccountId, states: &[&str], before: Option<Uuid>, limit: i64) -> Result<Vec<View>, sqlx::Error> {
+pub async fn list_views(
+    pool: &PgPool,
+    account: AccountId,
+    states: &[&str],
+    before: Option<Uuid>,
+    limit: i64,
+) -> Result<Vec<View>, sqlx::Error> {
     let rows = views!(
         "left join subscriptions s on s.account_id = i.account_id and s.instance_id = i.id
         where i.account_id = $1 and i.state = any($2) and i.id < $3 order by i.id desc limit $4",
@@ -253,14 +302,24 @@ pub async fn list_views(pool: &PgPool, account: AccountId, states: &[&str], befo
         before.unwrap_or(Uuid::max()),
         limit
     );
-    Ok(rows.fetch_all(pool).await?.into_iter().map(Into::into).collect())
+    Ok(rows
+        .fetch_all(pool)
+        .await?
+        .into_iter()
+        .map(Into::into)
+        .collect())
 }
 
 /// Instances whose turn it is to be looked at; nobody else gets them until `again_at`.
 ///
 /// # Errors
 /// Of the database.
-pub async fn take_to_look_at(pool: &PgPool, now: DateTime<Utc>, again_at: DateTime<Utc>, limit: i64) -> Result<Vec<(AccountId, InstanceId)>, sqlx::Error> {
+pub async fn take_to_look_at(
+    pool: &PgPool,
+    now: DateTime<Utc>,
+    again_at: DateTime<Utc>,
+    limit: i64,
+) -> Result<Vec<(AccountId, InstanceId)>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"update instances i set look_at = $2
         from (select account_id, id from instances where look_at <= $1 order by look_at limit $3 for no key update skip locked) due
@@ -314,7 +373,13 @@ pub async fn save(connection: &mut PgConnection, changed: &[&Instance]) -> Resul
 ///
 /// # Errors
 /// Of the database.
-pub async fn claim(pool: &PgPool, account: AccountId, id: InstanceId, now: DateTime<Utc>, unsure_until: DateTime<Utc>) -> Result<bool, sqlx::Error> {
+pub async fn claim(
+    pool: &PgPool,
+    account: AccountId,
+    id: InstanceId,
+    now: DateTime<Utc>,
+    unsure_until: DateTime<Utc>,
+) -> Result<bool, sqlx::Error> {
     let done = sqlx::query!(
         "update instances set unsure_until = $4
         where account_id = $1 and id = $2 and state = 'PROVISIONING' and provider_ref is null and (unsure_until is null or unsure_until <= $3)",
@@ -355,7 +420,12 @@ pub async fn unclaim(
 ///
 /// # Errors
 /// Of the database.
-pub async fn adopt(pool: &PgPool, account: AccountId, id: InstanceId, provider_ref: &str) -> Result<bool, sqlx::Error> {
+pub async fn adopt(
+    pool: &PgPool,
+    account: AccountId,
+    id: InstanceId,
+    provider_ref: &str,
+) -> Result<bool, sqlx::Error> {
     let done = sqlx::query!(
         "update instances set provider_ref = $3, unsure_until = null where account_id = $1 and id = $2 and (provider_ref is null or provider_ref = $3)",
         account.0,
@@ -371,7 +441,11 @@ pub async fn adopt(pool: &PgPool, account: AccountId, id: InstanceId, provider_r
 ///
 /// # Errors
 /// Of the database.
-pub async fn forget(pool: &PgPool, instance: &Instance, unsure_until: DateTime<Utc>) -> Result<(), sqlx::Error> {
+pub async fn forget(
+    pool: &PgPool,
+    instance: &Instance,
+    unsure_until: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "update instances set provider_ref = null, unsure_until = $4
         where account_id = $1 and id = $2 and state = 'PROVISIONING' and provider_ref = $3",
@@ -389,7 +463,11 @@ pub async fn forget(pool: &PgPool, instance: &Instance, unsure_until: DateTime<U
 ///
 /// # Errors
 /// Of the database.
-pub async fn set_addresses(pool: &PgPool, seen: &Instance, now: DateTime<Utc>) -> Result<(), sqlx::Error> {
+pub async fn set_addresses(
+    pool: &PgPool,
+    seen: &Instance,
+    now: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "update instances set ipv4 = $3, ipv6 = $4, revision = revision + 1, updated_at = $5
         where account_id = $1 and id = $2 and state = 'PROVISIONING' and (ipv4, ipv6) is distinct from ($3, $4)",

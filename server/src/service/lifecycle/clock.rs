@@ -22,15 +22,26 @@ pub struct TestClock {
 ///
 /// # Errors
 /// Of the database.
-pub async fn now(app: &App, connection: &mut PgConnection, account: AccountId) -> Result<(DateTime<Utc>, bool), sqlx::Error> {
-    Ok(clocks::get(connection, account).await?.map_or_else(|| (app.clock.now(), false), |clock| (clock.now_at, true)))
+pub async fn now(
+    app: &App,
+    connection: &mut PgConnection,
+    account: AccountId,
+) -> Result<(DateTime<Utc>, bool), sqlx::Error> {
+    Ok(clocks::get(connection, account)
+        .await?
+        .map_or_else(|| (app.clock.now(), false), |clock| (clock.now_at, true)))
 }
 
 /// Does everything that is due in one account at `now`. Each pass moves its subscriptions on, so it ends.
 ///
 /// # Errors
 /// Of the database.
-pub async fn settle_due(app: &App, connection: &mut PgConnection, account: AccountId, now: DateTime<Utc>) -> Result<(), sqlx::Error> {
+pub async fn settle_due(
+    app: &App,
+    connection: &mut PgConnection,
+    account: AccountId,
+    now: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
     loop {
         let due = store::due_of_for_update(connection, account, now, sweep::CHUNK).await?;
         if due.is_empty() {

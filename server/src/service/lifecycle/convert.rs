@@ -84,5 +84,9 @@ pub fn policy(p: &Policy) -> proto::Policy {
         suspend_after_hours: r.suspend_after_hours,
         terminate_after_hours: r.terminate_after_hours,
     };
-    proto::Policy { code: p.code.to_owned(), display_name: p.display_name.to_owned(), rules: p.rules.iter().map(rule).collect() }
+    proto::Policy {
+        code: p.code.to_owned(),
+        display_name: p.display_name.to_owned(),
+        rules: p.rules.iter().map(rule).collect(),
+    }
 }

@@ -41,16 +41,35 @@ impl From<Error> for Status {
     fn from(error: Error) -> Self {
         use LifecycleErrorReason as Reason;
         match error {
-            Error::InstanceNotFound => status::refuse(Reason::InstanceNotFound, "there is no such running instance").status(),
-            Error::SubscriptionEnded => status::refuse(Reason::SubscriptionEnded, "the service has ended").status(),
+            Error::InstanceNotFound => status::refuse(
+                Reason::InstanceNotFound,
+                "there is no such running instance",
+            )
+            .status(),
+            Error::SubscriptionEnded => {
+                status::refuse(Reason::SubscriptionEnded, "the service has ended").status()
+            }
             Error::AlreadyPrepaid { paid_until } => {
-                status::refuse(Reason::AlreadyPrepaid, "the next period is paid already").meta("paid_until", paid_until.to_rfc3339()).status()
+                status::refuse(Reason::AlreadyPrepaid, "the next period is paid already")
+                    .meta("paid_until", paid_until.to_rfc3339())
+                    .status()
             }
-            Error::AccountNotFound => status::refuse(Reason::AccountNotFound, "there is no such account").status(),
-            Error::PolicyNotFound => status::refuse(Reason::PolicyNotFound, "there is no such policy").status(),
-            Error::Wallet(wallet::error::Error::Refused(Refused::InsufficientBalance { required, available })) => {
-                status::refuse(Reason::InsufficientBalance, "the available balance is too small").meta("required", required.0).meta("available", available.0).status()
+            Error::AccountNotFound => {
+                status::refuse(Reason::AccountNotFound, "there is no such account").status()
             }
+            Error::PolicyNotFound => {
+                status::refuse(Reason::PolicyNotFound, "there is no such policy").status()
+            }
+            Error::Wallet(wallet::error::Error::Refused(Refused::InsufficientBalance {
+                required,
+                available,
+            })) => status::refuse(
+                Reason::InsufficientBalance,
+                "the available balance is too small",
+            )
+            .meta("required", required.0)
+            .meta("available", available.0)
+            .status(),
             Error::Wallet(other) => other.into(),
             Error::Database(error) => status::database(&error),
         }

@@ -52,9 +52,15 @@ pub struct Start {
 ///
 /// # Errors
 /// Of the database.
-pub async fn start(app: &App, connection: &mut PgConnection, start: Start) -> Result<(), sqlx::Error> {
+pub async fn start(
+    app: &App,
+    connection: &mut PgConnection,
+    start: Start,
+) -> Result<(), sqlx::Error> {
     let (now, on_test_clock) = clock::now(app, connection, start.account).await?;
-    let policy = store::get_policy(connection, start.account).await?.unwrap_or_else(|| POLICIES[0].code.to_owned());
+    let policy = store::get_policy(connection, start.account)
+        .await?
+        .unwrap_or_else(|| POLICIES[0].code.to_owned());
     let paid_until = time::period_end(now, start.period, 1).unwrap_or(now);
     let mut subscription = Subscription {
         account: start.account,
@@ -78,8 +84,19 @@ pub async fn start(app: &App, connection: &mut PgConnection, start: Start) -> Re
     if store::insert(connection, &subscription).await? {
         let tax = tax::ppn(start.price, now);
         let total = start.price.checked_add(tax).unwrap_or(start.price);
-        let charge = Charge { number: 1, starts_at: now, ends_at: paid_until, price: start.price, tax, total };
-        store::insert_renewals(connection, &[sweep::renewal(&subscription, &charge, "PAID", now)]).await?;
+        let charge = Charge {
+            number: 1,
+            starts_at: now,
+            ends_at: paid_until,
+            price: start.price,
+            tax,
+            total,
+        };
+        store::insert_renewals(
+            connection,
+            &[sweep::renewal(&subscription, &charge, "PAID", now)],
+        )
+        .await?;
     }
     Ok(())
 }
@@ -88,7 +105,12 @@ pub async fn start(app: &App, connection: &mut PgConnection, start: Start) -> Re
 ///
 /// # Errors
 /// If there is no such subscription, or it has ended.
-pub async fn set_auto_renew(connection: &mut PgConnection, account: AccountId, instance: InstanceId, auto_renew: bool) -> Result<Subscription, Error> {
+pub async fn set_auto_renew(
+    connection: &mut PgConnection,
+    account: AccountId,
+    instance: InstanceId,
+    auto_renew: bool,
+) -> Result<Subscription, Error> {
     let mut subscription = live_for_update(connection, account, instance).await?;
     if subscription.auto_renew != auto_renew {
         subscription.auto_renew = auto_renew;
@@ -109,9 +131,13 @@ pub fn price_renewal(subscription: &Subscription, now: DateTime<Utc>) -> Result<
     match subscription.state {
         State::Ended => Err(Error::SubscriptionEnded),
         State::Active | State::Grace | State::Suspended if subscription.renewal_hold.is_some() => {
-            Err(Error::AlreadyPrepaid { paid_until: subscription.paid_until })
+            Err(Error::AlreadyPrepaid {
+                paid_until: subscription.paid_until,
+            })
         }
-        State::Active | State::Grace | State::Suspended => subscription.next_charge(now).ok_or(Error::SubscriptionEnded),
+        State::Active | State::Grace | State::Suspended => subscription
+            .next_charge(now)
+            .ok_or(Error::SubscriptionEnded),
     }
 }
 
@@ -119,15 +145,26 @@ pub fn price_renewal(subscription: &Subscription, now: DateTime<Utc>) -> Result<
 ///
 /// # Errors
 /// As [`price_renewal`], or if the balance does not cover it.
-pub async fn renew(app: &App, connection: &mut PgConnection, account: AccountId, instance: InstanceId) -> Result<Renewal, Error> {
+pub async fn renew(
+    app: &App,
+    connection: &mut PgConnection,
+    account: AccountId,
+    instance: InstanceId,
+) -> Result<Renewal, Error> {
     let mut subscription = live_for_update(connection, account, instance).await?;
     let (now, _) = clock::now(app, connection, account).await?;
     let charge = price_renewal(&subscription, now)?;
     let recorded_at = app.clock.now();
     if subscription.state == State::Active && now < subscription.paid_until {
         let description = format!("Renewal {} of {instance}, paid ahead", charge.number);
-        let hold = Command { account, action: Action::Hold(charge.total), subject: instance.0, description };
-        subscription.renewal_hold = Some(wallet::apply_one(connection, hold, recorded_at).await?.id);
+        let hold = Command {
+            account,
+            action: Action::Hold(charge.total),
+            subject: instance.0,
+            description,
+        };
+        subscription.renewal_hold =
+            Some(wallet::apply_one(connection, hold, recorded_at).await?.id);
         subscription.revision += 1;
         subscription.next = Some((Step::Renew, subscription.paid_until));
         let renewal = sweep::renewal(&subscription, &charge, "HELD", now);
@@ -135,16 +172,31 @@ pub async fn renew(app: &App, connection: &mut PgConnection, account: AccountId,
         store::save(connection, std::slice::from_ref(&subscription)).await?;
         return Ok(renewal);
     }
-    wallet::apply_one(connection, sweep::command(&subscription, &charge), recorded_at).await?;
+    wallet::apply_one(
+        connection,
+        sweep::command(&subscription, &charge),
+        recorded_at,
+    )
+    .await?;
     let was_suspended = subscription.state == State::Suspended;
     subscription.paid(&charge);
     let renewal = sweep::renewal(&subscription, &charge, "PAID", now);
     store::insert_renewals(connection, std::slice::from_ref(&renewal)).await?;
     store::save(connection, std::slice::from_ref(&subscription)).await?;
-    let mut events = vec![sweep::event(&subscription, EventType::Renewed, charge.total, now)];
+    let mut events = vec![sweep::event(
+        &subscription,
+        EventType::Renewed,
+        charge.total,
+        now,
+    )];
     if was_suspended {
         instance::resume_many(connection, &[(account, instance)], recorded_at).await?;
-        events.push(sweep::event(&subscription, EventType::Unsuspended, charge.total, now));
+        events.push(sweep::event(
+            &subscription,
+            EventType::Unsuspended,
+            charge.total,
+            now,
+        ));
     }
     outbox::insert(connection, &events).await?;
     Ok(renewal)
@@ -154,14 +206,26 @@ pub async fn renew(app: &App, connection: &mut PgConnection, account: AccountId,
 ///
 /// # Errors
 /// Of the database.
-pub async fn end(app: &App, connection: &mut PgConnection, account: AccountId, instance: InstanceId) -> Result<(), Error> {
-    let Some(mut subscription) = store::get_for_update(connection, account, instance).await? else { return Ok(()) };
+pub async fn end(
+    app: &App,
+    connection: &mut PgConnection,
+    account: AccountId,
+    instance: InstanceId,
+) -> Result<(), Error> {
+    let Some(mut subscription) = store::get_for_update(connection, account, instance).await? else {
+        return Ok(());
+    };
     if subscription.state == State::Ended {
         return Ok(());
     }
     if let Some(hold) = subscription.renewal_hold {
         let description = format!("Renewal of {instance} not used");
-        let release = Command { account, action: Action::Release { hold }, subject: instance.0, description };
+        let release = Command {
+            account,
+            action: Action::Release { hold },
+            subject: instance.0,
+            description,
+        };
         wallet::apply_one(connection, release, app.clock.now()).await?;
         store::close_held(connection, &[(account, instance)], "RELEASED").await?;
     }
@@ -171,7 +235,17 @@ pub async fn end(app: &App, connection: &mut PgConnection, account: AccountId, i
     Ok(())
 }
 
-async fn live_for_update(connection: &mut PgConnection, account: AccountId, instance: InstanceId) -> Result<Subscription, Error> {
-    let subscription = store::get_for_update(connection, account, instance).await?.ok_or(Error::InstanceNotFound)?;
-    if subscription.state == State::Ended { Err(Error::SubscriptionEnded) } else { Ok(subscription) }
+async fn live_for_update(
+    connection: &mut PgConnection,
+    account: AccountId,
+    instance: InstanceId,
+) -> Result<Subscription, Error> {
+    let subscription = store::get_for_update(connection, account, instance)
+        .await?
+        .ok_or(Error::InstanceNotFound)?;
+    if subscription.state == State::Ended {
+        Err(Error::SubscriptionEnded)
+    } else {
+        Ok(subscription)
+    }
 }

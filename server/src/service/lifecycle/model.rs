@@ -33,7 +33,9 @@ impl State {
 
     /// From its stored form.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Active, Self::Grace, Self::Suspended, Self::Ended].into_iter().find(|s| s.as_str() == text)
+        [Self::Active, Self::Grace, Self::Suspended, Self::Ended]
+            .into_iter()
+            .find(|s| s.as_str() == text)
     }
 }
 
@@ -60,7 +62,9 @@ impl Step {
 
     /// From its stored form; `None` for the empty text of an ended subscription.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Renew, Self::Suspend, Self::Terminate].into_iter().find(|s| s.as_str() == text)
+        [Self::Renew, Self::Suspend, Self::Terminate]
+            .into_iter()
+            .find(|s| s.as_str() == text)
     }
 }
 
@@ -87,7 +91,11 @@ pub struct Policy {
 }
 
 const fn rule(period: BillingPeriod, suspend_after_hours: i32, terminate_after_hours: i32) -> Rule {
-    Rule { period, suspend_after_hours, terminate_after_hours }
+    Rule {
+        period,
+        suspend_after_hours,
+        terminate_after_hours,
+    }
 }
 
 /// The policies; the first is the default.
@@ -95,12 +103,20 @@ pub static POLICIES: [Policy; 2] = [
     Policy {
         code: "prepaid",
         display_name: "Prepaid: grace by period, then suspension and termination",
-        rules: [rule(BillingPeriod::Day, 0, 72), rule(BillingPeriod::Month, 24, 24 + 168), rule(BillingPeriod::Year, 72, 72 + 336)],
+        rules: [
+            rule(BillingPeriod::Day, 0, 72),
+            rule(BillingPeriod::Month, 24, 24 + 168),
+            rule(BillingPeriod::Year, 72, 72 + 336),
+        ],
     },
     Policy {
         code: "invoiced",
         display_name: "Invoiced: suspended 3 days and terminated 15 days after the due date",
-        rules: [rule(BillingPeriod::Day, 72, 360), rule(BillingPeriod::Month, 72, 360), rule(BillingPeriod::Year, 72, 360)],
+        rules: [
+            rule(BillingPeriod::Day, 72, 360),
+            rule(BillingPeriod::Month, 72, 360),
+            rule(BillingPeriod::Year, 72, 360),
+        ],
     },
 ];
 
@@ -167,13 +183,28 @@ impl Subscription {
     /// What the next period costs, were it paid at `now`. A period after suspension begins when it is paid, since the machine did not run before; any other
     /// begins where the last one ended. `None` beyond the calendar.
     pub fn next_charge(&self, now: DateTime<Utc>) -> Option<Charge> {
-        let (anchor, anchor_number) = if self.state == State::Suspended { (now, self.period_number + 1) } else { (self.anchor_at, self.anchor_number) };
+        let (anchor, anchor_number) = if self.state == State::Suspended {
+            (now, self.period_number + 1)
+        } else {
+            (self.anchor_at, self.anchor_number)
+        };
         let number = self.period_number.checked_add(1)?;
-        let starts_at = if self.state == State::Suspended { now } else { self.paid_until };
+        let starts_at = if self.state == State::Suspended {
+            now
+        } else {
+            self.paid_until
+        };
         let count = u32::try_from(number - anchor_number + 1).ok()?;
         let ends_at = time::period_end(anchor, self.period, count)?;
         let tax = tax::ppn(self.price, starts_at);
-        Some(Charge { number, starts_at, ends_at, price: self.price, tax, total: self.price.checked_add(tax)? })
+        Some(Charge {
+            number,
+            starts_at,
+            ends_at,
+            price: self.price,
+            tax,
+            total: self.price.checked_add(tax)?,
+        })
     }
 
     /// After `charge` was paid.
@@ -193,7 +224,9 @@ impl Subscription {
         self.revision += 1;
         match step {
             // A suspended subscription that tried again because money came, and found too little, waits for its termination as before.
-            Step::Renew if self.state == State::Suspended => self.next = Some((Step::Terminate, self.deadline(Step::Terminate))),
+            Step::Renew if self.state == State::Suspended => {
+                self.next = Some((Step::Terminate, self.deadline(Step::Terminate)))
+            }
             Step::Renew => {
                 self.state = State::Grace;
                 self.next = Some((Step::Suspend, self.deadline(Step::Suspend)));
@@ -215,7 +248,11 @@ impl Subscription {
 
     /// What comes next for a paid subscription.
     pub fn step_when_paid(&self) -> (Step, DateTime<Utc>) {
-        if self.auto_renew || self.renewal_hold.is_some() { (Step::Renew, self.paid_until) } else { (Step::Suspend, self.deadline(Step::Suspend)) }
+        if self.auto_renew || self.renewal_hold.is_some() {
+            (Step::Renew, self.paid_until)
+        } else {
+            (Step::Suspend, self.deadline(Step::Suspend))
+        }
     }
 
     /// Whether money is to be asked for before a step is taken: always where the owner wants renewal or paid ahead.
@@ -225,8 +262,16 @@ impl Subscription {
 
     fn deadline(&self, step: Step) -> DateTime<Utc> {
         let policy = policy(&self.policy).unwrap_or(&POLICIES[0]);
-        let hours = policy.rules.iter().find(|r| r.period == self.period).map_or((0, 0), |r| (r.suspend_after_hours, r.terminate_after_hours));
-        let after = if step == Step::Terminate { hours.1 } else { hours.0 };
+        let hours = policy
+            .rules
+            .iter()
+            .find(|r| r.period == self.period)
+            .map_or((0, 0), |r| (r.suspend_after_hours, r.terminate_after_hours));
+        let after = if step == Step::Terminate {
+            hours.1
+        } else {
+            hours.0
+        };
         self.paid_until + Duration::hours(i64::from(after))
     }
 }
@@ -266,7 +311,13 @@ mod tests {
     #[test]
     fn a_year_of_renewals_keeps_the_anchor_day() {
         let mut s = monthly();
-        for end in ["2026-03-31", "2026-04-30", "2026-05-31", "2026-06-30", "2026-07-31"] {
+        for end in [
+            "2026-03-31",
+            "2026-04-30",
+            "2026-05-31",
+            "2026-06-30",
+            "2026-07-31",
+        ] {
             let charge = s.next_charge(s.paid_until).expect("a charge");
             assert_eq!(charge.starts_at, s.paid_until);
             assert_eq!(charge.total, Rupiah(111_000));
@@ -280,9 +331,21 @@ mod tests {
     fn unpaid_leads_through_grace_and_suspension_to_the_end() {
         let mut s = monthly();
         s.unpaid(Step::Renew);
-        assert_eq!((s.state, s.next), (State::Grace, Some((Step::Suspend, at("2026-03-01T03:00:00Z")))));
+        assert_eq!(
+            (s.state, s.next),
+            (
+                State::Grace,
+                Some((Step::Suspend, at("2026-03-01T03:00:00Z")))
+            )
+        );
         s.unpaid(Step::Suspend);
-        assert_eq!((s.state, s.next), (State::Suspended, Some((Step::Terminate, at("2026-03-08T03:00:00Z")))));
+        assert_eq!(
+            (s.state, s.next),
+            (
+                State::Suspended,
+                Some((Step::Terminate, at("2026-03-08T03:00:00Z")))
+            )
+        );
         s.unpaid(Step::Renew);
         assert_eq!(s.next, Some((Step::Terminate, at("2026-03-08T03:00:00Z"))));
         s.unpaid(Step::Terminate);
@@ -295,7 +358,10 @@ mod tests {
         s.unpaid(Step::Renew);
         s.unpaid(Step::Suspend);
         let charge = s.next_charge(at("2026-03-05T00:00:00Z")).expect("a charge");
-        assert_eq!((charge.number, charge.starts_at, charge.ends_at), (2, at("2026-03-05T00:00:00Z"), at("2026-04-05T00:00:00Z")));
+        assert_eq!(
+            (charge.number, charge.starts_at, charge.ends_at),
+            (2, at("2026-03-05T00:00:00Z"), at("2026-04-05T00:00:00Z"))
+        );
         s.paid(&charge);
         let next = s.next_charge(s.paid_until).expect("a charge");
         assert_eq!((next.number, next.ends_at), (3, at("2026-05-05T00:00:00Z")));
@@ -305,7 +371,10 @@ mod tests {
     fn who_does_not_renew_is_suspended_after_the_grace() {
         let mut s = monthly();
         s.auto_renew = false;
-        assert_eq!(s.step_when_paid(), (Step::Suspend, at("2026-03-01T03:00:00Z")));
+        assert_eq!(
+            s.step_when_paid(),
+            (Step::Suspend, at("2026-03-01T03:00:00Z"))
+        );
         s.renewal_hold = Some(JournalId(Uuid::from_u128(9)));
         assert_eq!(s.step_when_paid(), (Step::Renew, s.paid_until));
     }
@@ -313,8 +382,16 @@ mod tests {
     #[test]
     fn both_policies_have_a_rule_for_every_period_sold() {
         for policy in &POLICIES {
-            for period in [BillingPeriod::Day, BillingPeriod::Month, BillingPeriod::Year] {
-                let rule = policy.rules.iter().find(|r| r.period == period).expect("a rule");
+            for period in [
+                BillingPeriod::Day,
+                BillingPeriod::Month,
+                BillingPeriod::Year,
+            ] {
+                let rule = policy
+                    .rules
+                    .iter()
+                    .find(|r| r.period == period)
+                    .expect("a rule");
                 assert!(rule.terminate_after_hours > rule.suspend_after_hours);
             }
         }

@@ -23,8 +23,15 @@ use crate::service::lifecycle::{self, clock, store};
 pub async fn step(app: &App) -> Result<usize, sqlx::Error> {
     let read = {
         let app = app.clone();
-        consumer::step(&app.db.clone(), &app.tail.clone(), "lifecycle", move |connection, events| Box::pin(async move { handle(&app, connection, events).await }))
-            .await?
+        consumer::step(
+            &app.db.clone(),
+            &app.tail.clone(),
+            "lifecycle",
+            move |connection, events| {
+                Box::pin(async move { handle(&app, connection, events).await })
+            },
+        )
+        .await?
     };
     if read > 0 {
         app.tail.wake();
@@ -32,7 +39,11 @@ pub async fn step(app: &App) -> Result<usize, sqlx::Error> {
     Ok(read)
 }
 
-async fn handle(app: &App, connection: &mut PgConnection, events: Vec<Stored>) -> Result<(), sqlx::Error> {
+async fn handle(
+    app: &App,
+    connection: &mut PgConnection,
+    events: Vec<Stored>,
+) -> Result<(), sqlx::Error> {
     let mut paid: BTreeSet<Uuid> = BTreeSet::new();
     let mut gone: BTreeSet<(AccountId, InstanceId)> = BTreeSet::new();
     for event in &events {
@@ -50,7 +61,11 @@ async fn handle(app: &App, connection: &mut PgConnection, events: Vec<Stored>) -
         match lifecycle::end(app, connection, account, instance).await {
             Ok(()) => {}
             Err(Error::Database(error)) => return Err(error),
-            Err(error) => return Err(sqlx::Error::Protocol(format!("ending the subscription of {instance}: {error}"))),
+            Err(error) => {
+                return Err(sqlx::Error::Protocol(format!(
+                    "ending the subscription of {instance}: {error}"
+                )));
+            }
         }
     }
     let paid: Vec<Uuid> = paid.into_iter().collect();
@@ -66,6 +81,8 @@ async fn handle(app: &App, connection: &mut PgConnection, events: Vec<Stored>) -
 }
 
 fn is_gone(event: &Stored) -> bool {
-    let payload = Event::decode(event.payload.as_slice()).ok().and_then(|e| e.payload);
+    let payload = Event::decode(event.payload.as_slice())
+        .ok()
+        .and_then(|e| e.payload);
     matches!(payload, Some(Payload::Instance(instance)) if matches!(instance.state.as_str(), "DELETING" | "DELETED" | "LOST" | "FAILED"))
 }

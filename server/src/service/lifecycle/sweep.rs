@@ -53,19 +53,37 @@ struct Changes {
 ///
 /// # Errors
 /// Of the database.
-pub async fn settle(app: &App, connection: &mut PgConnection, due: Vec<Subscription>, now: DateTime<Utc>) -> Result<(), sqlx::Error> {
-    let charges: HashMap<usize, Charge> =
-        due.iter().enumerate().filter(|(_, s)| s.asks_for_money()).filter_map(|(i, s)| Some((i, s.next_charge(now)?))).collect();
+pub async fn settle(
+    app: &App,
+    connection: &mut PgConnection,
+    due: Vec<Subscription>,
+    now: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    let charges: HashMap<usize, Charge> = due
+        .iter()
+        .enumerate()
+        .filter(|(_, s)| s.asks_for_money())
+        .filter_map(|(i, s)| Some((i, s.next_charge(now)?)))
+        .collect();
     let asked: Vec<usize> = (0..due.len()).filter(|i| charges.contains_key(i)).collect();
-    let commands: Vec<Command> = asked.iter().map(|i| command(&due[*i], &charges[i])).collect();
+    let commands: Vec<Command> = asked
+        .iter()
+        .map(|i| command(&due[*i], &charges[i]))
+        .collect();
     let recorded_at = app.clock.now();
     let verdicts = wallet::apply(connection, &commands, recorded_at).await?;
-    let mut paid: HashMap<usize, Result<(), Refused>> = asked.iter().copied().zip(verdicts.into_iter().map(|v| v.map(|_| ()))).collect();
+    let mut paid: HashMap<usize, Result<(), Refused>> = asked
+        .iter()
+        .copied()
+        .zip(verdicts.into_iter().map(|v| v.map(|_| ())))
+        .collect();
 
     let mut changes = Changes::default();
     let mut changed = Vec::with_capacity(due.len());
     for (i, mut subscription) in due.into_iter().enumerate() {
-        let Some((step, _)) = subscription.next else { continue };
+        let Some((step, _)) = subscription.next else {
+            continue;
+        };
         match (paid.remove(&i), charges.get(&i)) {
             (Some(Ok(())), Some(charge)) => renewed(&mut subscription, charge, &mut changes, now),
             (_, charge) => went_unpaid(&mut subscription, step, charge, &mut changes, now),
@@ -84,35 +102,68 @@ pub async fn settle(app: &App, connection: &mut PgConnection, due: Vec<Subscript
 /// The ledger command that pays a period.
 pub fn command(subscription: &Subscription, charge: &Charge) -> Command {
     let action = match subscription.renewal_hold {
-        Some(hold) => Action::Capture { hold, tax: charge.tax },
-        None => Action::Charge { total: charge.total, tax: charge.tax },
+        Some(hold) => Action::Capture {
+            hold,
+            tax: charge.tax,
+        },
+        None => Action::Charge {
+            total: charge.total,
+            tax: charge.tax,
+        },
     };
     let description = format!("Renewal {} of {}", charge.number, subscription.instance);
-    Command { account: subscription.account, action, subject: subscription.instance.0, description }
+    Command {
+        account: subscription.account,
+        action,
+        subject: subscription.instance.0,
+        description,
+    }
 }
 
-fn renewed(subscription: &mut Subscription, charge: &Charge, changes: &mut Changes, now: DateTime<Utc>) {
+fn renewed(
+    subscription: &mut Subscription,
+    charge: &Charge,
+    changes: &mut Changes,
+    now: DateTime<Utc>,
+) {
     let key = (subscription.account, subscription.instance);
     if subscription.renewal_hold.is_some() {
         changes.captured.push(key);
     } else {
-        changes.renewals.push(renewal(subscription, charge, "PAID", now));
+        changes
+            .renewals
+            .push(renewal(subscription, charge, "PAID", now));
     }
     let was_suspended = subscription.state == State::Suspended;
     subscription.paid(charge);
-    changes.events.push(event(subscription, EventType::Renewed, charge.total, now));
+    changes
+        .events
+        .push(event(subscription, EventType::Renewed, charge.total, now));
     if was_suspended {
         changes.resume.push(key);
-        changes.events.push(event(subscription, EventType::Unsuspended, charge.total, now));
+        changes.events.push(event(
+            subscription,
+            EventType::Unsuspended,
+            charge.total,
+            now,
+        ));
     }
 }
 
-fn went_unpaid(subscription: &mut Subscription, step: Step, charge: Option<&Charge>, changes: &mut Changes, now: DateTime<Utc>) {
+fn went_unpaid(
+    subscription: &mut Subscription,
+    step: Step,
+    charge: Option<&Charge>,
+    changes: &mut Changes,
+    now: DateTime<Utc>,
+) {
     let key = (subscription.account, subscription.instance);
     let total = charge.map_or(Rupiah::ZERO, |c| c.total);
     let was = subscription.state;
     if let (Step::Renew, State::Active, Some(charge)) = (step, was, charge) {
-        changes.renewals.push(renewal(subscription, charge, "UNPAID", now));
+        changes
+            .renewals
+            .push(renewal(subscription, charge, "UNPAID", now));
     }
     subscription.unpaid(step);
     let kind = match step {
@@ -132,16 +183,40 @@ fn went_unpaid(subscription: &mut Subscription, step: Step, charge: Option<&Char
 }
 
 /// The row of a renewal.
-pub fn renewal(subscription: &Subscription, charge: &Charge, state: &str, now: DateTime<Utc>) -> Renewal {
-    Renewal { account: subscription.account, id: RenewalId::new(), instance: subscription.instance, charge: *charge, state: state.to_owned(), created_at: now }
+pub fn renewal(
+    subscription: &Subscription,
+    charge: &Charge,
+    state: &str,
+    now: DateTime<Utc>,
+) -> Renewal {
+    Renewal {
+        account: subscription.account,
+        id: RenewalId::new(),
+        instance: subscription.instance,
+        charge: *charge,
+        state: state.to_owned(),
+        created_at: now,
+    }
 }
 
 /// News of a subscription.
-pub fn event(subscription: &Subscription, kind: EventType, amount: Rupiah, now: DateTime<Utc>) -> NewEvent {
+pub fn event(
+    subscription: &Subscription,
+    kind: EventType,
+    amount: Rupiah,
+    now: DateTime<Utc>,
+) -> NewEvent {
     let payload = Payload::Lifecycle(LifecyclePayload {
         instance_id: subscription.instance.to_string(),
         amount: Some(amount.to_proto()),
         paid_until: Some(time::to_proto(subscription.paid_until)),
     });
-    NewEvent::new(subscription.account, kind, subscription.instance.0, subscription.revision, now, payload)
+    NewEvent::new(
+        subscription.account,
+        kind,
+        subscription.instance.0,
+        subscription.revision,
+        now,
+        payload,
+    )
 }

@@ -21,7 +21,10 @@ pub fn operation(o: &Operation) -> proto::Operation {
         progress_percent: i32::from(o.progress),
         create_time: Some(time::to_proto(o.created_at)),
         finish_time: o.finished_at.map(time::to_proto),
-        error: o.error.as_ref().map(|(reason, message)| failure(reason, message)),
+        error: o
+            .error
+            .as_ref()
+            .map(|(reason, message)| failure(reason, message)),
     }
 }
 
@@ -54,9 +57,14 @@ fn failure(reason: &str, message: &str) -> tonic_types::Status {
         "INSTANCE_NOT_FOUND" => Code::NotFound,
         _ => Code::Internal,
     };
-    let details = ErrorDetails::with_error_info(reason, status::DOMAIN, std::collections::HashMap::new());
+    let details =
+        ErrorDetails::with_error_info(reason, status::DOMAIN, std::collections::HashMap::new());
     let encoded = writes::encode_status(&Status::with_error_details(code, message, details));
-    tonic_types::Status::decode(encoded.as_slice()).unwrap_or_else(|_| tonic_types::Status { code: code as i32, message: message.to_owned(), details: Vec::new() })
+    tonic_types::Status::decode(encoded.as_slice()).unwrap_or_else(|_| tonic_types::Status {
+        code: code as i32,
+        message: message.to_owned(),
+        details: Vec::new(),
+    })
 }
 
 #[cfg(test)]
@@ -75,7 +83,11 @@ mod tests {
         ];
         for (reason, code) in codes {
             let failed = failure(reason, "message");
-            assert_eq!((failed.code, failed.message.as_str(), failed.details.len()), (code as i32, "message", 1), "{reason}");
+            assert_eq!(
+                (failed.code, failed.message.as_str(), failed.details.len()),
+                (code as i32, "message", 1),
+                "{reason}"
+            );
             assert!(failed.details[0].type_url.ends_with("google.rpc.ErrorInfo"));
         }
     }

@@ -27,10 +27,15 @@ impl From<Error> for Status {
     fn from(error: Error) -> Self {
         use OperationErrorReason as Reason;
         match error {
-            Error::OperationNotFound => status::refuse(Reason::OperationNotFound, "there is no such operation").status(),
+            Error::OperationNotFound => {
+                status::refuse(Reason::OperationNotFound, "there is no such operation").status()
+            }
             Error::NotCancellable { state } => {
-                let message = "the operation is over, at the provider, or not the caller's to cancel";
-                status::refuse(Reason::OperationNotCancellable, message).meta("state", state.as_str()).status()
+                let message =
+                    "the operation is over, at the provider, or not the caller's to cancel";
+                status::refuse(Reason::OperationNotCancellable, message)
+                    .meta("state", state.as_str())
+                    .status()
             }
             Error::Database(error) => status::database(&error),
         }

@@ -27,8 +27,15 @@ use crate::service::operation::error::Error;
 ///
 /// # Errors
 /// Of the database; `operations_one_open` if an instance has one under way.
-pub async fn insert_many(connection: &mut PgConnection, operations: &[NewOperation]) -> Result<(), sqlx::Error> {
-    if operations.is_empty() { Ok(()) } else { store::insert(connection, operations).await }
+pub async fn insert_many(
+    connection: &mut PgConnection,
+    operations: &[NewOperation],
+) -> Result<(), sqlx::Error> {
+    if operations.is_empty() {
+        Ok(())
+    } else {
+        store::insert(connection, operations).await
+    }
 }
 
 /// Adds to an operation recorded in this transaction what it works with: an image, a sealed password.
@@ -48,7 +55,13 @@ pub async fn attach(
 ///
 /// # Errors
 /// Of the database.
-pub async fn progress(connection: &mut PgConnection, account: AccountId, id: OperationId, step: &str, progress: i16) -> Result<(), sqlx::Error> {
+pub async fn progress(
+    connection: &mut PgConnection,
+    account: AccountId,
+    id: OperationId,
+    step: &str,
+    progress: i16,
+) -> Result<(), sqlx::Error> {
     store::progress(connection, account, id, step, progress).await
 }
 
@@ -56,8 +69,20 @@ pub async fn progress(connection: &mut PgConnection, account: AccountId, id: Ope
 ///
 /// # Errors
 /// Of the database.
-pub async fn succeed(connection: &mut PgConnection, account: AccountId, id: OperationId, now: DateTime<Utc>) -> Result<(), sqlx::Error> {
-    let closing = Closing { event: Event::Succeed, to: State::Succeeded, step: "done", error: None, at: now, attempt: None };
+pub async fn succeed(
+    connection: &mut PgConnection,
+    account: AccountId,
+    id: OperationId,
+    now: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    let closing = Closing {
+        event: Event::Succeed,
+        to: State::Succeeded,
+        step: "done",
+        error: None,
+        at: now,
+        attempt: None,
+    };
     close(connection, account, id, &closing).await.map(|_| ())
 }
 
@@ -73,7 +98,14 @@ pub async fn fail(
     message: &str,
     now: DateTime<Utc>,
 ) -> Result<(), sqlx::Error> {
-    let closing = Closing { event: Event::Fail, to: State::Failed, step: "failed", error: Some((reason, message)), at: now, attempt: None };
+    let closing = Closing {
+        event: Event::Fail,
+        to: State::Failed,
+        step: "failed",
+        error: Some((reason, message)),
+        at: now,
+        attempt: None,
+    };
     close(connection, account, id, &closing).await.map(|_| ())
 }
 
@@ -81,8 +113,20 @@ pub async fn fail(
 ///
 /// # Errors
 /// Of the database.
-pub async fn cancel_created(connection: &mut PgConnection, account: AccountId, id: OperationId, now: DateTime<Utc>) -> Result<(), sqlx::Error> {
-    let closing = Closing { event: Event::Supersede, to: State::Cancelled, step: "cancelled", error: None, at: now, attempt: None };
+pub async fn cancel_created(
+    connection: &mut PgConnection,
+    account: AccountId,
+    id: OperationId,
+    now: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    let closing = Closing {
+        event: Event::Supersede,
+        to: State::Cancelled,
+        step: "cancelled",
+        error: None,
+        at: now,
+        attempt: None,
+    };
     close(connection, account, id, &closing).await.map(|_| ())
 }
 
@@ -90,22 +134,55 @@ pub async fn cancel_created(connection: &mut PgConnection, account: AccountId, i
 ///
 /// # Errors
 /// If there is none such, or it is too late.
-pub async fn cancel(connection: &mut PgConnection, account: AccountId, id: OperationId, now: DateTime<Utc>) -> Result<Operation, Error> {
-    let found = store::get_for_update(connection, account, id).await?.ok_or(Error::OperationNotFound)?;
-    let cancelled = found.state.on(Event::Cancel).ok().filter(|_| model::is_cancellable(found.kind));
+pub async fn cancel(
+    connection: &mut PgConnection,
+    account: AccountId,
+    id: OperationId,
+    now: DateTime<Utc>,
+) -> Result<Operation, Error> {
+    let found = store::get_for_update(connection, account, id)
+        .await?
+        .ok_or(Error::OperationNotFound)?;
+    let cancelled = found
+        .state
+        .on(Event::Cancel)
+        .ok()
+        .filter(|_| model::is_cancellable(found.kind));
     let to = cancelled.ok_or(Error::NotCancellable { state: found.state })?;
-    let closing = Closing { event: Event::Cancel, to, step: "cancelled", error: None, at: now, attempt: None };
-    let ended = close(connection, account, id, &closing).await?.ok_or(Error::NotCancellable { state: found.state })?;
-    Ok(Operation { state: to, step: closing.step.to_owned(), revision: ended.revision, finished_at: Some(now), ..found })
+    let closing = Closing {
+        event: Event::Cancel,
+        to,
+        step: "cancelled",
+        error: None,
+        at: now,
+        attempt: None,
+    };
+    let ended = close(connection, account, id, &closing)
+        .await?
+        .ok_or(Error::NotCancellable { state: found.state })?;
+    Ok(Operation {
+        state: to,
+        step: closing.step.to_owned(),
+        revision: ended.revision,
+        finished_at: Some(now),
+        ..found
+    })
 }
 
 /// Cancels whatever is under way on instances, because something more important takes its place. Says what it was.
 ///
 /// # Errors
 /// Of the database.
-pub async fn supersede(connection: &mut PgConnection, instances: &[(AccountId, InstanceId)], now: DateTime<Utc>) -> Result<Vec<Ended>, sqlx::Error> {
+pub async fn supersede(
+    connection: &mut PgConnection,
+    instances: &[(AccountId, InstanceId)],
+    now: DateTime<Utc>,
+) -> Result<Vec<Ended>, sqlx::Error> {
     let ended = store::supersede(connection, instances, now).await?;
-    let events: Vec<NewEvent> = ended.iter().map(|e| finished(e, State::Cancelled, now)).collect();
+    let events: Vec<NewEvent> = ended
+        .iter()
+        .map(|e| finished(e, State::Cancelled, now))
+        .collect();
     outbox::insert(connection, &events).await?;
     Ok(ended)
 }
@@ -114,18 +191,42 @@ pub async fn supersede(connection: &mut PgConnection, instances: &[(AccountId, I
 ///
 /// # Errors
 /// Of the database.
-pub async fn settle(connection: &mut PgConnection, leased: &Leased, end: &End, now: DateTime<Utc>) -> Result<bool, sqlx::Error> {
+pub async fn settle(
+    connection: &mut PgConnection,
+    leased: &Leased,
+    end: &End,
+    now: DateTime<Utc>,
+) -> Result<bool, sqlx::Error> {
     let attempt = Some(leased.attempt);
     let closing = match end {
-        End::Succeeded => Closing { event: Event::Succeed, to: State::Succeeded, step: "done", error: None, at: now, attempt },
-        End::Failed { reason, message } => {
-            Closing { event: Event::Fail, to: State::Failed, step: "failed", error: Some((reason, message)), at: now, attempt }
-        }
+        End::Succeeded => Closing {
+            event: Event::Succeed,
+            to: State::Succeeded,
+            step: "done",
+            error: None,
+            at: now,
+            attempt,
+        },
+        End::Failed { reason, message } => Closing {
+            event: Event::Fail,
+            to: State::Failed,
+            step: "failed",
+            error: Some((reason, message)),
+            at: now,
+            attempt,
+        },
     };
-    Ok(close(connection, leased.account, leased.id, &closing).await?.is_some())
+    Ok(close(connection, leased.account, leased.id, &closing)
+        .await?
+        .is_some())
 }
 
-async fn close(connection: &mut PgConnection, account: AccountId, id: OperationId, closing: &Closing<'_>) -> Result<Option<Ended>, sqlx::Error> {
+async fn close(
+    connection: &mut PgConnection,
+    account: AccountId,
+    id: OperationId,
+    closing: &Closing<'_>,
+) -> Result<Option<Ended>, sqlx::Error> {
     let ended = store::advance(connection, account, id, closing).await?;
     if let Some(ended) = &ended {
         outbox::insert(connection, &[finished(ended, closing.to, closing.at)]).await?;
@@ -139,7 +240,14 @@ fn finished(ended: &Ended, state: State, at: DateTime<Utc>) -> NewEvent {
         kind: convert::kind_name(ended.kind).to_owned(),
         state: state.as_str().to_owned(),
     });
-    NewEvent::new(ended.account, EventType::OperationFinished, ended.id.0, ended.revision, at, payload)
+    NewEvent::new(
+        ended.account,
+        EventType::OperationFinished,
+        ended.id.0,
+        ended.revision,
+        at,
+        payload,
+    )
 }
 
 /// What a sealed password is bound to.

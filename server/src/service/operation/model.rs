@@ -47,7 +47,13 @@ pub struct InvalidTransition {
 
 impl State {
     /// Every state.
-    pub const ALL: [Self; 5] = [Self::Pending, Self::Running, Self::Succeeded, Self::Failed, Self::Cancelled];
+    pub const ALL: [Self; 5] = [
+        Self::Pending,
+        Self::Running,
+        Self::Succeeded,
+        Self::Failed,
+        Self::Cancelled,
+    ];
 
     /// Where an event leads.
     ///
@@ -58,18 +64,25 @@ impl State {
             (Self::Pending | Self::Running, Event::Work) => Ok(Self::Running),
             (Self::Running, Event::Succeed) => Ok(Self::Succeeded),
             (Self::Pending | Self::Running, Event::Fail) => Ok(Self::Failed),
-            (Self::Pending, Event::Cancel) | (Self::Pending | Self::Running, Event::Supersede) => Ok(Self::Cancelled),
+            (Self::Pending, Event::Cancel) | (Self::Pending | Self::Running, Event::Supersede) => {
+                Ok(Self::Cancelled)
+            }
             (Self::Pending, Event::Succeed)
             | (Self::Running, Event::Cancel)
-            | (Self::Succeeded | Self::Failed | Self::Cancelled, Event::Work | Event::Succeed | Event::Fail | Event::Cancel | Event::Supersede) => {
-                Err(InvalidTransition { state: self, event })
-            }
+            | (
+                Self::Succeeded | Self::Failed | Self::Cancelled,
+                Event::Work | Event::Succeed | Event::Fail | Event::Cancel | Event::Supersede,
+            ) => Err(InvalidTransition { state: self, event }),
         }
     }
 
     /// True for the states that an event leads away from.
     pub fn takes(event: Event) -> Vec<&'static str> {
-        Self::ALL.into_iter().filter(|s| s.on(event).is_ok()).map(Self::as_str).collect()
+        Self::ALL
+            .into_iter()
+            .filter(|s| s.on(event).is_ok())
+            .map(Self::as_str)
+            .collect()
     }
 
     /// Whether nothing follows.
@@ -97,7 +110,12 @@ impl State {
 /// Whether its owner may take an operation of this kind back. What the platform decided, what belongs to an order and what ended a service may not.
 pub fn is_cancellable(kind: Kind) -> bool {
     match kind {
-        Kind::PowerOn | Kind::PowerOff | Kind::Shutdown | Kind::Reboot | Kind::Rebuild | Kind::ResetPassword => true,
+        Kind::PowerOn
+        | Kind::PowerOff
+        | Kind::Shutdown
+        | Kind::Reboot
+        | Kind::Rebuild
+        | Kind::ResetPassword => true,
         Kind::Unspecified | Kind::Create | Kind::Delete | Kind::Suspend | Kind::Resume => false,
     }
 }
@@ -217,7 +235,13 @@ mod tests {
     fn the_whole_table_of_moves() {
         let mut table = String::new();
         for state in State::ALL {
-            for event in [Event::Work, Event::Succeed, Event::Fail, Event::Cancel, Event::Supersede] {
+            for event in [
+                Event::Work,
+                Event::Succeed,
+                Event::Fail,
+                Event::Cancel,
+                Event::Supersede,
+            ] {
                 if let Ok(next) = state.on(event) {
                     table.push_str(&format!("{} {event:?} {}\n", state.as_str(), next.as_str()));
                 }

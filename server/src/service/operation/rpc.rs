@@ -5,8 +5,8 @@ use std::time::Duration;
 use sewa_sdk::sewa::event::v1::EventType;
 use sewa_sdk::sewa::operation::v1::operation_service_server::OperationService;
 use sewa_sdk::sewa::operation::v1::{
-    CancelOperationRequest, CancelOperationResponse, GetOperationRequest, GetOperationResponse, ListOperationsRequest, ListOperationsResponse,
-    WaitOperationRequest, WaitOperationResponse,
+    CancelOperationRequest, CancelOperationResponse, GetOperationRequest, GetOperationResponse,
+    ListOperationsRequest, ListOperationsResponse, WaitOperationRequest, WaitOperationResponse,
 };
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
@@ -17,8 +17,8 @@ use crate::app::App;
 use crate::base::call::Call;
 use crate::base::id::{AccountId, InstanceId, OperationId};
 use crate::base::page::Page;
-use crate::base::writes::{self, Claim};
 use crate::base::status;
+use crate::base::writes::{self, Claim};
 use crate::service::operation::error::Error;
 use crate::service::operation::model::Operation;
 use crate::service::operation::{self, convert, store};
@@ -38,12 +38,19 @@ pub struct Operations {
 
 impl Operations {
     async fn read(&self, account: AccountId, id: OperationId) -> Result<Operation, Status> {
-        let found = store::get(&self.app.db, account, id).await.map_err(|e| status::database(&e))?;
+        let found = store::get(&self.app.db, account, id)
+            .await
+            .map_err(|e| status::database(&e))?;
         Ok(found.ok_or(Error::OperationNotFound)?)
     }
 
     /// The operation once it is final, or as it is when the time is over.
-    async fn wait(&self, account: AccountId, id: OperationId, timeout: Duration) -> Result<Operation, Status> {
+    async fn wait(
+        &self,
+        account: AccountId,
+        id: OperationId,
+        timeout: Duration,
+    ) -> Result<Operation, Status> {
         let until = Instant::now() + timeout;
         // Listening begins before the first look, so that an end between the two is not missed.
         let mut events = self.app.tail.subscribe();
@@ -55,7 +62,9 @@ impl Operations {
             let look_again = until.min(Instant::now() + REREAD);
             loop {
                 match tokio::time::timeout_at(look_again, events.recv()).await {
-                    Ok(Ok(event)) if event.subject != id.0 || event.kind != EventType::OperationFinished as i16 => {}
+                    Ok(Ok(event))
+                        if event.subject != id.0
+                            || event.kind != EventType::OperationFinished as i16 => {}
                     Ok(Ok(_) | Err(RecvError::Lagged(_))) | Err(_) => break,
                     Ok(Err(RecvError::Closed)) => {
                         tokio::time::sleep_until(look_again).await;
@@ -69,35 +78,68 @@ impl Operations {
 
 #[tonic::async_trait]
 impl OperationService for Operations {
-    async fn get_operation(&self, request: Request<GetOperationRequest>) -> Result<Response<GetOperationResponse>, Status> {
+    async fn get_operation(
+        &self,
+        request: Request<GetOperationRequest>,
+    ) -> Result<Response<GetOperationResponse>, Status> {
         let call = Call::of(&request)?;
         let id = OperationId::parse("operation_id", &request.get_ref().operation_id)?;
         let found = self.read(call.caller.account()?, id).await?;
-        Ok(Response::new(GetOperationResponse { operation: Some(convert::operation(&found)) }))
+        Ok(Response::new(GetOperationResponse {
+            operation: Some(convert::operation(&found)),
+        }))
     }
 
-    async fn wait_operation(&self, request: Request<WaitOperationRequest>) -> Result<Response<WaitOperationResponse>, Status> {
+    async fn wait_operation(
+        &self,
+        request: Request<WaitOperationRequest>,
+    ) -> Result<Response<WaitOperationResponse>, Status> {
         let call = Call::of(&request)?;
         let request = request.into_inner();
         let id = OperationId::parse("operation_id", &request.operation_id)?;
-        let timeout = request.timeout.map_or(DEFAULT_WAIT, |t| Duration::try_from(t).unwrap_or(Duration::ZERO).min(MAX_WAIT));
+        let timeout = request.timeout.map_or(DEFAULT_WAIT, |t| {
+            Duration::try_from(t)
+                .unwrap_or(Duration::ZERO)
+                .min(MAX_WAIT)
+        });
         let found = self.wait(call.caller.account()?, id, timeout).await?;
-        Ok(Response::new(WaitOperationResponse { operation: Some(convert::operation(&found)) }))
+        Ok(Response::new(WaitOperationResponse {
+            operation: Some(convert::operation(&found)),
+        }))
     }
 
-    async fn list_operations(&self, request: Request<ListOperationsRequest>) -> Result<Response<ListOperationsResponse>, Status> {
+    async fn list_operations(
+        &self,
+        request: Request<ListOperationsRequest>,
+    ) -> Result<Response<ListOperationsResponse>, Status> {
         let call = Call::of(&request)?;
         let request = request.into_inner();
         let account = call.caller.account()?;
-        let instance = if request.instance_id.is_empty() { None } else { Some(InstanceId::parse("instance_id", &request.instance_id)?) };
-        let page = Page::read(request.page_size, &request.page_token, &["operations", &account.to_string(), &request.instance_id])?;
+        let instance = if request.instance_id.is_empty() {
+            None
+        } else {
+            Some(InstanceId::parse("instance_id", &request.instance_id)?)
+        };
+        let page = Page::read(
+            request.page_size,
+            &request.page_token,
+            &["operations", &account.to_string(), &request.instance_id],
+        )?;
         let before = page.after_as::<Uuid>()?;
-        let mut listed = store::list(&self.app.db, account, instance, before, page.limit()).await.map_err(|e| status::database(&e))?;
+        let mut listed = store::list(&self.app.db, account, instance, before, page.limit())
+            .await
+            .map_err(|e| status::database(&e))?;
         let next_page_token = page.finish(&mut listed, |o| o.id.to_string());
-        Ok(Response::new(ListOperationsResponse { operations: listed.iter().map(convert::operation).collect(), next_page_token }))
+        Ok(Response::new(ListOperationsResponse {
+            operations: listed.iter().map(convert::operation).collect(),
+            next_page_token,
+        }))
     }
 
-    async fn cancel_operation(&self, request: Request<CancelOperationRequest>) -> Result<Response<CancelOperationResponse>, Status> {
+    async fn cancel_operation(
+        &self,
+        request: Request<CancelOperationRequest>,
+    ) -> Result<Response<CancelOperationResponse>, Status> {
         let call = Call::of(&request)?;
         let id = OperationId::parse("operation_id", &request.get_ref().operation_id)?;
         let account = call.caller.account()?;
@@ -106,7 +148,11 @@ impl OperationService for Operations {
             Claim::Repeat(stored) => return stored.reply(&call),
         };
         let outcome = operation::cancel(&mut write.tx, account, id, self.app.clock.now()).await;
-        let outcome = outcome.map(|o| CancelOperationResponse { operation: Some(convert::operation(&o)) }).map_err(Status::from);
+        let outcome = outcome
+            .map(|o| CancelOperationResponse {
+                operation: Some(convert::operation(&o)),
+            })
+            .map_err(Status::from);
         let reply = write.finish(outcome).await;
         self.app.tail.wake();
         reply

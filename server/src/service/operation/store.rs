@@ -63,7 +63,10 @@ macro_rules! operations {
 ///
 /// # Errors
 /// Of the database; `operations_one_open` if an instance has one under way.
-pub async fn insert(connection: &mut PgConnection, operations: &[NewOperation]) -> Result<(), sqlx::Error> {
+pub async fn insert(
+    connection: &mut PgConnection,
+    operations: &[NewOperation],
+) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "insert into operations (account_id, id, instance_id, order_id, kind, state, step, progress, next_attempt_at, created_at)
         select a, i, n, o, k, 'PENDING', $7, 0, c, c
@@ -109,23 +112,47 @@ pub async fn attach(
 ///
 /// # Errors
 /// Of the database.
-pub async fn get(pool: &PgPool, account: AccountId, id: OperationId) -> Result<Option<Operation>, sqlx::Error> {
-    Ok(operations!("where account_id = $1 and id = $2", account.0, id.0).fetch_optional(pool).await?.map(Into::into))
+pub async fn get(
+    pool: &PgPool,
+    account: AccountId,
+    id: OperationId,
+) -> Result<Option<Operation>, sqlx::Error> {
+    Ok(
+        operations!("where account_id = $1 and id = $2", account.0, id.0)
+            .fetch_optional(pool)
+            .await?
+            .map(Into::into),
+    )
 }
 
 /// An operation, locked.
 ///
 /// # Errors
 /// Of the database.
-pub async fn get_for_update(connection: &mut PgConnection, account: AccountId, id: OperationId) -> Result<Option<Operation>, sqlx::Error> {
-    Ok(operations!("where account_id = $1 and id = $2 for no key update", account.0, id.0).fetch_optional(connection).await?.map(Into::into))
+pub async fn get_for_update(
+    connection: &mut PgConnection,
+    account: AccountId,
+    id: OperationId,
+) -> Result<Option<Operation>, sqlx::Error> {
+    Ok(operations!(
+        "where account_id = $1 and id = $2 for no key update",
+        account.0,
+        id.0
+    )
+    .fetch_optional(connection)
+    .await?
+    .map(Into::into))
 }
 
 /// The operation under way on an instance, but for the one that fulfils its order.
 ///
 /// # Errors
 /// Of the database.
-pub async fn get_open(connection: &mut PgConnection, account: AccountId, instance: InstanceId) -> Result<Option<OperationId>, sqlx::Error> {
+pub async fn get_open(
+    connection: &mut PgConnection,
+    account: AccountId,
+    instance: InstanceId,
+) -> Result<Option<OperationId>, sqlx::Error> {
     sqlx::query_scalar!(
         r#"select id as "id: OperationId" from operations where account_id = $1 and instance_id = $2 and state in ('PENDING', 'RUNNING') and kind <> 1"#,
         account.0,
@@ -147,14 +174,28 @@ pub async fn list(
     limit: i64,
 ) -> Result<Vec<Operation>, sqlx::Error> {
     let before = before.unwrap_or(Uuid::max());
-    let rows = match instance {
-        Some(instance) => {
-            operations!("where account_id = $1 and instance_id = $2 and id < $3 order by id desc limit $4", account.0, instance.0, before, limit)
+    let rows =
+        match instance {
+            Some(instance) => operations!(
+                "where account_id = $1 and instance_id = $2 and id < $3 order by id desc limit $4",
+                account.0,
+                instance.0,
+                before,
+                limit
+            )
+            .fetch_all(pool)
+            .await?,
+            None => {
+                operations!(
+                    "where account_id = $1 and id < $2 order by id desc limit $3",
+                    account.0,
+                    before,
+                    limit
+                )
                 .fetch_all(pool)
                 .await?
-        }
-        None => operations!("where account_id = $1 and id < $2 order by id desc limit $3", account.0, before, limit).fetch_all(pool).await?,
-    };
+            }
+        };
     Ok(rows.into_iter().map(Into::into).collect())
 }
 
@@ -162,7 +203,13 @@ pub async fn list(
 ///
 /// # Errors
 /// Of the database.
-pub async fn progress(connection: &mut PgConnection, account: AccountId, id: OperationId, step: &str, progress: i16) -> Result<(), sqlx::Error> {
+pub async fn progress(
+    connection: &mut PgConnection,
+    account: AccountId,
+    id: OperationId,
+    step: &str,
+    progress: i16,
+) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "update operations set state = 'RUNNING', step = $3, progress = greatest(progress, $4), revision = revision + 1
         where account_id = $1 and id = $2 and state = any($5) and (state, step, progress) is distinct from ('RUNNING', $3, greatest(progress, $4))",
@@ -181,7 +228,12 @@ pub async fn progress(connection: &mut PgConnection, account: AccountId, id: Ope
 ///
 /// # Errors
 /// Of the database.
-pub async fn lease(pool: &PgPool, now: DateTime<Utc>, until: DateTime<Utc>, limit: i64) -> Result<Vec<Leased>, sqlx::Error> {
+pub async fn lease(
+    pool: &PgPool,
+    now: DateTime<Utc>,
+    until: DateTime<Utc>,
+    limit: i64,
+) -> Result<Vec<Leased>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"update operations o set state = 'RUNNING', step = case when o.state = 'PENDING' then 'asking' else o.step end, attempt = o.attempt + 1,
             next_attempt_at = $2
@@ -231,7 +283,11 @@ pub struct Put<'p> {
 ///
 /// # Errors
 /// Of the database.
-pub async fn put_back(connection: &mut PgConnection, leased: &Leased, put: &Put<'_>) -> Result<bool, sqlx::Error> {
+pub async fn put_back(
+    connection: &mut PgConnection,
+    leased: &Leased,
+    put: &Put<'_>,
+) -> Result<bool, sqlx::Error> {
     let done = sqlx::query!(
         "update operations set next_attempt_at = $4, step = $5, progress = greatest(progress, $6), asked_at = $7, unsure = $8, revision = revision + 1
         where account_id = $1 and id = $2 and attempt = $3 and state = 'RUNNING'",
@@ -283,7 +339,12 @@ pub struct Closing<'c> {
 ///
 /// # Errors
 /// Of the database.
-pub async fn advance(connection: &mut PgConnection, account: AccountId, id: OperationId, closing: &Closing<'_>) -> Result<Option<Ended>, sqlx::Error> {
+pub async fn advance(
+    connection: &mut PgConnection,
+    account: AccountId,
+    id: OperationId,
+    closing: &Closing<'_>,
+) -> Result<Option<Ended>, sqlx::Error> {
     let row = sqlx::query!(
         r#"update operations set state = $3, step = $4, progress = case when $3 = 'SUCCEEDED' then 100 else progress end, error_reason = $5, error_message = $6,
             finished_at = $7, secret = null, revision = revision + 1
@@ -301,14 +362,24 @@ pub async fn advance(connection: &mut PgConnection, account: AccountId, id: Oper
     )
     .fetch_optional(connection)
     .await?;
-    Ok(row.map(|r| Ended { account, id, instance: r.instance, kind: kind(r.kind), revision: r.revision }))
+    Ok(row.map(|r| Ended {
+        account,
+        id,
+        instance: r.instance,
+        kind: kind(r.kind),
+        revision: r.revision,
+    }))
 }
 
 /// Cancels whatever is under way on instances, but for what fulfils their orders.
 ///
 /// # Errors
 /// Of the database.
-pub async fn supersede(connection: &mut PgConnection, instances: &[(AccountId, InstanceId)], at: DateTime<Utc>) -> Result<Vec<Ended>, sqlx::Error> {
+pub async fn supersede(
+    connection: &mut PgConnection,
+    instances: &[(AccountId, InstanceId)],
+    at: DateTime<Utc>,
+) -> Result<Vec<Ended>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"update operations o set state = 'CANCELLED', step = 'superseded', finished_at = $3, secret = null, revision = o.revision + 1
         from unnest($1::uuid[], $2::uuid[]) as n (account_id, instance_id)
@@ -321,5 +392,14 @@ pub async fn supersede(connection: &mut PgConnection, instances: &[(AccountId, I
     )
     .fetch_all(connection)
     .await?;
-    Ok(rows.into_iter().map(|r| Ended { account: r.account, id: r.id, instance: r.instance, kind: kind(r.kind), revision: r.revision }).collect())
+    Ok(rows
+        .into_iter()
+        .map(|r| Ended {
+            account: r.account,
+            id: r.id,
+            instance: r.instance,
+            kind: kind(r.kind),
+            revision: r.revision,
+        })
+        .collect())
 }

@@ -35,9 +35,15 @@ pub fn draft(draft: Option<proto::OrderDraft>) -> Result<Draft, Status> {
 /// If the catalogue no longer knows what was sold. It keeps archived plans, so that means a fault.
 pub fn new_instance(catalogue: &Snapshot, order: &Order) -> Result<NewInstance, Error> {
     let draft = &order.draft;
-    let plan = catalogue.plan(draft.plan).ok_or(Error::PlanUnavailable(draft.plan))?;
-    let region = catalogue.region(draft.region).ok_or(Error::RegionUnavailable(draft.region))?;
-    let image = catalogue.image(draft.image).ok_or(Error::ImageUnavailable(draft.image))?;
+    let plan = catalogue
+        .plan(draft.plan)
+        .ok_or(Error::PlanUnavailable(draft.plan))?;
+    let region = catalogue
+        .region(draft.region)
+        .ok_or(Error::RegionUnavailable(draft.region))?;
+    let image = catalogue
+        .image(draft.image)
+        .ok_or(Error::ImageUnavailable(draft.image))?;
     Ok(NewInstance {
         account: order.account,
         id: order.instance,
@@ -62,13 +68,18 @@ pub fn new_instance(catalogue: &Snapshot, order: &Order) -> Result<NewInstance, 
 
 /// A price, line by line.
 pub fn quote(q: &Quote) -> proto::Quote {
-    let line = |kind: proto::quote::line::Kind, description: &str, amount: crate::base::money::Rupiah| proto::quote::Line {
+    let line = |kind: proto::quote::line::Kind,
+                description: &str,
+                amount: crate::base::money::Rupiah| proto::quote::Line {
         kind: kind as i32,
         description: description.to_owned(),
         amount: Some(amount.to_proto()),
     };
     proto::Quote {
-        lines: vec![line(proto::quote::line::Kind::Base, &q.plan_name, q.subtotal), line(proto::quote::line::Kind::Tax, "PPN 12% x 11/12", q.tax)],
+        lines: vec![
+            line(proto::quote::line::Kind::Base, &q.plan_name, q.subtotal),
+            line(proto::quote::line::Kind::Tax, "PPN 12% x 11/12", q.tax),
+        ],
         subtotal: Some(q.subtotal.to_proto()),
         tax: Some(q.tax.to_proto()),
         total: Some(q.total.to_proto()),
@@ -78,7 +89,8 @@ pub fn quote(q: &Quote) -> proto::Quote {
 
 /// An order; with its history only where asked.
 pub fn order(o: &Order, with_history: bool) -> proto::Order {
-    let waits = o.state == State::PendingPayment || o.hold.is_none() && matches!(o.state, State::Expired | State::Cancelled);
+    let waits = o.state == State::PendingPayment
+        || o.hold.is_none() && matches!(o.state, State::Expired | State::Cancelled);
     proto::Order {
         id: o.id.to_string(),
         account_id: o.account.to_string(),
@@ -98,9 +110,23 @@ pub fn order(o: &Order, with_history: bool) -> proto::Order {
             Payment::StaffApproval => proto::Payment::StaffApproval,
         } as i32,
         instance_id: o.instance.to_string(),
-        operation_id: if waits { String::new() } else { o.operation.to_string() },
-        failure: o.failure.as_ref().map(|(reason, message)| proto::OrderFailure { reason: reason.clone(), message: message.clone() }),
-        history: if with_history { o.history.iter().map(moved).collect() } else { Vec::new() },
+        operation_id: if waits {
+            String::new()
+        } else {
+            o.operation.to_string()
+        },
+        failure: o
+            .failure
+            .as_ref()
+            .map(|(reason, message)| proto::OrderFailure {
+                reason: reason.clone(),
+                message: message.clone(),
+            }),
+        history: if with_history {
+            o.history.iter().map(moved).collect()
+        } else {
+            Vec::new()
+        },
         client_reference: o.client_reference.clone().unwrap_or_default(),
         create_time: Some(time::to_proto(o.created_at)),
         update_time: Some(time::to_proto(o.updated_at)),
@@ -111,7 +137,10 @@ pub fn order(o: &Order, with_history: bool) -> proto::Order {
 
 /// An order as staff see it.
 pub fn order_for_staff(o: &Order, with_history: bool) -> proto::Order {
-    proto::Order { last_error: o.last_error.clone().unwrap_or_default(), ..order(o, with_history) }
+    proto::Order {
+        last_error: o.last_error.clone().unwrap_or_default(),
+        ..order(o, with_history)
+    }
 }
 
 fn moved(m: &Move) -> proto::OrderMove {
@@ -139,5 +168,8 @@ fn state(state: State) -> proto::order::State {
 
 /// The stored form of the state a filter asks for; empty for all.
 pub fn state_filter(number: i32) -> &'static str {
-    State::ALL.into_iter().find(|s| state(*s) as i32 == number).map_or("", State::as_str)
+    State::ALL
+        .into_iter()
+        .find(|s| state(*s) as i32 == number)
+        .map_or("", State::as_str)
 }

@@ -74,7 +74,9 @@ impl From<sqlx::Error> for Error {
 
 impl From<InvalidTransition> for Error {
     fn from(invalid: InvalidTransition) -> Self {
-        Self::OrderStateConflict { state: invalid.state }
+        Self::OrderStateConflict {
+            state: invalid.state,
+        }
     }
 }
 
@@ -82,28 +84,65 @@ impl From<Error> for Status {
     fn from(error: Error) -> Self {
         use OrderErrorReason as Reason;
         match error {
-            Error::OrderNotFound => status::refuse(Reason::OrderNotFound, "there is no such order").status(),
-            Error::PlanUnavailable(id) => status::refuse(Reason::PlanUnavailable, "the plan is not sold").meta("plan_id", id).status(),
-            Error::RegionUnavailable(id) => status::refuse(Reason::RegionUnavailable, "the region takes no new machines").meta("region_id", id).status(),
-            Error::ImageUnavailable(id) => {
-                status::refuse(Reason::ImageUnavailable, "the image does not exist or does not fit the plan").meta("image_id", id).status()
+            Error::OrderNotFound => {
+                status::refuse(Reason::OrderNotFound, "there is no such order").status()
             }
-            Error::PeriodUnavailable(period) => {
-                status::refuse(Reason::PeriodUnavailable, "the plan is not sold for this period").meta("period", period.as_str_name()).status()
+            Error::PlanUnavailable(id) => {
+                status::refuse(Reason::PlanUnavailable, "the plan is not sold")
+                    .meta("plan_id", id)
+                    .status()
             }
+            Error::RegionUnavailable(id) => status::refuse(
+                Reason::RegionUnavailable,
+                "the region takes no new machines",
+            )
+            .meta("region_id", id)
+            .status(),
+            Error::ImageUnavailable(id) => status::refuse(
+                Reason::ImageUnavailable,
+                "the image does not exist or does not fit the plan",
+            )
+            .meta("image_id", id)
+            .status(),
+            Error::PeriodUnavailable(period) => status::refuse(
+                Reason::PeriodUnavailable,
+                "the plan is not sold for this period",
+            )
+            .meta("period", period.as_str_name())
+            .status(),
             Error::PriceChanged { expected, total } => {
-                status::refuse(Reason::PriceChanged, "the total is not the expected one").meta("expected", expected.0).meta("total", total.0).status()
+                status::refuse(Reason::PriceChanged, "the total is not the expected one")
+                    .meta("expected", expected.0)
+                    .meta("total", total.0)
+                    .status()
             }
-            Error::ClientReferenceTaken => status::refuse(Reason::ClientReferenceTaken, "the client reference was used before").status(),
-            Error::OrderStateConflict { state } => {
-                status::refuse(Reason::OrderStateConflict, "the order's state does not allow it").meta("state", state.as_str()).status()
-            }
-            Error::PaymentStatusConflict { state } => {
-                status::refuse(Reason::PaymentStatusConflict, "the order does not wait for payment").meta("state", state.as_str()).status()
-            }
-            Error::Wallet(wallet::error::Error::Refused(Refused::InsufficientBalance { required, available })) => {
-                status::refuse(Reason::InsufficientBalance, "the available balance is too small").meta("required", required.0).meta("available", available.0).status()
-            }
+            Error::ClientReferenceTaken => status::refuse(
+                Reason::ClientReferenceTaken,
+                "the client reference was used before",
+            )
+            .status(),
+            Error::OrderStateConflict { state } => status::refuse(
+                Reason::OrderStateConflict,
+                "the order's state does not allow it",
+            )
+            .meta("state", state.as_str())
+            .status(),
+            Error::PaymentStatusConflict { state } => status::refuse(
+                Reason::PaymentStatusConflict,
+                "the order does not wait for payment",
+            )
+            .meta("state", state.as_str())
+            .status(),
+            Error::Wallet(wallet::error::Error::Refused(Refused::InsufficientBalance {
+                required,
+                available,
+            })) => status::refuse(
+                Reason::InsufficientBalance,
+                "the available balance is too small",
+            )
+            .meta("required", required.0)
+            .meta("available", available.0)
+            .status(),
             Error::Wallet(other) => other.into(),
             Error::Ledger(fault) => status::internal(fault),
             Error::Database(error) => status::database(&error),

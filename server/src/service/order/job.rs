@@ -10,10 +10,10 @@ use crate::base::{crypto, outbox};
 use crate::service::catalog;
 use crate::service::instance::{self, ProvisionFailure, Provisioned};
 use crate::service::lifecycle::Start;
+use crate::service::operation;
 use crate::service::order::error::Error;
 use crate::service::order::model::{self, Event, Failure, Order, State, backoff};
 use crate::service::order::store;
-use crate::service::operation;
 
 /// Orders leased at once.
 const CHUNK: i64 = 64;
@@ -45,7 +45,11 @@ pub async fn step(app: &App) -> Result<usize, sqlx::Error> {
 
 async fn fulfil(app: &App, order: &Order) -> Result<(), Error> {
     if app.clock.now() >= order.deadline_at {
-        let failure = if order.last_error.is_some() { Failure::ProviderUnavailable } else { Failure::ProvisioningTimeout };
+        let failure = if order.last_error.is_some() {
+            Failure::ProviderUnavailable
+        } else {
+            Failure::ProvisioningTimeout
+        };
         return give_up(app, order, failure).await;
     }
     if order.state == State::Paid && !begin(app, order).await? {
@@ -60,17 +64,27 @@ async fn fulfil(app: &App, order: &Order) -> Result<(), Error> {
         Provisioned::Waiting { step, progress } => {
             let mut tx = app.db.begin().await?;
             operation::progress(&mut tx, order.account, order.operation, step, progress).await?;
-            store::put_back(&mut tx, order, app.clock.now() + LOOK_AGAIN, order.attempts, None).await?;
+            store::put_back(
+                &mut tx,
+                order,
+                app.clock.now() + LOOK_AGAIN,
+                order.attempts,
+                None,
+            )
+            .await?;
             Ok(tx.commit().await?)
         }
-        Provisioned::Failed(ProvisionFailure::NoCapacity) => give_up(app, order, Failure::OutOfCapacity).await,
+        Provisioned::Failed(ProvisionFailure::NoCapacity) => {
+            give_up(app, order, Failure::OutOfCapacity).await
+        }
         Provisioned::Failed(ProvisionFailure::Refused(message)) => {
             tracing::warn!(order = %order.id, message, "the provider refused the machine");
             give_up(app, order, Failure::ProviderUnavailable).await
         }
         Provisioned::Failed(ProvisionFailure::Unavailable(message)) => {
             let attempts = order.attempts.saturating_add(1);
-            let next = app.clock.now() + backoff(attempts, f64::from(crypto::random::<1>()[0]) / 255.0);
+            let next =
+                app.clock.now() + backoff(attempts, f64::from(crypto::random::<1>()[0]) / 255.0);
             let mut connection = app.db.acquire().await?;
             Ok(store::put_back(&mut connection, order, next, attempts, Some(&message)).await?)
         }
@@ -79,17 +93,31 @@ async fn fulfil(app: &App, order: &Order) -> Result<(), Error> {
 
 /// Records that the machine is being made. False if the order was called off meanwhile.
 async fn begin(app: &App, leased: &Order) -> Result<bool, Error> {
-    let catalogue = catalog::snapshot(app).await.map_err(|_| Error::Ledger("the catalogue cannot be read"))?;
+    let catalogue = catalog::snapshot(app)
+        .await
+        .map_err(|_| Error::Ledger("the catalogue cannot be read"))?;
     let machine = super::convert::new_instance(&catalogue, leased)?;
     let mut tx = app.db.begin().await?;
     let found = store::get_for_update(&mut tx, leased.account, leased.id).await?;
-    let Some(mut order) = found.filter(|o| o.fence == leased.fence && o.state == State::Paid) else { return Ok(false) };
+    let Some(mut order) = found.filter(|o| o.fence == leased.fence && o.state == State::Paid)
+    else {
+        return Ok(false);
+    };
     let now = app.clock.now();
-    order.take(Event::Begin, model::SYSTEM, "the machine was asked for", now)?;
+    order.take(
+        Event::Begin,
+        model::SYSTEM,
+        "the machine was asked for",
+        now,
+    )?;
     store::advance(&mut tx, &order).await?;
     instance::insert_many(&mut tx, &[machine]).await?;
     operation::progress(&mut tx, order.account, order.operation, "creating", 10).await?;
-    outbox::insert(&mut tx, &[super::news(&order, EventType::OrderProvisioning, "")]).await?;
+    outbox::insert(
+        &mut tx,
+        &[super::news(&order, EventType::OrderProvisioning, "")],
+    )
+    .await?;
     tx.commit().await?;
     Ok(true)
 }
@@ -121,7 +149,15 @@ pub async fn expire(app: &App) -> Result<usize, Error> {
     let due = store::expiring_for_update(&mut tx, app.clock.now(), CHUNK).await?;
     let count = due.len();
     for order in due {
-        super::close(app, &mut tx, order, Event::Expire, model::SYSTEM, "not paid in time").await?;
+        super::close(
+            app,
+            &mut tx,
+            order,
+            Event::Expire,
+            model::SYSTEM,
+            "not paid in time",
+        )
+        .await?;
     }
     tx.commit().await?;
     if count > 0 {

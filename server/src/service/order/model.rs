@@ -6,7 +6,9 @@ use chrono::{DateTime, Duration, Utc};
 use serde::{Deserialize, Serialize};
 use sewa_sdk::sewa::api::v1::BillingPeriod;
 
-use crate::base::id::{AccountId, ImageId, InstanceId, JournalId, OperationId, OrderId, PlanId, RegionId};
+use crate::base::id::{
+    AccountId, ImageId, InstanceId, JournalId, OperationId, OrderId, PlanId, RegionId,
+};
 use crate::base::money::Rupiah;
 use crate::base::tax;
 
@@ -65,8 +67,16 @@ pub struct InvalidTransition {
 
 impl State {
     /// Every state.
-    pub const ALL: [Self; 8] =
-        [Self::PendingPayment, Self::Paid, Self::Provisioning, Self::Active, Self::Failed, Self::Refunded, Self::Cancelled, Self::Expired];
+    pub const ALL: [Self; 8] = [
+        Self::PendingPayment,
+        Self::Paid,
+        Self::Provisioning,
+        Self::Active,
+        Self::Failed,
+        Self::Refunded,
+        Self::Cancelled,
+        Self::Expired,
+    ];
 
     /// As stored.
     pub fn as_str(self) -> &'static str {
@@ -96,14 +106,30 @@ impl State {
             (Self::PendingPayment, Event::Approve) => Ok(Self::Paid),
             (Self::PendingPayment, Event::Reject) => Ok(Self::Cancelled),
             (Self::PendingPayment, Event::Expire) => Ok(Self::Expired),
-            (Self::PendingPayment | Self::Paid | Self::Provisioning, Event::Cancel) => Ok(Self::Cancelled),
+            (Self::PendingPayment | Self::Paid | Self::Provisioning, Event::Cancel) => {
+                Ok(Self::Cancelled)
+            }
             (Self::Paid, Event::Begin) => Ok(Self::Provisioning),
             (Self::Provisioning, Event::Deliver) => Ok(Self::Active),
             (Self::Paid | Self::Provisioning, Event::Fail) => Ok(Self::Failed),
             (Self::Failed, Event::Refund) => Ok(Self::Refunded),
             (
-                Self::PendingPayment | Self::Paid | Self::Provisioning | Self::Active | Self::Failed | Self::Refunded | Self::Cancelled | Self::Expired,
-                Event::Approve | Event::Reject | Event::Expire | Event::Cancel | Event::Begin | Event::Deliver | Event::Fail | Event::Refund,
+                Self::PendingPayment
+                | Self::Paid
+                | Self::Provisioning
+                | Self::Active
+                | Self::Failed
+                | Self::Refunded
+                | Self::Cancelled
+                | Self::Expired,
+                Event::Approve
+                | Event::Reject
+                | Event::Expire
+                | Event::Cancel
+                | Event::Begin
+                | Event::Deliver
+                | Event::Fail
+                | Event::Refund,
             ) => Err(InvalidTransition { state: self, event }),
         }
     }
@@ -145,9 +171,20 @@ pub struct Quote {
 
 impl Quote {
     /// Prices one period. `None` beyond 64 bits.
-    pub fn of(plan_name: String, price: Rupiah, until: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Option<Self> {
+    pub fn of(
+        plan_name: String,
+        price: Rupiah,
+        until: Option<DateTime<Utc>>,
+        now: DateTime<Utc>,
+    ) -> Option<Self> {
         let tax = tax::ppn(price, now);
-        Some(Self { plan_name, subtotal: price, tax, total: price.checked_add(tax)?, until })
+        Some(Self {
+            plan_name,
+            subtotal: price,
+            tax,
+            total: price.checked_add(tax)?,
+            until,
+        })
     }
 }
 
@@ -204,7 +241,9 @@ impl Failure {
     pub fn message(self) -> &'static str {
         match self {
             Self::ProvisioningTimeout => "the machine did not run in time; the money was released",
-            Self::ProviderUnavailable => "the provider could not make the machine; the money was released",
+            Self::ProviderUnavailable => {
+                "the provider could not make the machine; the money was released"
+            }
             Self::OutOfCapacity => "the region has no room for the plan; the money was released",
         }
     }
@@ -260,9 +299,21 @@ impl Order {
     ///
     /// # Errors
     /// If the state does not take the event; nothing changes then.
-    pub fn take(&mut self, event: Event, actor: &str, reason: &str, at: DateTime<Utc>) -> Result<(), InvalidTransition> {
+    pub fn take(
+        &mut self,
+        event: Event,
+        actor: &str,
+        reason: &str,
+        at: DateTime<Utc>,
+    ) -> Result<(), InvalidTransition> {
         let to = self.state.on(event)?;
-        self.history.push(Move { from: Some(self.state), to, actor: actor.to_owned(), reason: reason.to_owned(), at });
+        self.history.push(Move {
+            from: Some(self.state),
+            to,
+            actor: actor.to_owned(),
+            reason: reason.to_owned(),
+            at,
+        });
         self.state = to;
         self.revision += 1;
         self.updated_at = at;
@@ -276,7 +327,11 @@ pub fn backoff(attempt: i32, jitter: f64) -> Duration {
     let exponent = u32::try_from(attempt.clamp(0, 7)).unwrap_or(0);
     let ceiling = (500 * 2_i64.pow(exponent)).min(60_000);
     let spread = jitter.clamp(0.0, 1.0);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "milliseconds below a minute")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        reason = "milliseconds below a minute"
+    )]
     Duration::milliseconds(ceiling / 2 + (ceiling as f64 / 2.0 * spread) as i64)
 }
 
@@ -284,8 +339,16 @@ pub fn backoff(attempt: i32, jitter: f64) -> Duration {
 mod tests {
     use super::*;
 
-    const EVENTS: [Event; 8] =
-        [Event::Approve, Event::Reject, Event::Expire, Event::Cancel, Event::Begin, Event::Deliver, Event::Fail, Event::Refund];
+    const EVENTS: [Event; 8] = [
+        Event::Approve,
+        Event::Reject,
+        Event::Expire,
+        Event::Cancel,
+        Event::Begin,
+        Event::Deliver,
+        Event::Fail,
+        Event::Refund,
+    ];
 
     #[test]
     fn the_whole_table_of_moves() {

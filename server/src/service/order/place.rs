@@ -61,13 +61,25 @@ pub fn patience(app: &App) -> Duration {
 }
 
 /// A new order, not written yet.
-pub fn new_order(app: &App, account: AccountId, draft: Draft, quote: Quote, payment: Payment, reference: Option<String>, actor: String) -> Order {
+pub fn new_order(
+    app: &App,
+    account: AccountId,
+    draft: Draft,
+    quote: Quote,
+    payment: Payment,
+    reference: Option<String>,
+    actor: String,
+) -> Order {
     let now = app.clock.now();
     let (state, deadline) = match payment {
         Payment::Wallet => (State::Paid, patience(app)),
         Payment::StaffApproval => (State::PendingPayment, PAYMENT_PATIENCE),
     };
-    let reason = if payment == Payment::Wallet { "placed and paid from the wallet" } else { "placed; waiting for payment" };
+    let reason = if payment == Payment::Wallet {
+        "placed and paid from the wallet"
+    } else {
+        "placed; waiting for payment"
+    };
     Order {
         account,
         id: OrderId::new(),
@@ -80,7 +92,13 @@ pub fn new_order(app: &App, account: AccountId, draft: Draft, quote: Quote, paym
         hold: None,
         client_reference: reference,
         failure: None,
-        history: vec![Move { from: None, to: state, actor, reason: reason.to_owned(), at: now }],
+        history: vec![Move {
+            from: None,
+            to: state,
+            actor,
+            reason: reason.to_owned(),
+            at: now,
+        }],
         attempts: 0,
         last_error: None,
         fence: 0,
@@ -94,19 +112,41 @@ pub fn new_order(app: &App, account: AccountId, draft: Draft, quote: Quote, paym
 
 /// The operation that fulfils an order.
 pub fn operation(order: &Order) -> NewOperation {
-    NewOperation { account: order.account, id: order.operation, instance: order.instance, order: Some(order.id), kind: Kind::Create, created_at: order.updated_at }
+    NewOperation {
+        account: order.account,
+        id: order.operation,
+        instance: order.instance,
+        order: Some(order.id),
+        kind: Kind::Create,
+        created_at: order.updated_at,
+    }
 }
 
 /// Places an order paid from the wallet, together with others.
 ///
 /// # Errors
 /// INSUFFICIENT_BALANCE, CLIENT_REFERENCE_TAKEN, or what the database says.
-pub async fn from_wallet(app: &App, call: Arc<Call>, order: Order) -> Result<Response<PlaceOrderResponse>, Status> {
+pub async fn from_wallet(
+    app: &App,
+    call: Arc<Call>,
+    order: Order,
+) -> Result<Response<PlaceOrderResponse>, Status> {
     let operation = operation::convert::new_to_proto(&operation(&order));
-    let reply = PlaceOrderResponse { order: Some(convert::order(&order, true)), operation: Some(operation) };
+    let reply = PlaceOrderResponse {
+        order: Some(convert::order(&order, true)),
+        operation: Some(operation),
+    };
     let account = order.account;
-    let placement = Arc::new(Placement { call: Arc::clone(&call), order, reply });
-    match app.placing.submit(account.0, Arc::clone(&placement)).await? {
+    let placement = Arc::new(Placement {
+        call: Arc::clone(&call),
+        order,
+        reply,
+    });
+    match app
+        .placing
+        .submit(account.0, Arc::clone(&placement))
+        .await?
+    {
         Placed::Fresh => Ok(Response::new(placement.reply.clone())),
         Placed::Repeat(stored) => stored.reply(&call),
     }
@@ -115,7 +155,12 @@ pub async fn from_wallet(app: &App, call: Arc<Call>, order: Order) -> Result<Res
 type Verdict = Result<Placed, Status>;
 
 /// Applies a batch in one transaction. Commands whose key turns out to be used already are taken out and the rest is applied again.
-async fn apply(db: &PgPool, clock: &Clock, tail: &Tail, batch: Vec<Arc<Placement>>) -> Result<Vec<Verdict>, sqlx::Error> {
+async fn apply(
+    db: &PgPool,
+    clock: &Clock,
+    tail: &Tail,
+    batch: Vec<Arc<Placement>>,
+) -> Result<Vec<Verdict>, sqlx::Error> {
     let mut verdicts: Vec<Option<Verdict>> = batch.iter().map(|_| None).collect();
     let mut keys = HashSet::new();
     for (i, placement) in batch.iter().enumerate() {
@@ -124,7 +169,9 @@ async fn apply(db: &PgPool, clock: &Clock, tail: &Tail, batch: Vec<Arc<Placement
         }
     }
     loop {
-        let open: Vec<usize> = (0..batch.len()).filter(|i| verdicts[*i].is_none()).collect();
+        let open: Vec<usize> = (0..batch.len())
+            .filter(|i| verdicts[*i].is_none())
+            .collect();
         if open.is_empty() {
             break;
         }
@@ -140,10 +187,15 @@ async fn apply(db: &PgPool, clock: &Clock, tail: &Tail, batch: Vec<Arc<Placement
                 for position in positions {
                     let i = open[position];
                     let stored = writes::find(db, &batch[i].call).await;
-                    verdicts[i] = Some(stored.and_then(|s| s.map(Placed::Repeat).ok_or_else(writes::in_progress)));
+                    verdicts[i] = Some(
+                        stored.and_then(|s| s.map(Placed::Repeat).ok_or_else(writes::in_progress)),
+                    );
                 }
             }
-            Err(error) if batch.len() == 1 && db::broken_constraint(&error) == Some("orders_client_reference_key") => {
+            Err(error)
+                if batch.len() == 1
+                    && db::broken_constraint(&error) == Some("orders_client_reference_key") =>
+            {
                 verdicts[0] = Some(Err(Error::ClientReferenceTaken.into()));
             }
             Err(error) => return Err(error),
@@ -159,28 +211,41 @@ enum Attempt {
     Repeated(Vec<usize>),
 }
 
-async fn attempt(db: &PgPool, clock: &Clock, placements: &[&Placement]) -> Result<Attempt, sqlx::Error> {
+async fn attempt(
+    db: &PgPool,
+    clock: &Clock,
+    placements: &[&Placement],
+) -> Result<Attempt, sqlx::Error> {
     let now = clock.now();
     let mut tx = db.begin().await?;
     let mut results: Vec<Option<Result<(), Status>>> = placements.iter().map(|_| None).collect();
     for i in taken_references(&mut tx, placements).await? {
         results[i] = Some(Err(Error::ClientReferenceTaken.into()));
     }
-    let asking: Vec<usize> = (0..placements.len()).filter(|i| results[*i].is_none()).collect();
+    let asking: Vec<usize> = (0..placements.len())
+        .filter(|i| results[*i].is_none())
+        .collect();
     let commands: Vec<Command> = asking.iter().map(|i| hold(&placements[*i].order)).collect();
     let verdicts = wallet::apply(&mut tx, &commands, now).await?;
     let mut orders = Vec::with_capacity(asking.len());
     for (i, verdict) in asking.into_iter().zip(verdicts) {
         results[i] = Some(match verdict {
             Ok(journal) => {
-                orders.push(Order { hold: Some(journal.id), ..placements[i].order.clone() });
+                orders.push(Order {
+                    hold: Some(journal.id),
+                    ..placements[i].order.clone()
+                });
                 Ok(())
             }
             Err(refused) => Err(Error::Wallet(refused.into()).into()),
         });
     }
     let results: Vec<Result<(), Status>> = results.into_iter().flatten().collect();
-    let records: Vec<writes::Record> = placements.iter().zip(&results).map(|(placement, result)| record(placement, result)).collect();
+    let records: Vec<writes::Record> = placements
+        .iter()
+        .zip(&results)
+        .map(|(placement, result)| record(placement, result))
+        .collect();
     let repeated = writes::insert(&mut tx, &records).await?;
     if !repeated.is_empty() {
         tx.rollback().await?;
@@ -188,7 +253,10 @@ async fn attempt(db: &PgPool, clock: &Clock, placements: &[&Placement]) -> Resul
     }
     if !orders.is_empty() {
         let operations: Vec<NewOperation> = orders.iter().map(operation).collect();
-        let events: Vec<outbox::NewEvent> = orders.iter().map(|o| news(o, EventType::OrderPlaced, "")).collect();
+        let events: Vec<outbox::NewEvent> = orders
+            .iter()
+            .map(|o| news(o, EventType::OrderPlaced, ""))
+            .collect();
         store::insert(&mut tx, &orders.iter().collect::<Vec<_>>()).await?;
         operation::insert_many(&mut tx, &operations).await?;
         outbox::insert(&mut tx, &events).await?;
@@ -199,24 +267,49 @@ async fn attempt(db: &PgPool, clock: &Clock, placements: &[&Placement]) -> Resul
 
 fn hold(order: &Order) -> Command {
     let description = format!("Order {}: {}", order.id, order.quote.plan_name);
-    Command { account: order.account, action: Action::Hold(order.quote.total), subject: order.id.0, description }
+    Command {
+        account: order.account,
+        action: Action::Hold(order.quote.total),
+        subject: order.id.0,
+        description,
+    }
 }
 
 fn record(placement: &Placement, result: &Result<(), Status>) -> writes::Record {
     match result {
         Ok(()) => writes::record(&placement.call, Code::Ok, placement.reply.encode_to_vec()),
-        Err(refusal) => writes::record(&placement.call, refusal.code(), writes::encode_status(refusal)),
+        Err(refusal) => writes::record(
+            &placement.call,
+            refusal.code(),
+            writes::encode_status(refusal),
+        ),
     }
 }
 
 /// Positions of placements whose client reference was used before, by an earlier order or by an earlier one of this batch.
-async fn taken_references(connection: &mut sqlx::PgConnection, placements: &[&Placement]) -> Result<Vec<usize>, sqlx::Error> {
-    let named: Vec<(usize, AccountId, &str)> =
-        placements.iter().enumerate().filter_map(|(i, p)| Some((i, p.order.account, p.order.client_reference.as_deref()?))).collect();
+async fn taken_references(
+    connection: &mut sqlx::PgConnection,
+    placements: &[&Placement],
+) -> Result<Vec<usize>, sqlx::Error> {
+    let named: Vec<(usize, AccountId, &str)> = placements
+        .iter()
+        .enumerate()
+        .filter_map(|(i, p)| Some((i, p.order.account, p.order.client_reference.as_deref()?)))
+        .collect();
     if named.is_empty() {
         return Ok(Vec::new());
     }
-    let asked: Vec<(AccountId, &str)> = named.iter().map(|(_, account, reference)| (*account, *reference)).collect();
-    let mut used: HashSet<(AccountId, String)> = store::used_references(connection, &asked).await?.into_iter().collect();
-    Ok(named.into_iter().filter(|(_, account, reference)| !used.insert((*account, (*reference).to_owned()))).map(|(i, ..)| i).collect())
+    let asked: Vec<(AccountId, &str)> = named
+        .iter()
+        .map(|(_, account, reference)| (*account, *reference))
+        .collect();
+    let mut used: HashSet<(AccountId, String)> = store::used_references(connection, &asked)
+        .await?
+        .into_iter()
+        .collect();
+    Ok(named
+        .into_iter()
+        .filter(|(_, account, reference)| !used.insert((*account, (*reference).to_owned())))
+        .map(|(i, ..)| i)
+        .collect())
 }

@@ -8,7 +8,9 @@ use sqlx::types::Json;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use crate::base::id::{AccountId, ImageId, InstanceId, JournalId, OperationId, OrderId, PlanId, RegionId};
+use crate::base::id::{
+    AccountId, ImageId, InstanceId, JournalId, OperationId, OrderId, PlanId, RegionId,
+};
 use crate::base::money::Rupiah;
 use crate::service::order::model::{Draft, Move, Order, Payment, Quote, State};
 
@@ -52,7 +54,11 @@ impl From<Row> for Order {
             account: r.account_id,
             id: r.id,
             state: State::parse(&r.state).expect("orders_state_known allows no other"),
-            payment: if r.payment == Payment::StaffApproval as i16 { Payment::StaffApproval } else { Payment::Wallet },
+            payment: if r.payment == Payment::StaffApproval as i16 {
+                Payment::StaffApproval
+            } else {
+                Payment::Wallet
+            },
             draft: Draft {
                 plan: r.plan_id,
                 region: r.region_id,
@@ -62,7 +68,13 @@ impl From<Row> for Order {
                 auto_renew: r.auto_renew,
                 labels: r.labels.0,
             },
-            quote: Quote { plan_name: r.plan_name, subtotal: r.subtotal, tax: r.tax, total: r.total, until: r.price_until },
+            quote: Quote {
+                plan_name: r.plan_name,
+                subtotal: r.subtotal,
+                tax: r.tax,
+                total: r.total,
+                until: r.price_until,
+            },
             instance: r.instance_id,
             operation: r.operation_id,
             hold: r.hold_id,
@@ -144,13 +156,22 @@ pub async fn insert(connection: &mut PgConnection, orders: &[&Order]) -> Result<
 ///
 /// # Errors
 /// Of the database.
-pub async fn used_references(connection: &mut PgConnection, references: &[(AccountId, &str)]) -> Result<Vec<(AccountId, String)>, sqlx::Error> {
+pub async fn used_references(
+    connection: &mut PgConnection,
+    references: &[(AccountId, &str)],
+) -> Result<Vec<(AccountId, String)>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"select o.account_id as "account: AccountId", o.client_reference as "reference!"
         from unnest($1::uuid[], $2::text[]) as n (account_id, reference)
         join orders o on o.account_id = n.account_id and o.client_reference = n.reference"#,
-        &references.iter().map(|(account, _)| account.0).collect::<Vec<_>>(),
-        &references.iter().map(|(_, reference)| *reference).collect::<Vec<_>>() as &[&str],
+        &references
+            .iter()
+            .map(|(account, _)| account.0)
+            .collect::<Vec<_>>(),
+        &references
+            .iter()
+            .map(|(_, reference)| *reference)
+            .collect::<Vec<_>>() as &[&str],
     )
     .fetch_all(connection)
     .await?;
@@ -161,8 +182,17 @@ pub async fn used_references(connection: &mut PgConnection, references: &[(Accou
 ///
 /// # Errors
 /// Of the database.
-pub async fn get(pool: &PgPool, account: AccountId, id: OrderId) -> Result<Option<Order>, sqlx::Error> {
-    Ok(orders!("where account_id = $1 and id = $2", account.0, id.0).fetch_optional(pool).await?.map(Into::into))
+pub async fn get(
+    pool: &PgPool,
+    account: AccountId,
+    id: OrderId,
+) -> Result<Option<Order>, sqlx::Error> {
+    Ok(
+        orders!("where account_id = $1 and id = $2", account.0, id.0)
+            .fetch_optional(pool)
+            .await?
+            .map(Into::into),
+    )
 }
 
 /// An order of any account, for staff.
@@ -170,15 +200,29 @@ pub async fn get(pool: &PgPool, account: AccountId, id: OrderId) -> Result<Optio
 /// # Errors
 /// Of the database.
 pub async fn get_any(pool: &PgPool, id: OrderId) -> Result<Option<Order>, sqlx::Error> {
-    Ok(orders!("where id = $1", id.0).fetch_optional(pool).await?.map(Into::into))
+    Ok(orders!("where id = $1", id.0)
+        .fetch_optional(pool)
+        .await?
+        .map(Into::into))
 }
 
 /// An order, locked.
 ///
 /// # Errors
 /// Of the database.
-pub async fn get_for_update(connection: &mut PgConnection, account: AccountId, id: OrderId) -> Result<Option<Order>, sqlx::Error> {
-    Ok(orders!("where account_id = $1 and id = $2 for no key update", account.0, id.0).fetch_optional(connection).await?.map(Into::into))
+pub async fn get_for_update(
+    connection: &mut PgConnection,
+    account: AccountId,
+    id: OrderId,
+) -> Result<Option<Order>, sqlx::Error> {
+    Ok(orders!(
+        "where account_id = $1 and id = $2 for no key update",
+        account.0,
+        id.0
+    )
+    .fetch_optional(connection)
+    .await?
+    .map(Into::into))
 }
 
 /// What a list asks for.
@@ -202,7 +246,12 @@ pub struct Filter {
 ///
 /// # Errors
 /// Of the database.
-pub async fn list(pool: &PgPool, account: AccountId, filter: &Filter, limit: i64) -> Result<Vec<Order>, sqlx::Error> {
+pub async fn list(
+    pool: &PgPool,
+    account: AccountId,
+    filter: &Filter,
+    limit: i64,
+) -> Result<Vec<Order>, sqlx::Error> {
     let rows = orders!(
         "where account_id = $1 and id < coalesce($2, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid) and ($3 = '' or state = $3)
             and ($4::uuid is null or plan_id = $4) and ($5 = '' or client_reference = $5)
@@ -226,7 +275,12 @@ pub async fn list(pool: &PgPool, account: AccountId, filter: &Filter, limit: i64
 ///
 /// # Errors
 /// Of the database.
-pub async fn search(pool: &PgPool, before: Option<Uuid>, state: &str, limit: i64) -> Result<Vec<Order>, sqlx::Error> {
+pub async fn search(
+    pool: &PgPool,
+    before: Option<Uuid>,
+    state: &str,
+    limit: i64,
+) -> Result<Vec<Order>, sqlx::Error> {
     let rows = orders!(
         "where id < coalesce($1, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid) and ($2 = '' or state = $2) order by id desc limit $3",
         before,
@@ -242,7 +296,12 @@ pub async fn search(pool: &PgPool, before: Option<Uuid>, state: &str, limit: i64
 ///
 /// # Errors
 /// Of the database.
-pub async fn lease(pool: &PgPool, now: DateTime<Utc>, lease_until: DateTime<Utc>, limit: i64) -> Result<Vec<Order>, sqlx::Error> {
+pub async fn lease(
+    pool: &PgPool,
+    now: DateTime<Utc>,
+    lease_until: DateTime<Utc>,
+    limit: i64,
+) -> Result<Vec<Order>, sqlx::Error> {
     let mut tx = pool.begin().await?;
     let due = orders!(
         "where state in ('PAID', 'PROVISIONING') and next_attempt_at <= $1 order by next_attempt_at limit $2 for no key update skip locked",
@@ -272,7 +331,13 @@ pub async fn lease(pool: &PgPool, now: DateTime<Utc>, lease_until: DateTime<Utc>
 ///
 /// # Errors
 /// Of the database.
-pub async fn put_back(connection: &mut PgConnection, order: &Order, next: DateTime<Utc>, attempts: i32, last_error: Option<&str>) -> Result<(), sqlx::Error> {
+pub async fn put_back(
+    connection: &mut PgConnection,
+    order: &Order,
+    next: DateTime<Utc>,
+    attempts: i32,
+    last_error: Option<&str>,
+) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "update orders set next_attempt_at = $4, attempts = $5, last_error = $6 where account_id = $1 and id = $2 and fence = $3",
         order.account.0,
@@ -317,7 +382,11 @@ pub async fn advance(connection: &mut PgConnection, order: &Order) -> Result<(),
 ///
 /// # Errors
 /// Of the database.
-pub async fn expiring_for_update(connection: &mut PgConnection, now: DateTime<Utc>, limit: i64) -> Result<Vec<Order>, sqlx::Error> {
+pub async fn expiring_for_update(
+    connection: &mut PgConnection,
+    now: DateTime<Utc>,
+    limit: i64,
+) -> Result<Vec<Order>, sqlx::Error> {
     let rows =
         orders!("where state = 'PENDING_PAYMENT' and deadline_at <= $1 order by deadline_at limit $2 for no key update skip locked", now, limit)
             .fetch_all(connection)

@@ -44,15 +44,27 @@ impl From<Error> for Status {
     fn from(error: Error) -> Self {
         use SandboxErrorReason as Reason;
         match error {
-            Error::SandboxOnly => status::refuse(Reason::SandboxOnly, "the account is not a sandbox account").status(),
-            Error::DepositNotFound => status::refuse(Reason::DepositNotFound, "there is no such deposit").status(),
-            Error::PaymentStatusConflict { state } => {
-                status::refuse(Reason::PaymentStatusConflict, "the deposit ended otherwise").meta("state", state).status()
+            Error::SandboxOnly => {
+                status::refuse(Reason::SandboxOnly, "the account is not a sandbox account").status()
             }
-            Error::ClockExists => status::refuse(Reason::ClockExists, "the account has a clock").status(),
-            Error::ClockNotFound => status::refuse(Reason::ClockNotFound, "the account has no clock").status(),
+            Error::DepositNotFound => {
+                status::refuse(Reason::DepositNotFound, "there is no such deposit").status()
+            }
+            Error::PaymentStatusConflict { state } => {
+                status::refuse(Reason::PaymentStatusConflict, "the deposit ended otherwise")
+                    .meta("state", state)
+                    .status()
+            }
+            Error::ClockExists => {
+                status::refuse(Reason::ClockExists, "the account has a clock").status()
+            }
+            Error::ClockNotFound => {
+                status::refuse(Reason::ClockNotFound, "the account has no clock").status()
+            }
             Error::ClockAdvancing => {
-                status::refuse(Reason::ClockAdvancing, "the clock is still on its way").retry_after(Duration::from_millis(500)).status()
+                status::refuse(Reason::ClockAdvancing, "the clock is still on its way")
+                    .retry_after(Duration::from_millis(500))
+                    .status()
             }
             Error::Wallet(error) => error.into(),
             Error::Database(error) => status::database(&error),

@@ -9,7 +9,11 @@ use crate::service::wallet::model::{Balance, Deposit, DepositState, Journal};
 use crate::service::wallet::store::Listed;
 
 /// The balances.
-pub fn wallet(account: AccountId, balance: &Balance, updated_at: Option<chrono::DateTime<chrono::Utc>>) -> proto::Wallet {
+pub fn wallet(
+    account: AccountId,
+    balance: &Balance,
+    updated_at: Option<chrono::DateTime<chrono::Utc>>,
+) -> proto::Wallet {
     proto::Wallet {
         account_id: account.to_string(),
         available: Some(balance.available.to_proto()),
@@ -30,7 +34,10 @@ pub fn deposit(d: &Deposit) -> proto::Deposit {
         pay_url: String::new(),
         expire_time: Some(time::to_proto(d.expires_at)),
         create_time: Some(time::to_proto(d.created_at)),
-        paid_time: d.closed_at.filter(|_| d.state == DepositState::Paid).map(time::to_proto),
+        paid_time: d
+            .closed_at
+            .filter(|_| d.state == DepositState::Paid)
+            .map(time::to_proto),
         client_reference: d.client_reference.clone().unwrap_or_default(),
     }
 }
@@ -65,9 +72,15 @@ pub fn transaction(t: &Listed) -> proto::Transaction {
         available_after: Some(t.available_after.to_proto()),
         held_after: Some(t.held_after.to_proto()),
         description: t.description.clone(),
-        subject_id: if t.subject.is_nil() { String::new() } else { t.subject.to_string() },
+        subject_id: if t.subject.is_nil() {
+            String::new()
+        } else {
+            t.subject.to_string()
+        },
         create_time: Some(time::to_proto(t.recorded_at)),
-        tax: Some(t.ppn_payable).filter(|tax| *tax != Rupiah::ZERO).map(Rupiah::to_proto),
+        tax: Some(t.ppn_payable)
+            .filter(|tax| *tax != Rupiah::ZERO)
+            .map(Rupiah::to_proto),
     }
 }
 

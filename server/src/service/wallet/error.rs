@@ -51,17 +51,39 @@ impl From<Error> for Status {
     fn from(error: Error) -> Self {
         use WalletErrorReason as Reason;
         match error {
-            Error::Refused(Refused::InsufficientBalance { required, available }) => {
-                status::refuse(Reason::InsufficientBalance, "the available balance is too small").meta("required", required.0).meta("available", available.0).status()
+            Error::Refused(Refused::InsufficientBalance {
+                required,
+                available,
+            }) => status::refuse(
+                Reason::InsufficientBalance,
+                "the available balance is too small",
+            )
+            .meta("required", required.0)
+            .meta("available", available.0)
+            .status(),
+            Error::Refused(
+                refused @ (Refused::HoldNotFound | Refused::HoldClosed | Refused::AmountOutOfRange),
+            ) => status::internal(refused),
+            Error::AccountNotFound => {
+                status::refuse(Reason::AccountNotFound, "there is no such account").status()
             }
-            Error::Refused(refused @ (Refused::HoldNotFound | Refused::HoldClosed | Refused::AmountOutOfRange)) => status::internal(refused),
-            Error::AccountNotFound => status::refuse(Reason::AccountNotFound, "there is no such account").status(),
-            Error::DepositNotFound => status::refuse(Reason::DepositNotFound, "there is no such deposit").status(),
-            Error::DepositClosed { state } => status::internal(format_args!("a deposit that is {state} was settled again")),
-            Error::MethodUnavailable { method } => {
-                status::refuse(Reason::DepositMethodUnavailable, "only sandbox accounts may use this method").meta("method", method).status()
+            Error::DepositNotFound => {
+                status::refuse(Reason::DepositNotFound, "there is no such deposit").status()
             }
-            Error::ClientReferenceTaken => status::refuse(Reason::ClientReferenceTaken, "the client reference was used before").status(),
+            Error::DepositClosed { state } => {
+                status::internal(format_args!("a deposit that is {state} was settled again"))
+            }
+            Error::MethodUnavailable { method } => status::refuse(
+                Reason::DepositMethodUnavailable,
+                "only sandbox accounts may use this method",
+            )
+            .meta("method", method)
+            .status(),
+            Error::ClientReferenceTaken => status::refuse(
+                Reason::ClientReferenceTaken,
+                "the client reference was used before",
+            )
+            .status(),
             Error::Database(error) => status::database(&error),
         }
     }

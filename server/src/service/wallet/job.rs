@@ -20,7 +20,15 @@ pub async fn expire_deposits(app: &App) -> Result<usize, sqlx::Error> {
     let mut events = Vec::with_capacity(due.len());
     for (account, id, amount) in &due {
         if store::advance_deposit(&mut tx, *account, *id, DepositState::Expired, now).await? {
-            events.push(super::deposit_event(*account, *id, 2, EventType::DepositClosed, *amount, DepositState::Expired.as_str(), now));
+            events.push(super::deposit_event(
+                *account,
+                *id,
+                2,
+                EventType::DepositClosed,
+                *amount,
+                DepositState::Expired.as_str(),
+                now,
+            ));
         }
     }
     outbox::insert(&mut tx, &events).await?;

@@ -34,10 +34,21 @@ const DEPOSIT_LIFE: Duration = Duration::hours(24);
 ///
 /// # Errors
 /// Of the database; the verdicts are inside.
-pub async fn apply(connection: &mut PgConnection, commands: &[Command], now: DateTime<Utc>) -> Result<Vec<Result<Journal, Refused>>, sqlx::Error> {
+pub async fn apply(
+    connection: &mut PgConnection,
+    commands: &[Command],
+    now: DateTime<Utc>,
+) -> Result<Vec<Result<Journal, Refused>>, sqlx::Error> {
     let mut books = store::lock_books(connection, commands, now).await?;
-    let verdicts: Vec<Result<Journal, Refused>> = commands.iter().map(|command| books.decide(command, JournalId::new())).collect();
-    let accepted: Vec<Journal> = verdicts.iter().filter_map(|v| v.as_ref().ok()).cloned().collect();
+    let verdicts: Vec<Result<Journal, Refused>> = commands
+        .iter()
+        .map(|command| books.decide(command, JournalId::new()))
+        .collect();
+    let accepted: Vec<Journal> = verdicts
+        .iter()
+        .filter_map(|v| v.as_ref().ok())
+        .cloned()
+        .collect();
     store::append(connection, &accepted, &books, now).await?;
     Ok(verdicts)
 }
@@ -46,7 +57,11 @@ pub async fn apply(connection: &mut PgConnection, commands: &[Command], now: Dat
 ///
 /// # Errors
 /// The refusal, or of the database.
-pub async fn apply_one(connection: &mut PgConnection, command: Command, now: DateTime<Utc>) -> Result<Journal, Error> {
+pub async fn apply_one(
+    connection: &mut PgConnection,
+    command: Command,
+    now: DateTime<Utc>,
+) -> Result<Journal, Error> {
     let mut verdicts = apply(connection, &[command], now).await?;
     Ok(verdicts.pop().expect("one verdict for one command")?)
 }
@@ -65,9 +80,16 @@ pub struct DepositWish {
 ///
 /// # Errors
 /// If the method is not for this account, or the reference was used.
-pub async fn open_deposit(app: &App, caller: &Caller, connection: &mut PgConnection, wish: DepositWish) -> Result<Deposit, Error> {
+pub async fn open_deposit(
+    app: &App,
+    caller: &Caller,
+    connection: &mut PgConnection,
+    wish: DepositWish,
+) -> Result<Deposit, Error> {
     if !caller.sandbox {
-        return Err(Error::MethodUnavailable { method: "METHOD_SANDBOX" });
+        return Err(Error::MethodUnavailable {
+            method: "METHOD_SANDBOX",
+        });
     }
     let now = app.clock.now();
     let account = caller.account.ok_or(Error::AccountNotFound)?;
@@ -83,7 +105,19 @@ pub async fn open_deposit(app: &App, caller: &Caller, connection: &mut PgConnect
         closed_at: None,
     };
     store::insert_deposit(connection, &deposit).await?;
-    outbox::insert(connection, &[deposit_event(account, deposit.id, 1, EventType::DepositCreated, deposit.amount, "", now)]).await?;
+    outbox::insert(
+        connection,
+        &[deposit_event(
+            account,
+            deposit.id,
+            1,
+            EventType::DepositCreated,
+            deposit.amount,
+            "",
+            now,
+        )],
+    )
+    .await?;
     Ok(deposit)
 }
 
@@ -91,19 +125,62 @@ pub async fn open_deposit(app: &App, caller: &Caller, connection: &mut PgConnect
 ///
 /// # Errors
 /// If there is no such deposit, or it ended otherwise.
-pub async fn settle_deposit(app: &App, connection: &mut PgConnection, account: AccountId, id: DepositId, outcome: DepositState) -> Result<(), Error> {
+pub async fn settle_deposit(
+    app: &App,
+    connection: &mut PgConnection,
+    account: AccountId,
+    id: DepositId,
+    outcome: DepositState,
+) -> Result<(), Error> {
     let now = app.clock.now();
-    let deposit = store::get_deposit(connection, account, id).await?.ok_or(Error::DepositNotFound)?;
+    let deposit = store::get_deposit(connection, account, id)
+        .await?
+        .ok_or(Error::DepositNotFound)?;
     if !store::advance_deposit(connection, account, id, outcome, now).await? {
-        let present = store::get_deposit(connection, account, id).await?.ok_or(Error::DepositNotFound)?.state;
-        return if present == outcome { Ok(()) } else { Err(Error::DepositClosed { state: present.as_str() }) };
+        let present = store::get_deposit(connection, account, id)
+            .await?
+            .ok_or(Error::DepositNotFound)?
+            .state;
+        return if present == outcome {
+            Ok(())
+        } else {
+            Err(Error::DepositClosed {
+                state: present.as_str(),
+            })
+        };
     }
     let event = if outcome == DepositState::Paid {
         let description = format!("Deposit {id}");
-        apply_one(connection, Command { account, action: Action::Deposit(deposit.amount), subject: id.0, description }, now).await?;
-        deposit_event(account, id, 2, EventType::DepositPaid, deposit.amount, "", now)
+        apply_one(
+            connection,
+            Command {
+                account,
+                action: Action::Deposit(deposit.amount),
+                subject: id.0,
+                description,
+            },
+            now,
+        )
+        .await?;
+        deposit_event(
+            account,
+            id,
+            2,
+            EventType::DepositPaid,
+            deposit.amount,
+            "",
+            now,
+        )
     } else {
-        deposit_event(account, id, 2, EventType::DepositClosed, deposit.amount, outcome.as_str(), now)
+        deposit_event(
+            account,
+            id,
+            2,
+            EventType::DepositClosed,
+            deposit.amount,
+            outcome.as_str(),
+            now,
+        )
     };
     outbox::insert(connection, &[event]).await?;
     Ok(())
@@ -113,19 +190,55 @@ pub async fn settle_deposit(app: &App, connection: &mut PgConnection, account: A
 ///
 /// # Errors
 /// If there is no such account, or the balance would become negative.
-pub async fn adjust(app: &App, connection: &mut PgConnection, account: AccountId, amount: Rupiah, reason: &str) -> Result<Journal, Error> {
+pub async fn adjust(
+    app: &App,
+    connection: &mut PgConnection,
+    account: AccountId,
+    amount: Rupiah,
+    reason: &str,
+) -> Result<Journal, Error> {
     if !store::account_exists(&app.db, account).await? {
         return Err(Error::AccountNotFound);
     }
     let now = app.clock.now();
-    let command = Command { account, action: Action::Adjust(amount), subject: Uuid::nil(), description: reason.to_owned() };
+    let command = Command {
+        account,
+        action: Action::Adjust(amount),
+        subject: Uuid::nil(),
+        description: reason.to_owned(),
+    };
     let journal = apply_one(connection, command, now).await?;
-    let payload = Payload::Wallet(WalletPayload { amount: Some(amount.to_proto()), reason: reason.to_owned() });
-    outbox::insert(connection, &[NewEvent::new(account, EventType::WalletAdjusted, journal.id.0, 1, now, payload)]).await?;
+    let payload = Payload::Wallet(WalletPayload {
+        amount: Some(amount.to_proto()),
+        reason: reason.to_owned(),
+    });
+    outbox::insert(
+        connection,
+        &[NewEvent::new(
+            account,
+            EventType::WalletAdjusted,
+            journal.id.0,
+            1,
+            now,
+            payload,
+        )],
+    )
+    .await?;
     Ok(journal)
 }
 
-fn deposit_event(account: AccountId, id: DepositId, revision: i64, kind: EventType, amount: Rupiah, reason: &str, now: DateTime<Utc>) -> NewEvent {
-    let payload = Payload::Wallet(WalletPayload { amount: Some(amount.to_proto()), reason: reason.to_owned() });
+fn deposit_event(
+    account: AccountId,
+    id: DepositId,
+    revision: i64,
+    kind: EventType,
+    amount: Rupiah,
+    reason: &str,
+    now: DateTime<Utc>,
+) -> NewEvent {
+    let payload = Payload::Wallet(WalletPayload {
+        amount: Some(amount.to_proto()),
+        reason: reason.to_owned(),
+    });
     NewEvent::new(account, kind, id.0, revision, now, payload)
 }

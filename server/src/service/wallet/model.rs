@@ -88,7 +88,13 @@ pub struct Balance {
 
 impl Balance {
     /// Of an account that never moved money.
-    pub const EMPTY: Self = Self { available: Rupiah::ZERO, held: Rupiah::ZERO, promo: Rupiah::ZERO, withdrawable: Rupiah::ZERO, last: JournalId(Uuid::nil()) };
+    pub const EMPTY: Self = Self {
+        available: Rupiah::ZERO,
+        held: Rupiah::ZERO,
+        promo: Rupiah::ZERO,
+        withdrawable: Rupiah::ZERO,
+        last: JournalId(Uuid::nil()),
+    };
 }
 
 /// What the ledger knows of a hold.
@@ -192,10 +198,16 @@ impl Books {
     /// # Errors
     /// The books are as before then.
     pub fn decide(&mut self, command: &Command, fresh: JournalId) -> Result<Journal, Refused> {
-        let mut balance = self.balances.get(&command.account).copied().unwrap_or(Balance::EMPTY);
+        let mut balance = self
+            .balances
+            .get(&command.account)
+            .copied()
+            .unwrap_or(Balance::EMPTY);
         let mut journal = Journal {
             account: command.account,
-            id: fresh.max(JournalId(Uuid::from_u128(balance.last.0.as_u128().saturating_add(1)))),
+            id: fresh.max(JournalId(Uuid::from_u128(
+                balance.last.0.as_u128().saturating_add(1),
+            ))),
             kind: Kind::Deposit,
             subject: command.subject,
             closes: None,
@@ -211,10 +223,19 @@ impl Books {
             held_after: Rupiah::ZERO,
         };
         self.post(&mut journal, command)?;
-        let available = balance.available.checked_add(journal.available).ok_or(Refused::AmountOutOfRange)?;
-        let held = balance.held.checked_add(journal.held).ok_or(Refused::AmountOutOfRange)?;
+        let available = balance
+            .available
+            .checked_add(journal.available)
+            .ok_or(Refused::AmountOutOfRange)?;
+        let held = balance
+            .held
+            .checked_add(journal.held)
+            .ok_or(Refused::AmountOutOfRange)?;
         if available < Rupiah::ZERO {
-            return Err(Refused::InsufficientBalance { required: journal.available.negated(), available: balance.available });
+            return Err(Refused::InsufficientBalance {
+                required: journal.available.negated(),
+                available: balance.available,
+            });
         }
         if held < Rupiah::ZERO {
             return Err(Refused::AmountOutOfRange);
@@ -222,11 +243,20 @@ impl Books {
         (journal.available_after, journal.held_after) = (available, held);
         (balance.available, balance.held, balance.last) = (available, held, journal.id);
         self.balances.insert(command.account, balance);
-        if let Some(hold) = journal.closes.and_then(|hold| self.holds.get_mut(&(command.account, hold))) {
+        if let Some(hold) = journal
+            .closes
+            .and_then(|hold| self.holds.get_mut(&(command.account, hold)))
+        {
             hold.closed = true;
         }
         if journal.kind == Kind::Hold {
-            self.holds.insert((command.account, journal.id), Hold { amount: journal.held, closed: false });
+            self.holds.insert(
+                (command.account, journal.id),
+                Hold {
+                    amount: journal.held,
+                    closed: false,
+                },
+            );
         }
         Ok(journal)
     }
@@ -239,15 +269,18 @@ impl Books {
             }
             Action::Receive(amount) => {
                 let amount = positive(amount)?;
-                (journal.kind, journal.held, journal.cash_in) = (Kind::Hold, amount, amount.negated());
+                (journal.kind, journal.held, journal.cash_in) =
+                    (Kind::Hold, amount, amount.negated());
             }
             Action::Hold(amount) => {
                 let amount = positive(amount)?;
-                (journal.kind, journal.available, journal.held) = (Kind::Hold, amount.negated(), amount);
+                (journal.kind, journal.available, journal.held) =
+                    (Kind::Hold, amount.negated(), amount);
             }
             Action::Capture { hold, tax } => {
                 let amount = self.open_hold(command.account, hold)?;
-                (journal.kind, journal.closes, journal.held) = (Kind::Capture, Some(hold), amount.negated());
+                (journal.kind, journal.closes, journal.held) =
+                    (Kind::Capture, Some(hold), amount.negated());
                 (journal.revenue, journal.ppn_payable) = (net(amount, tax)?, tax);
             }
             Action::Release { hold } => {
@@ -269,20 +302,32 @@ impl Books {
                 if amount == Rupiah::ZERO {
                     return Err(Refused::AmountOutOfRange);
                 }
-                (journal.kind, journal.available, journal.adjustment) = (Kind::Adjustment, amount, amount.negated());
+                (journal.kind, journal.available, journal.adjustment) =
+                    (Kind::Adjustment, amount, amount.negated());
             }
         }
         Ok(())
     }
 
     fn open_hold(&self, account: AccountId, hold: JournalId) -> Result<Rupiah, Refused> {
-        let found = self.holds.get(&(account, hold)).ok_or(Refused::HoldNotFound)?;
-        if found.closed { Err(Refused::HoldClosed) } else { Ok(found.amount) }
+        let found = self
+            .holds
+            .get(&(account, hold))
+            .ok_or(Refused::HoldNotFound)?;
+        if found.closed {
+            Err(Refused::HoldClosed)
+        } else {
+            Ok(found.amount)
+        }
     }
 }
 
 fn positive(amount: Rupiah) -> Result<Rupiah, Refused> {
-    if amount > Rupiah::ZERO { Ok(amount) } else { Err(Refused::AmountOutOfRange) }
+    if amount > Rupiah::ZERO {
+        Ok(amount)
+    } else {
+        Err(Refused::AmountOutOfRange)
+    }
 }
 
 fn net(total: Rupiah, tax: Rupiah) -> Result<Rupiah, Refused> {
@@ -318,7 +363,9 @@ impl DepositState {
 
     /// From its stored form.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Pending, Self::Paid, Self::Expired, Self::Failed].into_iter().find(|s| s.as_str() == text)
+        [Self::Pending, Self::Paid, Self::Expired, Self::Failed]
+            .into_iter()
+            .find(|s| s.as_str() == text)
     }
 }
 
@@ -354,36 +401,98 @@ mod tests {
     const ACCOUNT: AccountId = AccountId(Uuid::from_u128(1));
 
     fn command(action: Action) -> Command {
-        Command { account: ACCOUNT, action, subject: Uuid::nil(), description: String::new() }
+        Command {
+            account: ACCOUNT,
+            action,
+            subject: Uuid::nil(),
+            description: String::new(),
+        }
     }
 
     fn sum(j: &Journal) -> i64 {
-        [j.available, j.held, j.cash_in, j.revenue, j.refund, j.adjustment, j.ppn_payable].iter().map(|r| r.0).sum()
+        [
+            j.available,
+            j.held,
+            j.cash_in,
+            j.revenue,
+            j.refund,
+            j.adjustment,
+            j.ppn_payable,
+        ]
+        .iter()
+        .map(|r| r.0)
+        .sum()
     }
 
     #[test]
     fn a_hold_is_closed_once() {
         let mut books = Books::default();
-        books.decide(&command(Action::Deposit(Rupiah(100))), JournalId::new()).expect("deposit");
-        let hold = books.decide(&command(Action::Hold(Rupiah(60))), JournalId::new()).expect("hold").id;
-        let capture = command(Action::Capture { hold, tax: Rupiah(6) });
+        books
+            .decide(&command(Action::Deposit(Rupiah(100))), JournalId::new())
+            .expect("deposit");
+        let hold = books
+            .decide(&command(Action::Hold(Rupiah(60))), JournalId::new())
+            .expect("hold")
+            .id;
+        let capture = command(Action::Capture {
+            hold,
+            tax: Rupiah(6),
+        });
         let journal = books.decide(&capture, JournalId::new()).expect("capture");
-        assert_eq!((journal.held, journal.revenue, journal.ppn_payable), (Rupiah(-60), Rupiah(54), Rupiah(6)));
-        assert_eq!(books.decide(&capture, JournalId::new()), Err(Refused::HoldClosed));
-        assert_eq!(books.decide(&command(Action::Release { hold }), JournalId::new()), Err(Refused::HoldClosed));
-        let foreign = Command { account: AccountId(Uuid::from_u128(2)), ..command(Action::Release { hold }) };
-        assert_eq!(books.decide(&foreign, JournalId::new()), Err(Refused::HoldNotFound));
+        assert_eq!(
+            (journal.held, journal.revenue, journal.ppn_payable),
+            (Rupiah(-60), Rupiah(54), Rupiah(6))
+        );
+        assert_eq!(
+            books.decide(&capture, JournalId::new()),
+            Err(Refused::HoldClosed)
+        );
+        assert_eq!(
+            books.decide(&command(Action::Release { hold }), JournalId::new()),
+            Err(Refused::HoldClosed)
+        );
+        let foreign = Command {
+            account: AccountId(Uuid::from_u128(2)),
+            ..command(Action::Release { hold })
+        };
+        assert_eq!(
+            books.decide(&foreign, JournalId::new()),
+            Err(Refused::HoldNotFound)
+        );
     }
 
     #[test]
     fn nobody_spends_more_than_there_is() {
         let mut books = Books::default();
-        books.decide(&command(Action::Deposit(Rupiah(100))), JournalId::new()).expect("deposit");
+        books
+            .decide(&command(Action::Deposit(Rupiah(100))), JournalId::new())
+            .expect("deposit");
         let refused = books.decide(&command(Action::Hold(Rupiah(101))), JournalId::new());
-        assert_eq!(refused, Err(Refused::InsufficientBalance { required: Rupiah(101), available: Rupiah(100) }));
-        assert!(books.decide(&command(Action::Adjust(Rupiah(-101))), JournalId::new()).is_err());
-        assert!(books.decide(&command(Action::Deposit(Rupiah(i64::MAX))), JournalId::new()).is_err());
-        assert!(books.decide(&command(Action::Hold(Rupiah(-1))), JournalId::new()).is_err());
+        assert_eq!(
+            refused,
+            Err(Refused::InsufficientBalance {
+                required: Rupiah(101),
+                available: Rupiah(100)
+            })
+        );
+        assert!(
+            books
+                .decide(&command(Action::Adjust(Rupiah(-101))), JournalId::new())
+                .is_err()
+        );
+        assert!(
+            books
+                .decide(
+                    &command(Action::Deposit(Rupiah(i64::MAX))),
+                    JournalId::new()
+                )
+                .is_err()
+        );
+        assert!(
+            books
+                .decide(&command(Action::Hold(Rupiah(-1))), JournalId::new())
+                .is_err()
+        );
         assert_eq!(books.balances[&ACCOUNT].available, Rupiah(100));
     }
 
@@ -391,8 +500,12 @@ mod tests {
     fn ids_grow_even_when_the_clock_does_not() {
         let mut books = Books::default();
         let late = JournalId(Uuid::from_u128(u128::MAX / 2));
-        let first = books.decide(&command(Action::Deposit(Rupiah(1))), late).expect("deposit");
-        let second = books.decide(&command(Action::Deposit(Rupiah(1))), JournalId::new()).expect("deposit");
+        let first = books
+            .decide(&command(Action::Deposit(Rupiah(1))), late)
+            .expect("deposit");
+        let second = books
+            .decide(&command(Action::Deposit(Rupiah(1))), JournalId::new())
+            .expect("deposit");
         assert!(second.id > first.id);
     }
 

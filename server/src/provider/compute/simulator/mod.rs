@@ -22,7 +22,9 @@ use crate::base::crypto;
 use crate::base::id::AccountId;
 use crate::provider::compute::simulator::model::{Action, Pace, Row};
 use crate::provider::compute::simulator::store::{Change, Times};
-use crate::provider::compute::{Capabilities, Compute, CreateMachine, Machine, ProviderError, Reference};
+use crate::provider::compute::{
+    Capabilities, Compute, CreateMachine, Machine, ProviderError, Reference,
+};
 
 /// Its name in the catalogue.
 pub const NAME: &str = "simulator";
@@ -38,16 +40,24 @@ impl Simulator {
     /// A cloud whose machines boot in `boot_ms`.
     pub fn new(db: PgPool, clock: Clock, boot_ms: u64) -> Self {
         // A day is more than anybody waits for a simulation, and keeps the arithmetic of times within bounds.
-        let boot = TimeDelta::milliseconds(i64::try_from(boot_ms).unwrap_or(i64::MAX).min(86_400_000));
+        let boot =
+            TimeDelta::milliseconds(i64::try_from(boot_ms).unwrap_or(i64::MAX).min(86_400_000));
         Self { db, clock, boot }
     }
 
     fn pace(&self, slow: bool) -> Pace {
-        Pace { boot: self.boot, slow }
+        Pace {
+            boot: self.boot,
+            slow,
+        }
     }
 
     /// Shows a machine, unless the account's calls fail; ends one that vanishes when seen running.
-    async fn show(&self, connection: &mut PgConnection, row: &Row) -> Result<Option<Machine>, ProviderError> {
+    async fn show(
+        &self,
+        connection: &mut PgConnection,
+        row: &Row,
+    ) -> Result<Option<Machine>, ProviderError> {
         let now = self.clock.now();
         let seen = row.seen(now);
         if row.vanishes_after(now) {
@@ -57,7 +67,11 @@ impl Simulator {
     }
 
     /// Fails if the account's calls do. Costs one read where nobody asked for faults.
-    async fn admit(&self, connection: &mut PgConnection, account: AccountId) -> Result<(), ProviderError> {
+    async fn admit(
+        &self,
+        connection: &mut PgConnection,
+        account: AccountId,
+    ) -> Result<(), ProviderError> {
         if !store::has_fault(connection, account, Kind::Error).await? {
             return Ok(());
         }
@@ -69,17 +83,36 @@ impl Simulator {
         if fails { Err(told_to_fail()) } else { Ok(()) }
     }
 
-    async fn act(&self, provider_ref: &str, action: Action, image: Option<&str>, password: Option<&SecretString>) -> Result<(), ProviderError> {
+    async fn act(
+        &self,
+        provider_ref: &str,
+        action: Action,
+        image: Option<&str>,
+        password: Option<&SecretString>,
+    ) -> Result<(), ProviderError> {
         let id = Uuid::try_parse(provider_ref).map_err(|_| ProviderError::NotFound)?;
         let mut tx = self.db.begin().await?;
-        let row = store::get_for_update(&mut tx, id).await?.ok_or(ProviderError::NotFound)?;
+        let row = store::get_for_update(&mut tx, id)
+            .await?
+            .ok_or(ProviderError::NotFound)?;
         let mut faults = store::faults_for_update(&mut tx, row.account).await?;
         let now = self.clock.now();
-        let outcome = if faults.take(Kind::Error) { Err(told_to_fail()) } else { row.begin(action, now) };
+        let outcome = if faults.take(Kind::Error) {
+            Err(told_to_fail())
+        } else {
+            row.begin(action, now)
+        };
         if let Ok(Some(powered_on)) = outcome {
             let settles_at = now + self.pace(faults.take(Kind::Slow)).of(action);
             let digest = password.map(digest);
-            let change = Change { action, powered_on, began_at: now, settles_at, image, password_digest: digest.as_ref().map(<[u8; 32]>::as_slice) };
+            let change = Change {
+                action,
+                powered_on,
+                began_at: now,
+                settles_at,
+                image,
+                password_digest: digest.as_ref().map(<[u8; 32]>::as_slice),
+            };
             store::begin(&mut tx, id, &change).await?;
         }
         store::count(&mut tx, row.account, &faults).await?;
@@ -91,7 +124,11 @@ impl Simulator {
 #[async_trait]
 impl Compute for Simulator {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { graceful_shutdown: true, reset_password: true, console: false }
+        Capabilities {
+            graceful_shutdown: true,
+            reset_password: true,
+            console: false,
+        }
     }
 
     fn lookup_delay(&self) -> TimeDelta {
@@ -117,14 +154,30 @@ impl Compute for Simulator {
         let lost = faults.take(Kind::AnswerLost);
         let now = self.clock.now();
         let boot = self.pace(faults.take(Kind::Slow)).of(Action::Create);
-        let times = Times { now, address_at: now + boot / 2, settles_at: now + boot };
+        let times = Times {
+            now,
+            address_at: now + boot / 2,
+            settles_at: now + boot,
+        };
         let vanishes = faults.take(Kind::Vanish);
         store::count(&mut tx, account, &faults).await?;
-        let Some(row) = store::insert(&mut tx, wish, &digest(&wish.first_password), &times, vanishes).await? else {
+        let Some(row) = store::insert(
+            &mut tx,
+            wish,
+            &digest(&wish.first_password),
+            &times,
+            vanishes,
+        )
+        .await?
+        else {
             return Err(ProviderError::NoCapacity);
         };
         tx.commit().await?;
-        if lost { Err(ProviderError::Unknown) } else { row.seen(now).ok_or(ProviderError::Unknown) }
+        if lost {
+            Err(ProviderError::Unknown)
+        } else {
+            row.seen(now).ok_or(ProviderError::Unknown)
+        }
     }
 
     async fn find(&self, reference: Reference) -> Result<Vec<Machine>, ProviderError> {
@@ -138,9 +191,13 @@ impl Compute for Simulator {
     }
 
     async fn get(&self, provider_ref: &str) -> Result<Option<Machine>, ProviderError> {
-        let Ok(id) = Uuid::try_parse(provider_ref) else { return Ok(None) };
+        let Ok(id) = Uuid::try_parse(provider_ref) else {
+            return Ok(None);
+        };
         let mut connection = self.db.acquire().await?;
-        let Some(row) = store::get(&mut connection, id).await? else { return Ok(None) };
+        let Some(row) = store::get(&mut connection, id).await? else {
+            return Ok(None);
+        };
         self.admit(&mut connection, row.account).await?;
         self.show(&mut connection, &row).await
     }
@@ -161,18 +218,31 @@ impl Compute for Simulator {
         self.act(provider_ref, Action::Reboot, None, None).await
     }
 
-    async fn rebuild(&self, provider_ref: &str, image: &str, password: &SecretString) -> Result<(), ProviderError> {
-        self.act(provider_ref, Action::Rebuild, Some(image), Some(password)).await
+    async fn rebuild(
+        &self,
+        provider_ref: &str,
+        image: &str,
+        password: &SecretString,
+    ) -> Result<(), ProviderError> {
+        self.act(provider_ref, Action::Rebuild, Some(image), Some(password))
+            .await
     }
 
-    async fn reset_password(&self, provider_ref: &str, password: &SecretString) -> Result<(), ProviderError> {
-        self.act(provider_ref, Action::ResetPassword, None, Some(password)).await
+    async fn reset_password(
+        &self,
+        provider_ref: &str,
+        password: &SecretString,
+    ) -> Result<(), ProviderError> {
+        self.act(provider_ref, Action::ResetPassword, None, Some(password))
+            .await
     }
 
     async fn delete(&self, provider_ref: &str) -> Result<(), ProviderError> {
         let id = Uuid::try_parse(provider_ref).map_err(|_| ProviderError::NotFound)?;
         let mut tx = self.db.begin().await?;
-        let row = store::get_for_update(&mut tx, id).await?.ok_or(ProviderError::NotFound)?;
+        let row = store::get_for_update(&mut tx, id)
+            .await?
+            .ok_or(ProviderError::NotFound)?;
         let mut faults = store::faults_for_update(&mut tx, row.account).await?;
         let now = self.clock.now();
         let outcome = if faults.take(Kind::Error) {
@@ -185,7 +255,12 @@ impl Compute for Simulator {
             }
         };
         if outcome.is_ok() {
-            store::end(&mut tx, id, now + self.pace(faults.take(Kind::Slow)).of_delete()).await?;
+            store::end(
+                &mut tx,
+                id,
+                now + self.pace(faults.take(Kind::Slow)).of_delete(),
+            )
+            .await?;
         }
         store::count(&mut tx, row.account, &faults).await?;
         tx.commit().await?;

@@ -33,7 +33,15 @@ pub enum Action {
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 7] = [Self::Create, Self::PowerOn, Self::PowerOff, Self::Shutdown, Self::Reboot, Self::Rebuild, Self::ResetPassword];
+    pub const ALL: [Self; 7] = [
+        Self::Create,
+        Self::PowerOn,
+        Self::PowerOff,
+        Self::Shutdown,
+        Self::Reboot,
+        Self::Rebuild,
+        Self::ResetPassword,
+    ];
 
     /// As stored.
     pub fn as_str(self) -> &'static str {
@@ -142,7 +150,11 @@ impl Row {
 
     fn power(&self, now: DateTime<Utc>) -> Power {
         if now >= self.settles_at {
-            return if self.powered_on { Power::Running } else { Power::Stopped };
+            return if self.powered_on {
+                Power::Running
+            } else {
+                Power::Stopped
+            };
         }
         match self.action {
             Action::Create | Action::PowerOn | Action::Reboot | Action::Rebuild => Power::Booting,
@@ -168,7 +180,9 @@ impl Row {
             Action::PowerOff | Action::Shutdown => Ok(self.powered_on.then_some(false)),
             Action::Rebuild => Ok(Some(true)),
             Action::Reboot | Action::ResetPassword if self.powered_on => Ok(Some(true)),
-            Action::Reboot | Action::ResetPassword => Err(ProviderError::Refused("the machine is off".to_owned())),
+            Action::Reboot | Action::ResetPassword => {
+                Err(ProviderError::Refused("the machine is off".to_owned()))
+            }
         }
     }
 }
@@ -180,7 +194,10 @@ fn ipv4(offset: i32) -> Ipv4Addr {
 
 /// An address of 2001:db8::/32, which is set aside for documentation (RFC 3849).
 fn ipv6(offset: i32) -> Ipv6Addr {
-    Ipv6Addr::from(u128::from(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0)) + u128::from(offset.unsigned_abs()))
+    Ipv6Addr::from(
+        u128::from(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0))
+            + u128::from(offset.unsigned_abs()),
+    )
 }
 
 /// The faults in force towards an account during one call, which may fall to each of them once.
@@ -195,7 +212,10 @@ pub struct Faults {
 impl Faults {
     /// Those in force.
     pub fn new(present: Vec<Kind>) -> Self {
-        Self { present, taken: Vec::new() }
+        Self {
+            present,
+            taken: Vec::new(),
+        }
     }
 
     /// Whether this call is spoiled in a certain way. It counts.
@@ -234,18 +254,44 @@ mod tests {
     #[test]
     fn a_new_machine_boots_gets_addresses_half_way_and_runs() {
         let row = booting();
-        let looks = [(0, Power::Booting, true, false), (499, Power::Booting, true, false), (500, Power::Booting, true, true), (1000, Power::Running, false, true)];
+        let looks = [
+            (0, Power::Booting, true, false),
+            (499, Power::Booting, true, false),
+            (500, Power::Booting, true, true),
+            (1000, Power::Running, false, true),
+        ];
         for (ms, power, busy, addressed) in looks {
             let machine = row.seen(at(ms)).unwrap();
-            assert_eq!((machine.power, machine.busy, machine.ipv4.is_some(), machine.ipv6.is_some()), (power, busy, addressed, addressed), "after {ms} ms");
+            assert_eq!(
+                (
+                    machine.power,
+                    machine.busy,
+                    machine.ipv4.is_some(),
+                    machine.ipv6.is_some()
+                ),
+                (power, busy, addressed, addressed),
+                "after {ms} ms"
+            );
         }
         let machine = row.seen(at(1000)).unwrap();
-        assert_eq!((machine.ipv4, machine.ipv6), (Some(Ipv4Addr::new(198, 18, 1, 1)), Some("2001:db8::101".parse().unwrap())));
+        assert_eq!(
+            (machine.ipv4, machine.ipv6),
+            (
+                Some(Ipv4Addr::new(198, 18, 1, 1)),
+                Some("2001:db8::101".parse().unwrap())
+            )
+        );
     }
 
     #[test]
     fn addresses_stay_within_the_pool_at_both_ends() {
-        assert_eq!((ipv4(1), ipv4(131_070)), (Ipv4Addr::new(198, 18, 0, 1), Ipv4Addr::new(198, 19, 255, 254)));
+        assert_eq!(
+            (ipv4(1), ipv4(131_070)),
+            (
+                Ipv4Addr::new(198, 18, 0, 1),
+                Ipv4Addr::new(198, 19, 255, 254)
+            )
+        );
     }
 
     #[test]
@@ -259,32 +305,66 @@ mod tests {
     fn what_work_does_depends_on_the_power() {
         let refused = |why: &str| Err(ProviderError::Refused(why.to_owned()));
         let expected = [
-            (Action::Create, refused("the machine exists"), refused("the machine exists")),
+            (
+                Action::Create,
+                refused("the machine exists"),
+                refused("the machine exists"),
+            ),
             (Action::PowerOn, Ok(None), Ok(Some(true))),
             (Action::PowerOff, Ok(Some(false)), Ok(None)),
             (Action::Shutdown, Ok(Some(false)), Ok(None)),
-            (Action::Reboot, Ok(Some(true)), refused("the machine is off")),
+            (
+                Action::Reboot,
+                Ok(Some(true)),
+                refused("the machine is off"),
+            ),
             (Action::Rebuild, Ok(Some(true)), Ok(Some(true))),
-            (Action::ResetPassword, Ok(Some(true)), refused("the machine is off")),
+            (
+                Action::ResetPassword,
+                Ok(Some(true)),
+                refused("the machine is off"),
+            ),
         ];
         for (action, when_on, when_off) in expected {
-            let off = Row { powered_on: false, ..booting() };
-            assert_eq!((booting().begin(action, at(1000)), off.begin(action, at(1000))), (when_on, when_off), "{action:?}");
+            let off = Row {
+                powered_on: false,
+                ..booting()
+            };
+            assert_eq!(
+                (
+                    booting().begin(action, at(1000)),
+                    off.begin(action, at(1000))
+                ),
+                (when_on, when_off),
+                "{action:?}"
+            );
         }
     }
 
     #[test]
     fn a_machine_being_destroyed_is_busy_and_then_gone() {
-        let row = Row { gone_at: Some(at(3000)), ..booting() };
+        let row = Row {
+            gone_at: Some(at(3000)),
+            ..booting()
+        };
         assert!(row.seen(at(2999)).unwrap().busy);
-        assert_eq!(row.begin(Action::PowerOff, at(2999)), Err(ProviderError::Busy));
+        assert_eq!(
+            row.begin(Action::PowerOff, at(2999)),
+            Err(ProviderError::Busy)
+        );
         assert_eq!(row.seen(at(3000)), None);
-        assert_eq!(row.begin(Action::PowerOff, at(3000)), Err(ProviderError::NotFound));
+        assert_eq!(
+            row.begin(Action::PowerOff, at(3000)),
+            Err(ProviderError::NotFound)
+        );
     }
 
     #[test]
     fn a_vanishing_machine_is_seen_running_once() {
-        let row = Row { vanishes: true, ..booting() };
+        let row = Row {
+            vanishes: true,
+            ..booting()
+        };
         assert!(!row.vanishes_after(at(999)));
         assert!(row.vanishes_after(at(1000)));
         assert!(!booting().vanishes_after(at(1000)));
@@ -292,9 +372,16 @@ mod tests {
 
     #[test]
     fn slow_is_ten_times_as_long() {
-        let pace = |slow| Pace { boot: Duration::milliseconds(100), slow };
+        let pace = |slow| Pace {
+            boot: Duration::milliseconds(100),
+            slow,
+        };
         for action in Action::ALL {
-            assert_eq!(pace(true).of(action), pace(false).of(action) * 10, "{action:?}");
+            assert_eq!(
+                pace(true).of(action),
+                pace(false).of(action) * 10,
+                "{action:?}"
+            );
         }
         assert_eq!(pace(false).of(Action::Create), Duration::milliseconds(100));
         assert_eq!(pace(true).of_delete(), Duration::milliseconds(200));

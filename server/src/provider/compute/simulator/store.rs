@@ -93,14 +93,20 @@ pub async fn insert(
         .fetch_optional(&mut *connection)
         .await?;
         if let Some(row) = inserted {
-            return Ok(take_room(connection, &wish.region).await?.then(|| row.into()));
+            return Ok(take_room(connection, &wish.region)
+                .await?
+                .then(|| row.into()));
         }
     }
     Ok(None)
 }
 
 /// Removes some machines of a region that are gone.
-async fn reap(connection: &mut PgConnection, region: &str, now: DateTime<Utc>) -> Result<(), sqlx::Error> {
+async fn reap(
+    connection: &mut PgConnection,
+    region: &str,
+    now: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
     let gone = sqlx::query!(
         "delete from sim_machines where id in (
             select id from sim_machines where region = $1 and gone_at <= $2 order by gone_at limit $3 for update skip locked
@@ -114,7 +120,13 @@ async fn reap(connection: &mut PgConnection, region: &str, now: DateTime<Utc>) -
     .rows_affected();
     if gone > 0 {
         let gone = i32::try_from(gone).expect("at most REAPED");
-        sqlx::query!("update sim_regions set used = used - $2 where code = $1", region, gone).execute(connection).await?;
+        sqlx::query!(
+            "update sim_regions set used = used - $2 where code = $1",
+            region,
+            gone
+        )
+        .execute(connection)
+        .await?;
     }
     Ok(())
 }
@@ -152,7 +164,10 @@ pub async fn get(connection: &mut PgConnection, id: Uuid) -> Result<Option<Row>,
 ///
 /// # Errors
 /// Of the database.
-pub async fn get_for_update(connection: &mut PgConnection, id: Uuid) -> Result<Option<Row>, sqlx::Error> {
+pub async fn get_for_update(
+    connection: &mut PgConnection,
+    id: Uuid,
+) -> Result<Option<Row>, sqlx::Error> {
     let found = sqlx::query_as!(
         Stored,
         r#"select id, account_id as "account: AccountId", reference, address, powered_on, action, settles_at, address_at, vanishes, gone_at
@@ -200,7 +215,11 @@ pub struct Change<'c> {
 ///
 /// # Errors
 /// Of the database.
-pub async fn begin(connection: &mut PgConnection, id: Uuid, change: &Change<'_>) -> Result<(), sqlx::Error> {
+pub async fn begin(
+    connection: &mut PgConnection,
+    id: Uuid,
+    change: &Change<'_>,
+) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "update sim_machines set action = $2, powered_on = $3, began_at = $4, settles_at = $5, image = coalesce($6, image),
             password_digest = coalesce($7, password_digest)
@@ -222,8 +241,18 @@ pub async fn begin(connection: &mut PgConnection, id: Uuid, change: &Change<'_>)
 ///
 /// # Errors
 /// Of the database.
-pub async fn end(connection: &mut PgConnection, id: Uuid, gone_at: DateTime<Utc>) -> Result<(), sqlx::Error> {
-    sqlx::query!("update sim_machines set gone_at = $2 where id = $1 and gone_at is null", id, gone_at).execute(connection).await?;
+pub async fn end(
+    connection: &mut PgConnection,
+    id: Uuid,
+    gone_at: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update sim_machines set gone_at = $2 where id = $1 and gone_at is null",
+        id,
+        gone_at
+    )
+    .execute(connection)
+    .await?;
     Ok(())
 }
 
@@ -231,8 +260,18 @@ pub async fn end(connection: &mut PgConnection, id: Uuid, gone_at: DateTime<Utc>
 ///
 /// # Errors
 /// Of the database.
-pub async fn has_fault(connection: &mut PgConnection, account: AccountId, kind: Kind) -> Result<bool, sqlx::Error> {
-    let found = sqlx::query_scalar!("select 1 from sim_faults where account_id = $1 and kind = $2", account.0, kind as i16).fetch_optional(connection).await?;
+pub async fn has_fault(
+    connection: &mut PgConnection,
+    account: AccountId,
+    kind: Kind,
+) -> Result<bool, sqlx::Error> {
+    let found = sqlx::query_scalar!(
+        "select 1 from sim_faults where account_id = $1 and kind = $2",
+        account.0,
+        kind as i16
+    )
+    .fetch_optional(connection)
+    .await?;
     Ok(found.is_some())
 }
 
@@ -240,21 +279,44 @@ pub async fn has_fault(connection: &mut PgConnection, account: AccountId, kind: 
 ///
 /// # Errors
 /// Of the database.
-pub async fn faults_for_update(connection: &mut PgConnection, account: AccountId) -> Result<Faults, sqlx::Error> {
-    let kinds = sqlx::query_scalar!("select kind from sim_faults where account_id = $1 order by kind for no key update", account.0).fetch_all(connection).await?;
-    Ok(Faults::new(kinds.into_iter().filter_map(|k| Kind::try_from(i32::from(k)).ok()).collect()))
+pub async fn faults_for_update(
+    connection: &mut PgConnection,
+    account: AccountId,
+) -> Result<Faults, sqlx::Error> {
+    let kinds = sqlx::query_scalar!(
+        "select kind from sim_faults where account_id = $1 order by kind for no key update",
+        account.0
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(Faults::new(
+        kinds
+            .into_iter()
+            .filter_map(|k| Kind::try_from(i32::from(k)).ok())
+            .collect(),
+    ))
 }
 
 /// Counts the faults that a call fell to.
 ///
 /// # Errors
 /// Of the database.
-pub async fn count(connection: &mut PgConnection, account: AccountId, faults: &Faults) -> Result<(), sqlx::Error> {
+pub async fn count(
+    connection: &mut PgConnection,
+    account: AccountId,
+    faults: &Faults,
+) -> Result<(), sqlx::Error> {
     if faults.taken.is_empty() {
         return Ok(());
     }
     let kinds: Vec<i16> = faults.taken.iter().map(|k| *k as i16).collect();
-    sqlx::query!("delete from sim_faults where account_id = $1 and kind = any($2) and times_left = 1", account.0, &kinds).execute(&mut *connection).await?;
+    sqlx::query!(
+        "delete from sim_faults where account_id = $1 and kind = any($2) and times_left = 1",
+        account.0,
+        &kinds
+    )
+    .execute(&mut *connection)
+    .await?;
     sqlx::query!("update sim_faults set times_left = times_left - 1 where account_id = $1 and kind = any($2) and times_left > 1", account.0, &kinds)
         .execute(connection)
         .await?;

@@ -20,7 +20,10 @@ fn cloud(db: &PgPool, boot_ms: u64) -> Simulator {
 
 fn wish(account: AccountId) -> CreateMachine {
     CreateMachine {
-        reference: Reference { account, instance: InstanceId::new() },
+        reference: Reference {
+            account,
+            instance: InstanceId::new(),
+        },
         size: "s-1vcpu-1gb".to_owned(),
         region: "sgp1".to_owned(),
         image: "debian-13".to_owned(),
@@ -30,11 +33,16 @@ fn wish(account: AccountId) -> CreateMachine {
 }
 
 async fn inject(db: &PgPool, account: AccountId, kind: Kind, times: i32) {
-    faults::inject(&mut db.acquire().await.unwrap(), account, kind, times).await.unwrap();
+    faults::inject(&mut db.acquire().await.unwrap(), account, kind, times)
+        .await
+        .unwrap();
 }
 
 async fn password_digest(db: &PgPool) -> Vec<u8> {
-    sqlx::query_scalar!("select password_digest from sim_machines").fetch_one(db).await.unwrap()
+    sqlx::query_scalar!("select password_digest from sim_machines")
+        .fetch_one(db)
+        .await
+        .unwrap()
 }
 
 #[sqlx::test(migrations = "../migrations")]
@@ -43,20 +51,42 @@ async fn a_machine_lives_from_creation_to_deletion(db: PgPool) {
     let wish = wish(AccountId::new());
     let made = cloud.create(&wish).await.unwrap();
     let id = made.provider_ref.as_str();
-    assert_eq!(cloud.find(wish.reference).await.unwrap(), [cloud.get(id).await.unwrap().unwrap()]);
+    assert_eq!(
+        cloud.find(wish.reference).await.unwrap(),
+        [cloud.get(id).await.unwrap().unwrap()]
+    );
     assert_eq!(made.reference, wish.reference.instance.to_string());
     assert_eq!(password_digest(&db).await, crypto::digest(b"first"));
 
     cloud.shutdown(id).await.unwrap();
     assert_eq!(cloud.get(id).await.unwrap().unwrap().power, Power::Stopped);
-    assert!(matches!(cloud.reboot(id).await, Err(ProviderError::Refused(_))));
+    assert!(matches!(
+        cloud.reboot(id).await,
+        Err(ProviderError::Refused(_))
+    ));
     cloud.power_on(id).await.unwrap();
     cloud.power_on(id).await.unwrap();
-    cloud.reset_password(id, &SecretString::from("second")).await.unwrap();
+    cloud
+        .reset_password(id, &SecretString::from("second"))
+        .await
+        .unwrap();
     assert_eq!(password_digest(&db).await, crypto::digest(b"second"));
-    cloud.rebuild(id, "ubuntu-24", &SecretString::from("third")).await.unwrap();
-    assert_eq!(sqlx::query_scalar!("select image from sim_machines").fetch_one(&db).await.unwrap(), "ubuntu-24");
-    assert_eq!(cloud.get(id).await.unwrap().unwrap().ipv4, made.ipv4, "a rebuilt machine keeps its address");
+    cloud
+        .rebuild(id, "ubuntu-24", &SecretString::from("third"))
+        .await
+        .unwrap();
+    assert_eq!(
+        sqlx::query_scalar!("select image from sim_machines")
+            .fetch_one(&db)
+            .await
+            .unwrap(),
+        "ubuntu-24"
+    );
+    assert_eq!(
+        cloud.get(id).await.unwrap().unwrap().ipv4,
+        made.ipv4,
+        "a rebuilt machine keeps its address"
+    );
 
     cloud.delete(id).await.unwrap();
     assert_eq!(cloud.get(id).await.unwrap(), None);
@@ -69,7 +99,10 @@ async fn a_machine_lives_from_creation_to_deletion(db: PgPool) {
 async fn asking_twice_makes_two_machines(db: PgPool) {
     let cloud = cloud(&db, 0);
     let wish = wish(AccountId::new());
-    let (first, second) = (cloud.create(&wish).await.unwrap(), cloud.create(&wish).await.unwrap());
+    let (first, second) = (
+        cloud.create(&wish).await.unwrap(),
+        cloud.create(&wish).await.unwrap(),
+    );
     assert_ne!(first.ipv4, second.ipv4);
     assert_eq!(cloud.find(wish.reference).await.unwrap(), [first, second]);
 }
@@ -78,28 +111,52 @@ async fn asking_twice_makes_two_machines(db: PgPool) {
 async fn a_booting_machine_refuses_work(db: PgPool) {
     let cloud = cloud(&db, FOREVER);
     let made = cloud.create(&wish(AccountId::new())).await.unwrap();
-    assert_eq!((made.power, made.busy, made.ipv4), (Power::Booting, true, None));
-    assert_eq!(cloud.power_off(&made.provider_ref).await, Err(ProviderError::Busy));
-    assert_eq!(cloud.delete(&made.provider_ref).await, Err(ProviderError::Busy));
+    assert_eq!(
+        (made.power, made.busy, made.ipv4),
+        (Power::Booting, true, None)
+    );
+    assert_eq!(
+        cloud.power_off(&made.provider_ref).await,
+        Err(ProviderError::Busy)
+    );
+    assert_eq!(
+        cloud.delete(&made.provider_ref).await,
+        Err(ProviderError::Busy)
+    );
 }
 
 #[sqlx::test(migrations = "../migrations")]
 async fn a_full_region_takes_a_machine_again_once_one_is_gone(db: PgPool) {
     let cloud = cloud(&db, 0);
-    sqlx::query!("insert into sim_regions (code, capacity, used) values ('sgp1', 1, 0)").execute(&db).await.unwrap();
+    sqlx::query!("insert into sim_regions (code, capacity, used) values ('sgp1', 1, 0)")
+        .execute(&db)
+        .await
+        .unwrap();
     let account = AccountId::new();
     let first = cloud.create(&wish(account)).await.unwrap();
-    assert_eq!(cloud.create(&wish(account)).await, Err(ProviderError::NoCapacity));
+    assert_eq!(
+        cloud.create(&wish(account)).await,
+        Err(ProviderError::NoCapacity)
+    );
     cloud.delete(&first.provider_ref).await.unwrap();
     cloud.create(&wish(account)).await.unwrap();
-    assert_eq!(sqlx::query_scalar!("select used from sim_regions").fetch_one(&db).await.unwrap(), 1);
+    assert_eq!(
+        sqlx::query_scalar!("select used from sim_regions")
+            .fetch_one(&db)
+            .await
+            .unwrap(),
+        1
+    );
 }
 
 #[sqlx::test(migrations = "../migrations")]
 async fn a_taken_address_is_skipped(db: PgPool) {
     let cloud = cloud(&db, 0);
     let first = cloud.create(&wish(AccountId::new())).await.unwrap();
-    sqlx::query!("select setval('sim_addresses_seq', 1, false)").fetch_one(&db).await.unwrap();
+    sqlx::query!("select setval('sim_addresses_seq', 1, false)")
+        .fetch_one(&db)
+        .await
+        .unwrap();
     let second = cloud.create(&wish(AccountId::new())).await.unwrap();
     assert_ne!(first.ipv4, second.ipv4);
 }
@@ -120,20 +177,39 @@ async fn faults_spoil_as_many_calls_as_told_and_only_of_their_account(db: PgPool
     inject(&db, spoiled, Kind::NoCapacity, 2).await;
     cloud.create(&wish(other)).await.unwrap();
     for _ in 0..2 {
-        assert_eq!(cloud.create(&wish(spoiled)).await, Err(ProviderError::NoCapacity));
+        assert_eq!(
+            cloud.create(&wish(spoiled)).await,
+            Err(ProviderError::NoCapacity)
+        );
     }
     let made = cloud.create(&wish(spoiled)).await.unwrap();
 
     inject(&db, spoiled, Kind::Error, 1).await;
     inject(&db, spoiled, Kind::Error, 0).await;
     for _ in 0..3 {
-        assert!(matches!(cloud.get(&made.provider_ref).await, Err(ProviderError::Unavailable(_))));
-        assert!(matches!(cloud.power_off(&made.provider_ref).await, Err(ProviderError::Unavailable(_))));
+        assert!(matches!(
+            cloud.get(&made.provider_ref).await,
+            Err(ProviderError::Unavailable(_))
+        ));
+        assert!(matches!(
+            cloud.power_off(&made.provider_ref).await,
+            Err(ProviderError::Unavailable(_))
+        ));
     }
     let mut connection = db.acquire().await.unwrap();
-    assert_eq!(faults::list(&mut connection, spoiled).await.unwrap(), [Fault { kind: Kind::Error as i32, times_left: 0 }]);
+    assert_eq!(
+        faults::list(&mut connection, spoiled).await.unwrap(),
+        [Fault {
+            kind: Kind::Error as i32,
+            times_left: 0
+        }]
+    );
     faults::clear(&mut connection, spoiled).await.unwrap();
-    assert_eq!(cloud.get(&made.provider_ref).await.unwrap().unwrap().power, Power::Running, "the calls that failed had no effect");
+    assert_eq!(
+        cloud.get(&made.provider_ref).await.unwrap().unwrap().power,
+        Power::Running,
+        "the calls that failed had no effect"
+    );
 }
 
 #[sqlx::test(migrations = "../migrations")]
@@ -142,7 +218,10 @@ async fn a_vanishing_machine_is_gone_after_it_was_seen_running(db: PgPool) {
     let wish = wish(AccountId::new());
     inject(&db, wish.reference.account, Kind::Vanish, 1).await;
     let made = cloud.create(&wish).await.unwrap();
-    assert_eq!(cloud.get(&made.provider_ref).await.unwrap().unwrap().power, Power::Running);
+    assert_eq!(
+        cloud.get(&made.provider_ref).await.unwrap().unwrap().power,
+        Power::Running
+    );
     assert_eq!(cloud.get(&made.provider_ref).await.unwrap(), None);
 }
 
@@ -153,6 +232,8 @@ async fn a_slow_cloud_boots_ten_times_as_long(db: PgPool) {
     let cloud = cloud(&db, 1000);
     cloud.create(&wish(account)).await.unwrap();
     cloud.create(&wish(account)).await.unwrap();
-    let seconds = sqlx::query_scalar!(r#"select extract(epoch from settles_at - began_at)::integer as "s!" from sim_machines order by created_at"#);
+    let seconds = sqlx::query_scalar!(
+        r#"select extract(epoch from settles_at - began_at)::integer as "s!" from sim_machines order by created_at"#
+    );
     assert_eq!(seconds.fetch_all(&db).await.unwrap(), [10, 1]);
 }

@@ -10,15 +10,28 @@ use crate::service::lifecycle::clock::TestClock;
 ///
 /// # Errors
 /// Of the database.
-pub async fn get(connection: &mut PgConnection, account: AccountId) -> Result<Option<TestClock>, sqlx::Error> {
-    sqlx::query_as!(TestClock, "select now_at, target_at from test_clocks where account_id = $1", account.0).fetch_optional(connection).await
+pub async fn get(
+    connection: &mut PgConnection,
+    account: AccountId,
+) -> Result<Option<TestClock>, sqlx::Error> {
+    sqlx::query_as!(
+        TestClock,
+        "select now_at, target_at from test_clocks where account_id = $1",
+        account.0
+    )
+    .fetch_optional(connection)
+    .await
 }
 
 /// Gives an account a clock, and puts its subscriptions under it. `None` if it has one.
 ///
 /// # Errors
 /// Of the database.
-pub async fn insert(connection: &mut PgConnection, account: AccountId, now: DateTime<Utc>) -> Result<Option<TestClock>, sqlx::Error> {
+pub async fn insert(
+    connection: &mut PgConnection,
+    account: AccountId,
+    now: DateTime<Utc>,
+) -> Result<Option<TestClock>, sqlx::Error> {
     let clock = sqlx::query_as!(
         TestClock,
         "insert into test_clocks (account_id, now_at, target_at) values ($1, $2, $2) on conflict do nothing returning now_at, target_at",
@@ -28,7 +41,12 @@ pub async fn insert(connection: &mut PgConnection, account: AccountId, now: Date
     .fetch_optional(&mut *connection)
     .await?;
     if clock.is_some() {
-        sqlx::query!("update subscriptions set on_test_clock = true where account_id = $1", account.0).execute(connection).await?;
+        sqlx::query!(
+            "update subscriptions set on_test_clock = true where account_id = $1",
+            account.0
+        )
+        .execute(connection)
+        .await?;
     }
     Ok(clock)
 }
@@ -37,7 +55,11 @@ pub async fn insert(connection: &mut PgConnection, account: AccountId, now: Date
 ///
 /// # Errors
 /// Of the database.
-pub async fn send(connection: &mut PgConnection, account: AccountId, by: chrono::Duration) -> Result<Option<TestClock>, sqlx::Error> {
+pub async fn send(
+    connection: &mut PgConnection,
+    account: AccountId,
+    by: chrono::Duration,
+) -> Result<Option<TestClock>, sqlx::Error> {
     sqlx::query_as!(
         TestClock,
         "update test_clocks set target_at = now_at + $2::bigint * interval '1 millisecond' where account_id = $1 and target_at = now_at
@@ -53,21 +75,35 @@ pub async fn send(connection: &mut PgConnection, account: AccountId, by: chrono:
 ///
 /// # Errors
 /// Of the database.
-pub async fn advancing_for_update(connection: &mut PgConnection) -> Result<Option<(AccountId, TestClock)>, sqlx::Error> {
+pub async fn advancing_for_update(
+    connection: &mut PgConnection,
+) -> Result<Option<(AccountId, TestClock)>, sqlx::Error> {
     let row = sqlx::query!(
         r#"select account_id as "account: AccountId", now_at, target_at from test_clocks
         where target_at > now_at order by target_at limit 1 for no key update skip locked"#
     )
     .fetch_optional(connection)
     .await?;
-    Ok(row.map(|r| (r.account, TestClock { now_at: r.now_at, target_at: r.target_at })))
+    Ok(row.map(|r| {
+        (
+            r.account,
+            TestClock {
+                now_at: r.now_at,
+                target_at: r.target_at,
+            },
+        )
+    }))
 }
 
 /// When the next thing of an account is due, if that is no later than `until`.
 ///
 /// # Errors
 /// Of the database.
-pub async fn next_due(connection: &mut PgConnection, account: AccountId, until: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
+pub async fn next_due(
+    connection: &mut PgConnection,
+    account: AccountId,
+    until: DateTime<Utc>,
+) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
     sqlx::query_scalar!(
         "select min(next_step_at) from subscriptions where account_id = $1 and next_step_at is not null and next_step_at <= $2",
         account.0,
@@ -81,7 +117,17 @@ pub async fn next_due(connection: &mut PgConnection, account: AccountId, until: 
 ///
 /// # Errors
 /// Of the database.
-pub async fn set(connection: &mut PgConnection, account: AccountId, now: DateTime<Utc>) -> Result<(), sqlx::Error> {
-    sqlx::query!("update test_clocks set now_at = $2 where account_id = $1", account.0, now).execute(connection).await?;
+pub async fn set(
+    connection: &mut PgConnection,
+    account: AccountId,
+    now: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update test_clocks set now_at = $2 where account_id = $1",
+        account.0,
+        now
+    )
+    .execute(connection)
+    .await?;
     Ok(())
 }

@@ -71,7 +71,11 @@ macro_rules! subscriptions {
 ///
 /// # Errors
 /// Of the database.
-pub async fn due_for_update(connection: &mut PgConnection, now: DateTime<Utc>, limit: i64) -> Result<Vec<Subscription>, sqlx::Error> {
+pub async fn due_for_update(
+    connection: &mut PgConnection,
+    now: DateTime<Utc>,
+    limit: i64,
+) -> Result<Vec<Subscription>, sqlx::Error> {
     let rows = subscriptions!(
         "where next_step_at is not null and not on_test_clock and next_step_at <= $1 order by next_step_at limit $2 for no key update skip locked",
         now,
@@ -86,7 +90,12 @@ pub async fn due_for_update(connection: &mut PgConnection, now: DateTime<Utc>, l
 ///
 /// # Errors
 /// Of the database.
-pub async fn due_of_for_update(connection: &mut PgConnection, account: AccountId, now: DateTime<Utc>, limit: i64) -> Result<Vec<Subscription>, sqlx::Error> {
+pub async fn due_of_for_update(
+    connection: &mut PgConnection,
+    account: AccountId,
+    now: DateTime<Utc>,
+    limit: i64,
+) -> Result<Vec<Subscription>, sqlx::Error> {
     let rows = subscriptions!(
         "where account_id = $1 and next_step_at is not null and next_step_at <= $2 order by next_step_at limit $3 for no key update",
         account.0,
@@ -102,8 +111,18 @@ pub async fn due_of_for_update(connection: &mut PgConnection, account: AccountId
 ///
 /// # Errors
 /// Of the database.
-pub async fn get_for_update(connection: &mut PgConnection, account: AccountId, instance: InstanceId) -> Result<Option<Subscription>, sqlx::Error> {
-    let row = subscriptions!("where account_id = $1 and instance_id = $2 for no key update", account.0, instance.0).fetch_optional(connection).await?;
+pub async fn get_for_update(
+    connection: &mut PgConnection,
+    account: AccountId,
+    instance: InstanceId,
+) -> Result<Option<Subscription>, sqlx::Error> {
+    let row = subscriptions!(
+        "where account_id = $1 and instance_id = $2 for no key update",
+        account.0,
+        instance.0
+    )
+    .fetch_optional(connection)
+    .await?;
     Ok(row.map(Into::into))
 }
 
@@ -111,8 +130,18 @@ pub async fn get_for_update(connection: &mut PgConnection, account: AccountId, i
 ///
 /// # Errors
 /// Of the database.
-pub async fn get(pool: &PgPool, account: AccountId, instance: InstanceId) -> Result<Option<Subscription>, sqlx::Error> {
-    let row = subscriptions!("where account_id = $1 and instance_id = $2", account.0, instance.0).fetch_optional(pool).await?;
+pub async fn get(
+    pool: &PgPool,
+    account: AccountId,
+    instance: InstanceId,
+) -> Result<Option<Subscription>, sqlx::Error> {
+    let row = subscriptions!(
+        "where account_id = $1 and instance_id = $2",
+        account.0,
+        instance.0
+    )
+    .fetch_optional(pool)
+    .await?;
     Ok(row.map(Into::into))
 }
 
@@ -120,7 +149,12 @@ pub async fn get(pool: &PgPool, account: AccountId, instance: InstanceId) -> Res
 ///
 /// # Errors
 /// Of the database.
-pub async fn list_due(pool: &PgPool, account: AccountId, until: DateTime<Utc>, limit: i64) -> Result<Vec<Subscription>, sqlx::Error> {
+pub async fn list_due(
+    pool: &PgPool,
+    account: AccountId,
+    until: DateTime<Utc>,
+    limit: i64,
+) -> Result<Vec<Subscription>, sqlx::Error> {
     let rows = subscriptions!("where account_id = $1 and next_step_at is not null and next_step_at < $2 order by next_step_at limit $3", account.0, until, limit)
         .fetch_all(pool)
         .await?;
@@ -162,7 +196,10 @@ pub async fn insert(connection: &mut PgConnection, s: &Subscription) -> Result<b
 ///
 /// # Errors
 /// Of the database.
-pub async fn save(connection: &mut PgConnection, changed: &[Subscription]) -> Result<(), sqlx::Error> {
+pub async fn save(
+    connection: &mut PgConnection,
+    changed: &[Subscription],
+) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "update subscriptions s set anchor_at = n.anchor_at, anchor_number = n.anchor_number, period_number = n.period_number, paid_until = n.paid_until,
             auto_renew = n.auto_renew, state = n.state, next_step = n.next_step, next_step_at = n.next_step_at, renewal_hold = n.renewal_hold,
@@ -210,7 +247,10 @@ pub struct Renewal {
 ///
 /// # Errors
 /// Of the database; `renewals_period_key` if a period was paid before.
-pub async fn insert_renewals(connection: &mut PgConnection, renewals: &[Renewal]) -> Result<(), sqlx::Error> {
+pub async fn insert_renewals(
+    connection: &mut PgConnection,
+    renewals: &[Renewal],
+) -> Result<(), sqlx::Error> {
     if renewals.is_empty() {
         return Ok(());
     }
@@ -238,7 +278,11 @@ pub async fn insert_renewals(connection: &mut PgConnection, renewals: &[Renewal]
 ///
 /// # Errors
 /// Of the database.
-pub async fn close_held(connection: &mut PgConnection, instances: &[(AccountId, InstanceId)], state: &str) -> Result<(), sqlx::Error> {
+pub async fn close_held(
+    connection: &mut PgConnection,
+    instances: &[(AccountId, InstanceId)],
+    state: &str,
+) -> Result<(), sqlx::Error> {
     if instances.is_empty() {
         return Ok(());
     }
@@ -258,7 +302,13 @@ pub async fn close_held(connection: &mut PgConnection, instances: &[(AccountId, 
 ///
 /// # Errors
 /// Of the database.
-pub async fn list_renewals(pool: &PgPool, account: AccountId, before: Option<Uuid>, instance: Option<Uuid>, limit: i64) -> Result<Vec<Renewal>, sqlx::Error> {
+pub async fn list_renewals(
+    pool: &PgPool,
+    account: AccountId,
+    before: Option<Uuid>,
+    instance: Option<Uuid>,
+    limit: i64,
+) -> Result<Vec<Renewal>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"select id as "id: RenewalId", instance_id as "instance: InstanceId", period_number, starts_at, ends_at, price as "price: Rupiah", tax as "tax: Rupiah",
             state, created_at
@@ -276,8 +326,22 @@ pub async fn list_renewals(pool: &PgPool, account: AccountId, before: Option<Uui
         .into_iter()
         .map(|r| {
             let total = Rupiah(r.price.0.saturating_add(r.tax.0));
-            let charge = Charge { number: r.period_number, starts_at: r.starts_at, ends_at: r.ends_at, price: r.price, tax: r.tax, total };
-            Renewal { account, id: r.id, instance: r.instance, charge, state: r.state, created_at: r.created_at }
+            let charge = Charge {
+                number: r.period_number,
+                starts_at: r.starts_at,
+                ends_at: r.ends_at,
+                price: r.price,
+                tax: r.tax,
+                total,
+            };
+            Renewal {
+                account,
+                id: r.id,
+                instance: r.instance,
+                charge,
+                state: r.state,
+                created_at: r.created_at,
+            }
         })
         .collect())
 }
@@ -286,7 +350,11 @@ pub async fn list_renewals(pool: &PgPool, account: AccountId, before: Option<Uui
 ///
 /// # Errors
 /// Of the database.
-pub async fn try_unpaid_again(connection: &mut PgConnection, accounts: &[Uuid], now: DateTime<Utc>) -> Result<u64, sqlx::Error> {
+pub async fn try_unpaid_again(
+    connection: &mut PgConnection,
+    accounts: &[Uuid],
+    now: DateTime<Utc>,
+) -> Result<u64, sqlx::Error> {
     let done = sqlx::query!(
         "update subscriptions s set next_step = 'renew', next_step_at = coalesce(c.now_at, $2)
         from unnest($1::uuid[]) as a (account_id) left join test_clocks c on c.account_id = a.account_id
@@ -303,15 +371,27 @@ pub async fn try_unpaid_again(connection: &mut PgConnection, accounts: &[Uuid], 
 ///
 /// # Errors
 /// Of the database.
-pub async fn get_policy(connection: &mut PgConnection, account: AccountId) -> Result<Option<String>, sqlx::Error> {
-    sqlx::query_scalar!("select policy from account_policies where account_id = $1", account.0).fetch_optional(connection).await
+pub async fn get_policy(
+    connection: &mut PgConnection,
+    account: AccountId,
+) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "select policy from account_policies where account_id = $1",
+        account.0
+    )
+    .fetch_optional(connection)
+    .await
 }
 
 /// Puts an account under a policy. False if there is no such account.
 ///
 /// # Errors
 /// Of the database.
-pub async fn set_policy(connection: &mut PgConnection, account: AccountId, policy: &str) -> Result<bool, sqlx::Error> {
+pub async fn set_policy(
+    connection: &mut PgConnection,
+    account: AccountId,
+    policy: &str,
+) -> Result<bool, sqlx::Error> {
     let done = sqlx::query!(
         "insert into account_policies (account_id, policy) select id, $2 from accounts where id = $1
         on conflict (account_id) do update set policy = excluded.policy",

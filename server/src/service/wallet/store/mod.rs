@@ -8,14 +8,20 @@ use uuid::Uuid;
 
 use crate::base::id::{AccountId, DepositId, JournalId};
 use crate::base::money::Rupiah;
-use crate::service::wallet::model::{Balance, Books, Command, Deposit, DepositState, Hold, Journal};
 use crate::service::wallet::model::Action;
+use crate::service::wallet::model::{
+    Balance, Books, Command, Deposit, DepositState, Hold, Journal,
+};
 
 /// Locks the balances that commands touch, in the order of their ids, and reads the holds they close. Accounts without a balance get an empty one.
 ///
 /// # Errors
 /// Of the database.
-pub async fn lock_books(connection: &mut PgConnection, commands: &[Command], now: DateTime<Utc>) -> Result<Books, sqlx::Error> {
+pub async fn lock_books(
+    connection: &mut PgConnection,
+    commands: &[Command],
+    now: DateTime<Utc>,
+) -> Result<Books, sqlx::Error> {
     let mut accounts: Vec<Uuid> = commands.iter().map(|c| c.account.0).collect();
     accounts.sort_unstable();
     accounts.dedup();
@@ -40,7 +46,11 @@ pub async fn lock_books(connection: &mut PgConnection, commands: &[Command], now
     Ok(books)
 }
 
-async fn lock_balances(connection: &mut PgConnection, accounts: &[Uuid], books: &mut Books) -> Result<(), sqlx::Error> {
+async fn lock_balances(
+    connection: &mut PgConnection,
+    accounts: &[Uuid],
+    books: &mut Books,
+) -> Result<(), sqlx::Error> {
     let rows = sqlx::query!(
         r#"select account_id as "account: AccountId", available as "available: Rupiah", held as "held: Rupiah", promo as "promo: Rupiah",
             withdrawable as "withdrawable: Rupiah", last_journal_id as "last: JournalId"
@@ -50,13 +60,23 @@ async fn lock_balances(connection: &mut PgConnection, accounts: &[Uuid], books: 
     .fetch_all(connection)
     .await?;
     for row in rows {
-        let balance = Balance { available: row.available, held: row.held, promo: row.promo, withdrawable: row.withdrawable, last: row.last };
+        let balance = Balance {
+            available: row.available,
+            held: row.held,
+            promo: row.promo,
+            withdrawable: row.withdrawable,
+            last: row.last,
+        };
         books.balances.insert(row.account, balance);
     }
     Ok(())
 }
 
-async fn read_holds(connection: &mut PgConnection, named: &[(AccountId, JournalId)], books: &mut Books) -> Result<(), sqlx::Error> {
+async fn read_holds(
+    connection: &mut PgConnection,
+    named: &[(AccountId, JournalId)],
+    books: &mut Books,
+) -> Result<(), sqlx::Error> {
     let accounts: Vec<Uuid> = named.iter().map(|(account, _)| account.0).collect();
     let holds: Vec<Uuid> = named.iter().map(|(_, hold)| hold.0).collect();
     let rows = sqlx::query!(
@@ -71,7 +91,13 @@ async fn read_holds(connection: &mut PgConnection, named: &[(AccountId, JournalI
     .fetch_all(connection)
     .await?;
     for row in rows {
-        books.holds.insert((row.account, row.id), Hold { amount: row.amount, closed: row.closed });
+        books.holds.insert(
+            (row.account, row.id),
+            Hold {
+                amount: row.amount,
+                closed: row.closed,
+            },
+        );
     }
     Ok(())
 }
@@ -80,11 +106,17 @@ async fn read_holds(connection: &mut PgConnection, named: &[(AccountId, JournalI
 ///
 /// # Errors
 /// Of the database; a broken check or unique index here means a fault in the rules, and nothing commits.
-pub async fn append(connection: &mut PgConnection, journals: &[Journal], books: &Books, now: DateTime<Utc>) -> Result<(), sqlx::Error> {
+pub async fn append(
+    connection: &mut PgConnection,
+    journals: &[Journal],
+    books: &Books,
+    now: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
     if journals.is_empty() {
         return Ok(());
     }
-    let column = |of: fn(&Journal) -> Rupiah| -> Vec<i64> { journals.iter().map(|j| of(j).0).collect() };
+    let column =
+        |of: fn(&Journal) -> Rupiah| -> Vec<i64> { journals.iter().map(|j| of(j).0).collect() };
     let accounts: Vec<Uuid> = journals.iter().map(|j| j.account.0).collect();
     let ids: Vec<Uuid> = journals.iter().map(|j| j.id.0).collect();
     let kinds: Vec<i16> = journals.iter().map(|j| j.kind as i16).collect();
@@ -120,7 +152,10 @@ pub async fn append(connection: &mut PgConnection, journals: &[Journal], books: 
     let mut changed: Vec<AccountId> = journals.iter().map(|j| j.account).collect();
     changed.sort_unstable();
     changed.dedup();
-    let balances: Vec<Balance> = changed.iter().filter_map(|a| books.balances.get(a).copied()).collect();
+    let balances: Vec<Balance> = changed
+        .iter()
+        .filter_map(|a| books.balances.get(a).copied())
+        .collect();
     sqlx::query!(
         "update balances b set available = n.available, held = n.held, last_journal_id = n.last, updated_at = $5
         from unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::uuid[]) as n (account_id, available, held, last)
@@ -140,7 +175,10 @@ pub async fn append(connection: &mut PgConnection, journals: &[Journal], books: 
 ///
 /// # Errors
 /// Of the database.
-pub async fn get_balance(pool: &PgPool, account: AccountId) -> Result<Option<(Balance, DateTime<Utc>)>, sqlx::Error> {
+pub async fn get_balance(
+    pool: &PgPool,
+    account: AccountId,
+) -> Result<Option<(Balance, DateTime<Utc>)>, sqlx::Error> {
     let row = sqlx::query!(
         r#"select available as "available: Rupiah", held as "held: Rupiah", promo as "promo: Rupiah", withdrawable as "withdrawable: Rupiah",
             last_journal_id as "last: JournalId", updated_at
@@ -149,7 +187,18 @@ pub async fn get_balance(pool: &PgPool, account: AccountId) -> Result<Option<(Ba
     )
     .fetch_optional(pool)
     .await?;
-    Ok(row.map(|r| (Balance { available: r.available, held: r.held, promo: r.promo, withdrawable: r.withdrawable, last: r.last }, r.updated_at)))
+    Ok(row.map(|r| {
+        (
+            Balance {
+                available: r.available,
+                held: r.held,
+                promo: r.promo,
+                withdrawable: r.withdrawable,
+                last: r.last,
+            },
+            r.updated_at,
+        )
+    }))
 }
 
 /// Whether an account exists.
@@ -157,7 +206,12 @@ pub async fn get_balance(pool: &PgPool, account: AccountId) -> Result<Option<(Ba
 /// # Errors
 /// Of the database.
 pub async fn account_exists(pool: &PgPool, account: AccountId) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar!(r#"select exists (select from accounts where id = $1) as "exists!""#, account.0).fetch_one(pool).await
+    sqlx::query_scalar!(
+        r#"select exists (select from accounts where id = $1) as "exists!""#,
+        account.0
+    )
+    .fetch_one(pool)
+    .await
 }
 
 /// A journal as lists show it.
@@ -188,7 +242,13 @@ pub struct Listed {
 ///
 /// # Errors
 /// Of the database.
-pub async fn list_journals(pool: &PgPool, account: AccountId, before: Option<Uuid>, kind: i16, limit: i64) -> Result<Vec<Listed>, sqlx::Error> {
+pub async fn list_journals(
+    pool: &PgPool,
+    account: AccountId,
+    before: Option<Uuid>,
+    kind: i16,
+    limit: i64,
+) -> Result<Vec<Listed>, sqlx::Error> {
     sqlx::query_as!(
         Listed,
         r#"select id as "id: JournalId", kind, subject_id as subject, description, available as "available: Rupiah", held as "held: Rupiah",
@@ -209,7 +269,10 @@ pub async fn list_journals(pool: &PgPool, account: AccountId, before: Option<Uui
 ///
 /// # Errors
 /// Of the database; `deposits_client_reference_key` if the reference was used.
-pub async fn insert_deposit(connection: &mut PgConnection, deposit: &Deposit) -> Result<(), sqlx::Error> {
+pub async fn insert_deposit(
+    connection: &mut PgConnection,
+    deposit: &Deposit,
+) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "insert into deposits (account_id, id, amount, method, state, client_reference, created_at, expires_at) values ($1, $2, $3, $4, $5, $6, $7, $8)",
         deposit.account.0,
@@ -258,7 +321,11 @@ impl From<DepositRow> for Deposit {
 ///
 /// # Errors
 /// Of the database.
-pub async fn get_deposit(connection: &mut PgConnection, account: AccountId, id: DepositId) -> Result<Option<Deposit>, sqlx::Error> {
+pub async fn get_deposit(
+    connection: &mut PgConnection,
+    account: AccountId,
+    id: DepositId,
+) -> Result<Option<Deposit>, sqlx::Error> {
     let row = sqlx::query_as!(
         DepositRow,
         r#"select account_id as "account: AccountId", id as "id: DepositId", amount as "amount: Rupiah", method, state, client_reference, created_at, expires_at,
@@ -276,7 +343,13 @@ pub async fn get_deposit(connection: &mut PgConnection, account: AccountId, id: 
 ///
 /// # Errors
 /// Of the database.
-pub async fn list_deposits(pool: &PgPool, account: AccountId, before: Option<Uuid>, state: &str, limit: i64) -> Result<Vec<Deposit>, sqlx::Error> {
+pub async fn list_deposits(
+    pool: &PgPool,
+    account: AccountId,
+    before: Option<Uuid>,
+    state: &str,
+    limit: i64,
+) -> Result<Vec<Deposit>, sqlx::Error> {
     let rows = sqlx::query_as!(
         DepositRow,
         r#"select account_id as "account: AccountId", id as "id: DepositId", amount as "amount: Rupiah", method, state, client_reference, created_at, expires_at,
@@ -298,7 +371,13 @@ pub async fn list_deposits(pool: &PgPool, account: AccountId, before: Option<Uui
 ///
 /// # Errors
 /// Of the database.
-pub async fn advance_deposit(connection: &mut PgConnection, account: AccountId, id: DepositId, to: DepositState, now: DateTime<Utc>) -> Result<bool, sqlx::Error> {
+pub async fn advance_deposit(
+    connection: &mut PgConnection,
+    account: AccountId,
+    id: DepositId,
+    to: DepositState,
+    now: DateTime<Utc>,
+) -> Result<bool, sqlx::Error> {
     let done = sqlx::query!(
         "update deposits set state = $3, closed_at = $4 where account_id = $1 and id = $2 and state = 'PENDING'",
         account.0,
@@ -315,7 +394,11 @@ pub async fn advance_deposit(connection: &mut PgConnection, account: AccountId, 
 ///
 /// # Errors
 /// Of the database.
-pub async fn expiring_deposits_for_update(connection: &mut PgConnection, now: DateTime<Utc>, limit: i64) -> Result<Vec<(AccountId, DepositId, Rupiah)>, sqlx::Error> {
+pub async fn expiring_deposits_for_update(
+    connection: &mut PgConnection,
+    now: DateTime<Utc>,
+    limit: i64,
+) -> Result<Vec<(AccountId, DepositId, Rupiah)>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"select account_id as "account: AccountId", id as "id: DepositId", amount as "amount: Rupiah"
         from deposits where state = 'PENDING' and expires_at <= $1 order by expires_at limit $2 for no key update skip locked"#,
@@ -324,5 +407,8 @@ pub async fn expiring_deposits_for_update(connection: &mut PgConnection, now: Da
     )
     .fetch_all(connection)
     .await?;
-    Ok(rows.into_iter().map(|r| (r.account, r.id, r.amount)).collect())
+    Ok(rows
+        .into_iter()
+        .map(|r| (r.account, r.id, r.amount))
+        .collect())
 }

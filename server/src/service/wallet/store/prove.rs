@@ -17,8 +17,12 @@ const MAX_FINDINGS: i64 = 1000;
 pub async fn prove(pool: &PgPool, account: Option<AccountId>) -> Result<LedgerProof, sqlx::Error> {
     let account = account.map(|a| a.0);
     let mut tx = pool.begin().await?;
-    sqlx::query!("set transaction isolation level repeatable read read only").execute(&mut *tx).await?;
-    let snapshot = sqlx::query_scalar!(r#"select now() as "now!""#).fetch_one(&mut *tx).await?;
+    sqlx::query!("set transaction isolation level repeatable read read only")
+        .execute(&mut *tx)
+        .await?;
+    let snapshot = sqlx::query_scalar!(r#"select now() as "now!""#)
+        .fetch_one(&mut *tx)
+        .await?;
     let sums = sqlx::query!(
         r#"select count(*) as "journals!", count(distinct account_id) as "accounts!",
             coalesce(sum(available), 0)::bigint as "available!", coalesce(sum(held), 0)::bigint as "held!", coalesce(sum(promo), 0)::bigint as "promo!",
@@ -53,7 +57,12 @@ pub async fn prove(pool: &PgPool, account: Option<AccountId>) -> Result<LedgerPr
     findings.extend(holds(&mut tx, account).await?);
     let total: i64 = trial_balance.iter().map(|(_, sum)| sum).sum();
     if total != 0 {
-        findings.push(finding(None, None, "trial_balance_is_zero", format!("the ledger accounts add up to {total}")));
+        findings.push(finding(
+            None,
+            None,
+            "trial_balance_is_zero",
+            format!("the ledger accounts add up to {total}"),
+        ));
     }
     tx.rollback().await?;
     findings.truncate(usize::try_from(MAX_FINDINGS).unwrap_or(usize::MAX));
@@ -67,13 +76,26 @@ pub async fn prove(pool: &PgPool, account: Option<AccountId>) -> Result<LedgerPr
     })
 }
 
-fn finding(account: Option<Uuid>, journal: Option<Uuid>, rule: &str, detail: String) -> LedgerFinding {
+fn finding(
+    account: Option<Uuid>,
+    journal: Option<Uuid>,
+    rule: &str,
+    detail: String,
+) -> LedgerFinding {
     let text = |id: Option<Uuid>| id.map(|id| id.to_string()).unwrap_or_default();
-    LedgerFinding { account_id: text(account), journal_id: text(journal), rule: rule.to_owned(), detail }
+    LedgerFinding {
+        account_id: text(account),
+        journal_id: text(journal),
+        rule: rule.to_owned(),
+        detail,
+    }
 }
 
 /// Each balance is the sum of its postings, and not negative.
-async fn balances(tx: &mut Transaction<'_, Postgres>, account: Option<Uuid>) -> Result<Vec<LedgerFinding>, sqlx::Error> {
+async fn balances(
+    tx: &mut Transaction<'_, Postgres>,
+    account: Option<Uuid>,
+) -> Result<Vec<LedgerFinding>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"with sums as (
             select account_id, sum(available)::bigint as available, sum(held)::bigint as held, sum(promo)::bigint as promo,
@@ -106,7 +128,10 @@ async fn balances(tx: &mut Transaction<'_, Postgres>, account: Option<Uuid>) -> 
 }
 
 /// Each journal sums to zero. The table's check says so already; the proof does not take its word.
-async fn unbalanced(tx: &mut Transaction<'_, Postgres>, account: Option<Uuid>) -> Result<Vec<LedgerFinding>, sqlx::Error> {
+async fn unbalanced(
+    tx: &mut Transaction<'_, Postgres>,
+    account: Option<Uuid>,
+) -> Result<Vec<LedgerFinding>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"select account_id, journal_id, sum(amount)::bigint as "sum!" from postings where $1::uuid is null or account_id = $1
         group by account_id, journal_id having sum(amount) <> 0 limit $2"#,
@@ -115,11 +140,24 @@ async fn unbalanced(tx: &mut Transaction<'_, Postgres>, account: Option<Uuid>) -
     )
     .fetch_all(&mut **tx)
     .await?;
-    Ok(rows.into_iter().map(|r| finding(r.account_id, r.journal_id, "journal_sums_to_zero", format!("the postings add up to {}", r.sum))).collect())
+    Ok(rows
+        .into_iter()
+        .map(|r| {
+            finding(
+                r.account_id,
+                r.journal_id,
+                "journal_sums_to_zero",
+                format!("the postings add up to {}", r.sum),
+            )
+        })
+        .collect())
 }
 
 /// The balance each journal shows as reached is the sum of the postings up to it.
-async fn running(tx: &mut Transaction<'_, Postgres>, account: Option<Uuid>) -> Result<Vec<LedgerFinding>, sqlx::Error> {
+async fn running(
+    tx: &mut Transaction<'_, Postgres>,
+    account: Option<Uuid>,
+) -> Result<Vec<LedgerFinding>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"select account_id, id, available_after, available_sum as "available_sum!", held_after, held_sum as "held_sum!" from (
             select account_id, id, available_after, held_after,
@@ -135,14 +173,25 @@ async fn running(tx: &mut Transaction<'_, Postgres>, account: Option<Uuid>) -> R
     Ok(rows
         .into_iter()
         .map(|r| {
-            let detail = format!("shows {} available and {} held; the postings so far add up to {} and {}", r.available_after, r.held_after, r.available_sum, r.held_sum);
-            finding(Some(r.account_id), Some(r.id), "balance_after_is_running_sum", detail)
+            let detail = format!(
+                "shows {} available and {} held; the postings so far add up to {} and {}",
+                r.available_after, r.held_after, r.available_sum, r.held_sum
+            );
+            finding(
+                Some(r.account_id),
+                Some(r.id),
+                "balance_after_is_running_sum",
+                detail,
+            )
         })
         .collect())
 }
 
 /// A capture or release closes a hold of the same books, with the hold's whole amount.
-async fn holds(tx: &mut Transaction<'_, Postgres>, account: Option<Uuid>) -> Result<Vec<LedgerFinding>, sqlx::Error> {
+async fn holds(
+    tx: &mut Transaction<'_, Postgres>,
+    account: Option<Uuid>,
+) -> Result<Vec<LedgerFinding>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"select c.account_id, c.id, c.held as closed, h.held as "amount?"
         from journals c left join journals h on h.account_id = c.account_id and h.id = c.closes and h.kind = 2
@@ -155,8 +204,18 @@ async fn holds(tx: &mut Transaction<'_, Postgres>, account: Option<Uuid>) -> Res
     Ok(rows
         .into_iter()
         .map(|r| {
-            let detail = format!("closes {} of a hold of {}", -r.closed, r.amount.map_or_else(|| "nothing".to_owned(), |a| a.to_string()));
-            finding(Some(r.account_id), Some(r.id), "hold_is_closed_whole", detail)
+            let detail = format!(
+                "closes {} of a hold of {}",
+                -r.closed,
+                r.amount
+                    .map_or_else(|| "nothing".to_owned(), |a| a.to_string())
+            );
+            finding(
+                Some(r.account_id),
+                Some(r.id),
+                "hold_is_closed_whole",
+                detail,
+            )
         })
         .collect())
 }
