@@ -24,10 +24,13 @@ const PROGRESS_POLL: Duration = Duration::from_secs(1);
 /// What the answer may take on top.
 const SLACK: Duration = Duration::from_secs(5);
 
+/// What is told of an operation under way.
+type Progress<'a> = Box<dyn FnMut(&Operation) + Send + 'a>;
+
 /// How to wait.
 pub struct WaitOptions<'a> {
     timeout: Option<Duration>,
-    progress: Option<Box<dyn FnMut(&Operation) + Send + 'a>>,
+    progress: Option<Progress<'a>>,
 }
 
 impl Default for WaitOptions<'_> {

@@ -18,10 +18,13 @@ const TRUSTED: Duration = Duration::from_secs(5);
 /// Bearers remembered at most.
 const CAPACITY: usize = 50_000;
 
+/// Who a bearer stood for, and until when that is trusted, by the bearer's digest.
+type Seen = HashMap<[u8; 32], (Caller, Instant)>;
+
 /// Bearers verified a moment ago.
 #[derive(Default)]
 pub struct Bearers {
-    seen: Mutex<HashMap<[u8; 32], (Caller, Instant)>>,
+    seen: Mutex<Seen>,
 }
 
 impl Bearers {
@@ -54,9 +57,7 @@ impl Bearers {
         Ok(caller)
     }
 
-    fn lock(
-        &self,
-    ) -> Result<std::sync::MutexGuard<'_, HashMap<[u8; 32], (Caller, Instant)>>, Status> {
+    fn lock(&self) -> Result<std::sync::MutexGuard<'_, Seen>, Status> {
         self.seen
             .lock()
             .map_err(|_| status::internal("the memory of bearers is poisoned"))

@@ -84,14 +84,16 @@ pub struct Validator {
     rules: prost_protovalidate::Validator,
 }
 
-impl Validator {
+impl Default for Validator {
     /// A validator that has compiled nothing yet.
-    pub fn new() -> Self {
+    fn default() -> Self {
         Self {
             rules: prost_protovalidate::Validator::new(),
         }
     }
+}
 
+impl Validator {
     /// Decodes and checks a request.
     ///
     /// # Errors
@@ -227,7 +229,7 @@ mod tests {
     /// Rules with expressions fail only when they run, so each request type is run once.
     #[test]
     fn the_rules_of_every_request_compile_and_run() {
-        let validator = Validator::new();
+        let validator = Validator::default();
         for method in Contract::get().methods() {
             if let Err(refusal) = validator.check(method, &Bytes::new()) {
                 assert_eq!(

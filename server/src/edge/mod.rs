@@ -58,7 +58,7 @@ impl EdgeLayer {
             app,
             bearers: authenticate::Bearers::default(),
             limits,
-            validator: message::Validator::new(),
+            validator: message::Validator::default(),
             in_flight: Mutex::default(),
         };
         Self {

@@ -177,6 +177,9 @@ async fn attempt(
     })
 }
 
+/// A call to a cloud, not made yet.
+type CloudCall<'c> = std::pin::Pin<Box<dyn Future<Output = Result<(), ProviderError>> + Send + 'c>>;
+
 /// The call that does `act` to the machine called `name`.
 fn call<'c>(
     app: &App,
@@ -185,8 +188,7 @@ fn call<'c>(
     instance: &'c Instance,
     act: Act,
     name: &'c str,
-) -> anyhow::Result<std::pin::Pin<Box<dyn Future<Output = Result<(), ProviderError>> + Send + 'c>>>
-{
+) -> anyhow::Result<CloudCall<'c>> {
     Ok(match act {
         Act::PowerOn => provider.power_on(name),
         Act::PowerOff => provider.power_off(name),
