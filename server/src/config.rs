@@ -36,8 +36,6 @@ pub struct Config {
     pub role: Role,
     /// 64 hexadecimal digits: the key that encrypts secrets at rest.
     pub master_key: String,
-    /// Public URL of this server, for links in replies.
-    pub public_url: String,
     /// `json` or `text`.
     pub log_format: String,
     /// Calls a minute and caller, by rate class. A class not named here counts as `default`.
@@ -63,7 +61,6 @@ impl Default for Config {
             redis_url: String::new(),
             role: Role::All,
             master_key: String::new(),
-            public_url: "http://127.0.0.1:7070".to_owned(),
             log_format: "text".to_owned(),
             rates: HashMap::from([
                 ("default".to_owned(), 100),
@@ -80,6 +77,23 @@ impl Default for Config {
     }
 }
 
+/// Variables of the same prefix that are for others: the command line, the SDK, the setup and the gateway's own binary.
+const FOREIGN: [&str; 5] = [
+    "SEWA_CONFIG",
+    "SEWA_API_KEY",
+    "SEWA_TOKEN",
+    "SEWA_SETUP_",
+    "SEWA_GATEWAY_",
+];
+
+/// The rest of the environment. A variable left in it that is no setting is an error, so that a mistyped one is not passed over.
+fn own_variables() -> HashMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, _)| !FOREIGN.iter().any(|foreign| name.starts_with(foreign)))
+        .collect()
+}
+
 impl Config {
     /// Reads the file, if one is named, then variables such as `SEWA_DATABASE_URL` and `SEWA_RATES__ORDER`, which win.
     ///
@@ -90,15 +104,16 @@ impl Config {
         if let Some(file) = file {
             builder = builder.add_source(config::File::from(file).format(config::FileFormat::Toml));
         }
+        let variables = own_variables();
+        // A key of digits alone would be taken for a number.
+        let master_key = variables.get("SEWA_MASTER_KEY").cloned();
         let environment = config::Environment::with_prefix("SEWA")
             .prefix_separator("_")
             .separator("__")
             .list_separator(",")
             .with_list_parse_key("cors_origins")
-            .try_parsing(true);
-        // A key of digits alone would be taken for a number.
-        #[expect(clippy::disallowed_methods, reason = "this is the place")]
-        let master_key = std::env::var("SEWA_MASTER_KEY").ok();
+            .try_parsing(true)
+            .source(Some(variables));
         let builder = builder
             .add_source(environment)
             .set_override_option("master_key", master_key)?;

@@ -65,5 +65,7 @@ pub async fn play(endpoint: &str) -> Result<(), Error> {
     time::release(stage, &bought.instance_id, held).await?;
 
     money::prove(stage).await?;
-    money::statement(stage).await
+    money::statement(stage).await?;
+    println!("\nEvery step was observed.");
+    Ok(())
 }

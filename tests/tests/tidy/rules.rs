@@ -309,7 +309,7 @@ pub(crate) fn migrations_have_an_owner(source: &Source) -> Vec<Finding> {
         .lines()
         .next()
         .and_then(|line| line.strip_prefix("-- owner: "));
-    if !owner.is_some_and(|owner| owner == "base" || RANK.contains(&owner)) {
+    if !owner.is_some_and(|owner| ["base", "simulator"].contains(&owner) || RANK.contains(&owner)) {
         findings.push(source.at(1, "a migration starts with `-- owner: <slice>`"));
     }
     let stamp = name.split('_').next().unwrap_or_default();

@@ -8,6 +8,7 @@ use sqlx::PgConnection;
 
 use crate::app::App;
 use crate::base::id::{AccountId, ImageId, InstanceId};
+use crate::service::catalog::model::Snapshot;
 use crate::service::instance::error::Error;
 use crate::service::instance::model::{Event, Instance};
 use crate::service::instance::{self, password, store};
@@ -43,8 +44,8 @@ pub async fn power(
 /// # Errors
 /// Why the instance does not take it, or the image does not fit.
 pub async fn rebuild(
-    app: &App,
     connection: &mut PgConnection,
+    catalogue: &Snapshot,
     target: Target<'_>,
     image: Option<ImageId>,
     now: DateTime<Utc>,
@@ -53,7 +54,6 @@ pub async fn rebuild(
     let (id, code) = match image {
         None => (instance.image, instance.image_code.clone()),
         Some(id) => {
-            let catalogue = app.catalog.snapshot(&app.db).await?;
             let fits = catalogue
                 .image(id)
                 .filter(|i| i.provider == instance.provider && i.min_disk_gib <= instance.disk_gib);

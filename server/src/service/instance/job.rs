@@ -73,7 +73,7 @@ async fn work(app: &App, leased: &Leased) -> anyhow::Result<()> {
         Some(provider) if leased.kind == Kind::Delete => {
             destroy(app, provider, leased, &instance).await
         }
-        Some(provider) => attempt(app, provider, leased, &instance).await?,
+        Some(provider) => attempt(app, provider, leased, &instance).await,
     };
     Ok(apply(app, leased, outcome).await?)
 }
@@ -116,10 +116,10 @@ async fn attempt(
     provider: &Arc<dyn Compute>,
     leased: &Leased,
     instance: &Instance,
-) -> anyhow::Result<Outcome> {
+) -> Outcome {
     let machine = match look(provider, instance).await {
         Ok(machine) => machine,
-        Err(error) => return Ok(trouble(leased, &error, app.clock.now())),
+        Err(error) => return trouble(leased, &error, app.clock.now()),
     };
     let now = app.clock.now();
     let mut work = Work {
@@ -132,32 +132,47 @@ async fn attempt(
     work.asked_at = work.taken_at(machine.as_ref(), now);
     let act = match work.next(machine.as_ref(), now) {
         Next::Done(event) => {
-            return Ok(Outcome::Ended {
+            return Outcome::Ended {
                 end: End::Succeeded,
                 event,
                 machine,
-            });
+            };
         }
         Next::Lost => {
             let end = End::Failed {
                 reason: "INSTANCE_NOT_FOUND",
                 message: "the provider no longer has the machine".to_owned(),
             };
-            return Ok(Outcome::Ended {
+            return Outcome::Ended {
                 end,
                 event: Some(Event::Lose),
                 machine: None,
-            });
+            };
         }
-        Next::Wait => return Ok(wait(leased, work.asked_at, machine, now)),
+        Next::Wait => return wait(leased, work.asked_at, machine, now),
         Next::Act(act) => act,
     };
     let Some(name) = machine.as_ref().map(|m| m.provider_ref.as_str()) else {
-        return Ok(wait(leased, work.asked_at, machine, now));
+        return wait(leased, work.asked_at, machine, now);
     };
-    let answer = in_time(call(app, provider, leased, instance, act, name)?).await;
+    let password = match password(app, leased) {
+        Ok(password) => password,
+        Err(cause) => {
+            tracing::error!(operation = %leased.id, cause = format!("{cause:#}"), "a sealed password does not open");
+            let end = End::Failed {
+                reason: "INTERNAL",
+                message: "the password could not be read; ask for another one".to_owned(),
+            };
+            return Outcome::Ended {
+                end,
+                event: None,
+                machine,
+            };
+        }
+    };
+    let answer = in_time(call(provider, leased, instance, act, name, &password)).await;
     let now = app.clock.now();
-    Ok(match answer {
+    match answer {
         Ok(()) => Outcome::Later {
             after: pause(TimeDelta::zero()),
             asked_at: work.asked_at.or(Some(now)),
@@ -174,52 +189,46 @@ async fn attempt(
             wait(leased, work.asked_at, machine, now)
         }
         Err(error) => trouble(leased, &error, now),
-    })
+    }
 }
 
-/// A call to a cloud, not made yet.
-type CloudCall<'c> = std::pin::Pin<Box<dyn Future<Output = Result<(), ProviderError>> + Send + 'c>>;
-
-/// The call that does `act` to the machine called `name`.
-fn call<'c>(
-    app: &App,
-    provider: &'c Arc<dyn Compute>,
-    leased: &'c Leased,
-    instance: &'c Instance,
+/// Does `act` to the machine called `name`.
+async fn call(
+    provider: &Arc<dyn Compute>,
+    leased: &Leased,
+    instance: &Instance,
     act: Act,
-    name: &'c str,
-) -> anyhow::Result<CloudCall<'c>> {
-    Ok(match act {
-        Act::PowerOn => provider.power_on(name),
-        Act::PowerOff => provider.power_off(name),
-        Act::Shutdown => provider.shutdown(name),
-        Act::Reboot => provider.reboot(name),
-        Act::Delete => provider.delete(name),
+    name: &str,
+    password: &SecretString,
+) -> Result<(), ProviderError> {
+    match act {
+        Act::PowerOn => provider.power_on(name).await,
+        Act::PowerOff => provider.power_off(name).await,
+        Act::Shutdown => provider.shutdown(name).await,
+        Act::Reboot => provider.reboot(name).await,
+        Act::Delete => provider.delete(name).await,
         Act::Rebuild => {
             let image = leased
                 .image
                 .as_ref()
                 .map_or(instance.image_code.as_str(), |(_, code)| code);
-            Box::pin(async move {
-                provider
-                    .rebuild(name, image, &SecretString::from(password::make()))
-                    .await
-            })
+            provider.rebuild(name, image, password).await
         }
-        Act::ResetPassword => {
-            let sealed = leased
-                .secret
-                .as_deref()
-                .context("a password reset without a password")?;
-            let password = app
-                .master
-                .open(sealed, &operation::secret_context(leased.id))?;
-            let password = SecretString::from(
-                String::from_utf8(password).context("a password that is no text")?,
-            );
-            Box::pin(async move { provider.reset_password(name, &password).await })
-        }
-    })
+        Act::ResetPassword => provider.reset_password(name, password).await,
+    }
+}
+
+/// The password a call may need: the one its owner was shown, or one that nobody is told.
+fn password(app: &App, leased: &Leased) -> anyhow::Result<SecretString> {
+    let Some(sealed) = &leased.secret else {
+        return Ok(SecretString::from(password::make()));
+    };
+    let opened = app
+        .master
+        .open(sealed, &operation::secret_context(leased.id))?;
+    Ok(SecretString::from(
+        String::from_utf8(opened).context("a password that is no text")?,
+    ))
 }
 
 /// Destroys every machine that carries our reference, so that nothing is left of a creation that was answered twice or never.

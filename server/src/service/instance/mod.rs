@@ -7,16 +7,24 @@
 //! any transaction, and writes down what it saw. Orders make machines by `provision`. The patrol (`patrol.rs`) notices what changed without anybody's asking.
 
 pub mod ask;
+#[cfg(test)]
+mod ask_tests;
 pub mod convert;
 pub mod error;
 pub mod job;
+#[cfg(test)]
+mod job_tests;
 pub mod model;
 pub mod password;
 pub mod patrol;
 pub mod plan;
 pub mod provision;
+#[cfg(test)]
+mod provision_tests;
 pub mod rpc;
 pub mod store;
+#[cfg(test)]
+mod tests;
 
 use chrono::{DateTime, Utc};
 use sewa_sdk::sewa::api::v1::operation::Kind;

@@ -26,7 +26,7 @@ use crate::service::instance::ask::{self, Target, Update};
 use crate::service::instance::error::Error;
 use crate::service::instance::model::View;
 use crate::service::instance::{convert, store};
-use crate::service::operation;
+use crate::service::{catalog, operation};
 
 /// Fields of an instance that its owner may write.
 const WRITABLE: &[&str] = &["display_name", "labels"];
@@ -266,13 +266,14 @@ impl InstanceService for Instances {
         } else {
             Some(ImageId::parse("image_id", &request.image_id)?)
         };
+        let catalogue = catalog::snapshot(&self.app).await?;
         let mut write = match writes::begin(&self.app.db, &call).await? {
             Claim::Fresh(write) => write,
             Claim::Repeat(stored) => return stored.reply(&call),
         };
         let outcome = ask::rebuild(
-            &self.app,
             &mut write.tx,
+            &catalogue,
             target,
             image,
             self.app.clock.now(),

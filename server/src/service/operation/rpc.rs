@@ -45,7 +45,7 @@ impl Operations {
     }
 
     /// The operation once it is final, or as it is when the time is over.
-    async fn wait(
+    pub(in crate::service) async fn wait(
         &self,
         account: AccountId,
         id: OperationId,

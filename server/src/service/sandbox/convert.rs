@@ -4,7 +4,7 @@ use sewa_sdk::sewa::sandbox::v1 as proto;
 
 use crate::base::time;
 use crate::service::lifecycle::clock::TestClock;
-use crate::service::wallet::model::DepositState;
+use crate::service::wallet::deposit::DepositState;
 
 /// A clock.
 pub fn clock(c: &TestClock) -> proto::TestClock {

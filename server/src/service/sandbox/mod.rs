@@ -15,7 +15,7 @@ use crate::service::lifecycle::clock::TestClock;
 use crate::service::lifecycle::store::clocks;
 use crate::service::sandbox::error::Error;
 use crate::service::wallet;
-use crate::service::wallet::model::DepositState;
+use crate::service::wallet::deposit::DepositState;
 
 /// The caller's account, if it is a sandbox account.
 ///

@@ -5,7 +5,8 @@ use sewa_sdk::sewa::wallet::v1 as proto;
 use crate::base::id::AccountId;
 use crate::base::money::Rupiah;
 use crate::base::time;
-use crate::service::wallet::model::{Balance, Deposit, DepositState, Journal};
+use crate::service::wallet::deposit::{Deposit, DepositState};
+use crate::service::wallet::model::{Balance, Journal};
 use crate::service::wallet::store::Listed;
 
 /// The balances.

@@ -2,7 +2,7 @@
 
 use crate::app::App;
 use crate::base::outbox;
-use crate::service::wallet::model::DepositState;
+use crate::service::wallet::deposit::DepositState;
 use crate::service::wallet::store;
 use sewa_sdk::sewa::event::v1::EventType;
 

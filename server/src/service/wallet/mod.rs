@@ -6,6 +6,7 @@
 //! callers (group commit in `order`) or of a thousand due renewals (the sweep in `lifecycle`).
 
 pub mod convert;
+pub mod deposit;
 pub mod error;
 pub mod job;
 pub mod model;
@@ -23,8 +24,9 @@ use crate::base::call::Caller;
 use crate::base::id::{AccountId, DepositId, JournalId};
 use crate::base::money::Rupiah;
 use crate::base::outbox::{self, NewEvent};
+use deposit::{Deposit, DepositState};
 use error::Error;
-use model::{Action, Command, Deposit, DepositState, Journal, Refused};
+use model::{Action, Command, Journal, Refused};
 
 /// How long a deposit can be paid.
 const DEPOSIT_LIFE: Duration = Duration::hours(24);

@@ -8,10 +8,8 @@ use uuid::Uuid;
 
 use crate::base::id::{AccountId, DepositId, JournalId};
 use crate::base::money::Rupiah;
-use crate::service::wallet::model::Action;
-use crate::service::wallet::model::{
-    Balance, Books, Command, Deposit, DepositState, Hold, Journal,
-};
+use crate::service::wallet::deposit::{Deposit, DepositState};
+use crate::service::wallet::model::{Action, Balance, Books, Command, Hold, Journal};
 
 /// Locks the balances that commands touch, in the order of their ids, and reads the holds they close. Accounts without a balance get an empty one.
 ///

@@ -1,0 +1,272 @@
+//! The goals, one line each.
+
+use std::sync::Arc;
+
+use crate::baseline::{self, Echo};
+use crate::load::{self, Outcome, Shot};
+use crate::measure::spread;
+use crate::platform::{ACCOUNTS, Platform, Server, bearers, orders};
+use crate::{Plan, sweep};
+
+const PLACE: &str = "/sewa.order.v1.OrderService/PlaceOrder";
+const CALLER: &str = "/sewa.identity.v1.IdentityService/GetCaller";
+/// Renewals of the one-transaction-each baseline.
+const ONE_BY_ONE: i64 = 4000;
+
+/// Measures everything.
+pub(crate) async fn run(plan: Plan) -> anyhow::Result<()> {
+    let platform = Platform::start("bench").await?;
+    baseline::prepare(&platform).await?;
+    platform.populate().await?;
+    header(&platform).await?;
+
+    let server = platform.serve("api").await?;
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    let idle = server.memory();
+    orders_against_updates(&platform, &server, plan, "P1", 512, 1.5).await?;
+    let busy = server.memory();
+    orders_against_updates(&platform, &server, plan, "P2", 16, 0.4).await?;
+    let spread_wallets = shot(ACCOUNTS, 1);
+    pairs(
+        &platform,
+        &server,
+        plan,
+        "P3",
+        0.9,
+        &shot(1, 1),
+        &spread_wallets,
+    )
+    .await?;
+    // Books are kept for each account, so no seller has a row that all orders touch; what they can share is the plan.
+    pairs(
+        &platform,
+        &server,
+        plan,
+        "P4",
+        0.95,
+        &spread_wallets,
+        &shot(ACCOUNTS, 7),
+    )
+    .await?;
+    calls_against_echo(&server, plan).await?;
+    drop(server);
+
+    let swept = sweeps(&platform, plan).await?;
+    among(&platform, plan).await?;
+    line_at_most("P19 idle MiB", idle.now, 30.0);
+    line_at_most("P19 busy MiB", busy.peak, 64.0);
+    line_at_most("P19 sweep MiB", swept, 64.0);
+    println!(
+        "{}",
+        platform
+            .sewa(&["prove"])?
+            .lines()
+            .last()
+            .unwrap_or_default()
+    );
+    Ok(())
+}
+
+async fn header(platform: &Platform) -> anyhow::Result<()> {
+    let version: String = sqlx::query_scalar("select version()")
+        .fetch_one(&platform.pool)
+        .await?;
+    let settings: Vec<(String, String)> =
+        sqlx::query_as("select name, setting from pg_settings where name in ('fsync', 'synchronous_commit', 'shared_buffers', 'max_wal_size', 'wal_compression') order by name")
+            .fetch_all(&platform.pool)
+            .await?;
+    let cores = std::thread::available_parallelism()?;
+    let settings: Vec<String> = settings
+        .into_iter()
+        .map(|(name, setting)| format!("{name}={setting}"))
+        .collect();
+    println!(
+        "{} cores; {}; {}",
+        cores,
+        version.split(" on ").next().unwrap_or_default(),
+        settings.join(" ")
+    );
+    println!("fdatasync/s {:.0}", fdatasyncs()?);
+    Ok(())
+}
+
+/// How often a second the disk writes a page down for good.
+fn fdatasyncs() -> anyhow::Result<f64> {
+    let mut file = tempfile::tempfile_in("/tmp")?;
+    let begin = std::time::Instant::now();
+    let mut count = 0_u32;
+    while begin.elapsed() < std::time::Duration::from_secs(1) {
+        std::io::Write::write_all(&mut file, &[0; 8192])?;
+        file.sync_data()?;
+        count += 1;
+    }
+    Ok(f64::from(count) / begin.elapsed().as_secs_f64())
+}
+
+fn shot(accounts: usize, plans: usize) -> Shot {
+    Shot {
+        path: PLACE,
+        bearers: Arc::new(bearers(accounts)),
+        messages: Arc::new(orders(plans)),
+        keyed: true,
+    }
+}
+
+async fn orders_against_updates(
+    platform: &Platform,
+    server: &Server,
+    plan: Plan,
+    name: &str,
+    in_flight: usize,
+    target: f64,
+) -> anyhow::Result<()> {
+    let mut ratios = Vec::new();
+    for _ in 0..plan.pairs {
+        platform.settle().await?;
+        let updates = baseline::updates(platform, plan.seconds)?;
+        platform.settle().await?;
+        let (cpu, wal) = (server.cpu(), platform.wal().await?);
+        let placed = load::run(server.port, shot(ACCOUNTS, 1), in_flight, plan.seconds).await?;
+        #[expect(clippy::cast_precision_loss, reason = "a ratio")]
+        let orders = placed.calls as f64 * plan.seconds as f64 / (plan.seconds - 1) as f64;
+        let server_cpu = (server.cpu() - cpu).as_secs_f64() / orders * 1000.0;
+        let wal = (platform.wal().await? - wal) / orders;
+        println!(
+            "  {name}: {} against {updates:.0} updates/s; server CPU {server_cpu:.3} s and WAL {:.0} kB per 1000 orders",
+            show(&placed),
+            wal * 1000.0 / 1024.0
+        );
+        ratios.push(placed.rate / updates);
+    }
+    line(name, &ratios, target);
+    Ok(())
+}
+
+async fn pairs(
+    platform: &Platform,
+    server: &Server,
+    plan: Plan,
+    name: &str,
+    target: f64,
+    one: &Shot,
+    other: &Shot,
+) -> anyhow::Result<()> {
+    let mut ratios = Vec::new();
+    for _ in 0..plan.pairs {
+        platform.settle().await?;
+        let narrow = load::run(server.port, one.clone(), 256, plan.seconds).await?;
+        platform.settle().await?;
+        let wide = load::run(server.port, other.clone(), 256, plan.seconds).await?;
+        println!("  {name}: {} against {}", show(&narrow), show(&wide));
+        ratios.push(narrow.rate / wide.rate);
+    }
+    line(name, &ratios, target);
+    Ok(())
+}
+
+async fn calls_against_echo(server: &Server, plan: Plan) -> anyhow::Result<()> {
+    let echo = Echo::start().await?;
+    let bare = Shot {
+        path: baseline::ECHO,
+        bearers: Arc::new(Vec::new()),
+        messages: Arc::new(vec![Vec::new()]),
+        keyed: false,
+    };
+    let ours = Shot {
+        path: CALLER,
+        bearers: Arc::new(bearers(ACCOUNTS)),
+        messages: Arc::new(vec![Vec::new()]),
+        keyed: false,
+    };
+    let mut ratios = Vec::new();
+    for _ in 0..plan.pairs {
+        let (bare, ours) = (
+            load::run(echo.port, bare.clone(), 64, plan.seconds).await?,
+            load::run(server.port, ours.clone(), 64, plan.seconds).await?,
+        );
+        println!("  P9: {} against {}", show(&ours), show(&bare));
+        ratios.push(ours.rate / bare.rate);
+    }
+    line("P9", &ratios, 0.6);
+    Ok(())
+}
+
+/// Returns the peak memory of the largest sweep.
+async fn sweeps(platform: &Platform, plan: Plan) -> anyhow::Result<f64> {
+    let mut sizes: Vec<(f64, f64)> = Vec::new();
+    let mut last = None;
+    for due in plan.sweeps {
+        sweep::fill(&platform.pool, *due, *due).await?;
+        let swept = sweep::sweep(platform, *due).await?;
+        println!(
+            "  P14: {due} due: {:.0} renewals/s, {} sequential scans, {:.1} rows fetched each, {:.0} MiB",
+            swept.rate, swept.scans, swept.fetched, swept.memory.peak
+        );
+        #[expect(clippy::cast_precision_loss, reason = "a size")]
+        let size = *due as f64;
+        sizes.push((size, size / swept.rate));
+        last = Some(swept);
+    }
+    sweep::fill(&platform.pool, ONE_BY_ONE, ONE_BY_ONE).await?;
+    let single = sweep::one_by_one(platform, ONE_BY_ONE).await?;
+    println!("  P14: one transaction each: {single:.0} renewals/s");
+    if let (Some((small, quick)), Some((large, slow)), Some(last)) =
+        (sizes.first(), sizes.last(), last)
+    {
+        line_at_most(
+            "P14 exponent",
+            (slow / quick).ln() / (large / small).ln(),
+            1.10,
+        );
+        line("P14", &[last.rate / single], 5.0);
+        line_at_most("P14 rows fetched", last.fetched, 10.0);
+        return Ok(last.memory.peak);
+    }
+    Ok(0.0)
+}
+
+async fn among(platform: &Platform, plan: Plan) -> anyhow::Result<()> {
+    let (due, small, large) = plan.among;
+    let mut ratios = Vec::new();
+    for _ in 0..plan.pairs.min(2) {
+        sweep::fill(&platform.pool, small, due).await?;
+        let few = sweep::sweep(platform, due).await?;
+        sweep::fill(&platform.pool, large, due).await?;
+        let many = sweep::sweep(platform, due).await?;
+        println!(
+            "  P15: {due} due among {small}: {:.0}/s, among {large}: {:.0}/s",
+            few.rate, many.rate
+        );
+        ratios.push(few.rate / many.rate);
+    }
+    let (middle, min, max) = spread(&ratios);
+    println!(
+        "P15 ratio={middle:.2} target<=1.2 min={min:.2} max={max:.2}{}",
+        if middle <= 1.2 { "" } else { " MISSED" }
+    );
+    Ok(())
+}
+
+fn show(outcome: &Outcome) -> String {
+    format!(
+        "{:.0}/s (p50 {:.1} ms, p99 {:.1} ms)",
+        outcome.rate,
+        outcome.p50.as_secs_f64() * 1e3,
+        outcome.p99.as_secs_f64() * 1e3
+    )
+}
+
+fn line(name: &str, ratios: &[f64], target: f64) {
+    let (middle, min, max) = spread(ratios);
+    println!(
+        "{name} ratio={middle:.2} target>={target} min={min:.2} max={max:.2}{}",
+        if middle >= target { "" } else { " MISSED" }
+    );
+}
+
+fn line_at_most(name: &str, value: f64, target: f64) {
+    println!(
+        "{name}={value:.2} target<={target}{}",
+        if value <= target { "" } else { " MISSED" }
+    );
+}
