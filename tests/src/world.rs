@@ -92,6 +92,14 @@ impl World {
         self.servers.len() - 1
     }
 
+    /// A server that works in the background and does what `api` ones leave.
+    pub fn add_worker(&mut self) -> usize {
+        let mut settings = self.settings.clone();
+        settings.insert("SEWA_ROLE".to_owned(), "worker".to_owned());
+        self.servers.push(Server::start(settings).unwrap_or_else(|error| panic!("{error:#}")));
+        self.servers.len() - 1
+    }
+
     /// The first server.
     pub fn server(&mut self) -> &mut Server {
         &mut self.servers[0]
