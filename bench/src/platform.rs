@@ -65,9 +65,11 @@ impl Platform {
         })
         .await?;
         postgres.create_database(name).await?;
+        // As the server's own sessions: what looks at the tables must not scan them while scans are counted.
+        let options: sqlx::postgres::PgConnectOptions = postgres.url(name).parse()?;
         let pool = sqlx::postgres::PgPoolOptions::new()
             .max_connections(4)
-            .connect(&postgres.url(name))
+            .connect_with(options.options([("enable_seqscan", "off")]))
             .await?;
         let platform = Self {
             postgres,

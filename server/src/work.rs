@@ -13,6 +13,8 @@ use crate::service::{instance, lifecycle, order, wallet};
 
 /// Rest after a job that found work, so that a wave of commits does not become a wave of queries.
 const BREATH: Duration = Duration::from_millis(20);
+/// A job that did this much has more to do.
+const FULL: usize = 500;
 /// Rest after a job that failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
@@ -85,6 +87,7 @@ where
         let seen = app.tail.safe();
         let pause = match AssertUnwindSafe(job(app.clone())).catch_unwind().await {
             Ok(Ok(0)) => idle,
+            Ok(Ok(done)) if done >= FULL => Duration::ZERO,
             Ok(Ok(_)) => BREATH,
             Ok(Err(error)) => {
                 tracing::warn!(job = name, %error, "a job failed and is repeated");

@@ -96,7 +96,8 @@ impl World {
     pub fn add_worker(&mut self) -> usize {
         let mut settings = self.settings.clone();
         settings.insert("SEWA_ROLE".to_owned(), "worker".to_owned());
-        self.servers.push(Server::start(settings).unwrap_or_else(|error| panic!("{error:#}")));
+        self.servers
+            .push(Server::start(settings).unwrap_or_else(|error| panic!("{error:#}")));
         self.servers.len() - 1
     }
 

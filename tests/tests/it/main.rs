@@ -1,5 +1,11 @@
 //! What the platform promises, driven from outside: through the SDK, REST, gRPC-Web and grpcurl, against real servers and a real PostgreSQL.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    reason = "a test fails by panicking, and a journey is read from top to bottom"
+)]
+
 mod catalog;
 mod contract;
 mod events;

@@ -29,7 +29,9 @@ fn commands(text: &str) -> Vec<String> {
             // What the command prints.
             _ => continue,
         }
-        goes_on = commands.last().is_some_and(|command| command.ends_with('\\') || command.matches('\'').count() % 2 == 1);
+        goes_on = commands.last().is_some_and(|command| {
+            command.ends_with('\\') || command.matches('\'').count() % 2 == 1
+        });
     }
     commands
 }
@@ -44,13 +46,35 @@ async fn the_tour_in_the_readme_works_when_pasted() {
     let tour = text.split_once("tour\n").map_or("", |(_, tour)| tour);
     let tour = tour.split("\n## ").next().unwrap_or_default();
     let commands = commands(tour);
-    assert!(commands.len() >= 5, "a tour has more than {} steps", commands.len());
+    assert!(
+        commands.len() >= 5,
+        "a tour has more than {} steps",
+        commands.len()
+    );
     let world = World::new().await;
     let budi = world.reseller().await;
     budi.deposit(10_000_000).await;
     let scopes = "wallet,orders,instances,lifecycle,operations,events,sandbox,profile";
-    let made = world.sewa(&["key", "create", "--account-email", &budi.email, "--scopes", scopes, "--name", "tour"], "").unwrap();
-    let key = made.lines().find(|line| line.starts_with("sk_")).unwrap().trim();
+    let made = world
+        .sewa(
+            &[
+                "key",
+                "create",
+                "--account-email",
+                &budi.email,
+                "--scopes",
+                scopes,
+                "--name",
+                "tour",
+            ],
+            "",
+        )
+        .unwrap();
+    let key = made
+        .lines()
+        .find(|line| line.starts_with("sk_"))
+        .unwrap()
+        .trim();
     // As `sewa dev` keeps it for its reseller.
     let home = tempfile::tempdir().unwrap();
     std::fs::create_dir(home.path().join(".sewa")).unwrap();
@@ -58,14 +82,32 @@ async fn the_tour_in_the_readme_works_when_pasted() {
 
     let address = world.servers[0].address().to_string();
     let mut script = String::from("set -euo pipefail\n");
-    for command in commands.iter().filter(|command| !command.starts_with("make ")) {
+    for command in commands
+        .iter()
+        .filter(|command| !command.starts_with("make "))
+    {
         let command = command.replace(PORT, &address);
-        script += &format!("printf '%s\\n' {}\n{command}\n", quoted(&format!("$ {command}")));
+        script += &format!(
+            "printf '%s\\n' {}\n{command}\n",
+            quoted(&format!("$ {command}"))
+        );
     }
     let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.tools/bin");
-    let path = format!("{}:{}", tools.display(), std::env::var("PATH").unwrap_or_default());
-    let output = Command::new("bash").arg("-c").arg(script).current_dir(home.path()).env("PATH", path).env("SEWA_API_KEY", key).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let path = format!(
+        "{}:{}",
+        tools.display(),
+        std::env::var("PATH").unwrap_or_default()
+    );
+    let output = Command::new("bash")
+        .arg("-c")
+        .arg(script)
+        .current_dir(home.path())
+        .env("PATH", path)
+        .env("SEWA_API_KEY", key)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
     for word in ["\"error\":", "ERROR:", "command not found"] {
         assert!(!said.contains(word), "a step of the tour fails:\n{said}");
@@ -79,5 +121,8 @@ fn quoted(text: &str) -> String {
 #[test]
 fn commands_are_told_from_what_they_print() {
     let text = "## A tour\n```console\n$ curl \\\n    one\noutput\n$ two -d '{\n  \"a\": 1}'\n```\n```rust\n$ not this\n```\n";
-    assert_eq!(commands(text), ["curl \\\n    one", "two -d '{\n  \"a\": 1}'"]);
+    assert_eq!(
+        commands(text),
+        ["curl \\\n    one", "two -d '{\n  \"a\": 1}'"]
+    );
 }

@@ -7,10 +7,7 @@ use sqlx::{PgConnection, PgPool};
 
 use crate::base::outbox::reader::{self, Stored, Tail};
 
-/// Events handled in one transaction.
-const CHUNK: i64 = 500;
-
-/// Hands the next events to `handle`, if no other replica is doing so. Returns how many there were.
+/// Hands the next events to `handle`, if no other replica is doing so. Returns how many positions were read.
 ///
 /// # Errors
 /// Of the database, or of `handle`; nothing is kept then and the same events come again.
@@ -44,15 +41,14 @@ where
     else {
         return Ok(0);
     };
-    let events = reader::range(pool, from, tail.safe(), CHUNK).await?;
-    let Some(last) = events.last().map(|e| e.seq) else {
+    let (events, upto) = reader::range(pool, from, tail.safe()).await?;
+    if upto <= from {
         return Ok(0);
-    };
-    let count = events.len();
+    }
     handle(&mut tx, events).await?;
-    sqlx::query!("update consumers set seq = $2 where name = $1", name, last)
+    sqlx::query!("update consumers set seq = $2 where name = $1", name, upto)
         .execute(&mut *tx)
         .await?;
     tx.commit().await?;
-    Ok(count)
+    Ok(usize::try_from(upto - from).unwrap_or(usize::MAX))
 }

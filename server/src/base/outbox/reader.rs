@@ -202,9 +202,8 @@ async fn broadcast_range(
     to: i64,
 ) -> Result<(), sqlx::Error> {
     while from < to {
-        let events = range(pool, from, to, CHUNK).await?;
-        let full = events.len() == usize::try_from(CHUNK).unwrap_or(usize::MAX);
-        from = events.last().filter(|_| full).map_or(to, |e| e.seq);
+        let (events, upto) = range(pool, from, to).await?;
+        from = upto;
         for event in events {
             // Nobody listening is fine.
             let _ = live.send(Arc::new(event));
@@ -213,26 +212,23 @@ async fn broadcast_range(
     Ok(())
 }
 
-/// Events of all accounts in `(from, to]`, oldest first.
+/// The next events of all accounts after `from` and up to `to`, oldest first, and the position they reach to. Positions that were rolled back leave gaps, so
+/// there may be none. The range is bounded by position and not by count: the index keeps block ranges, and to find the first so many it would read them all.
 ///
 /// # Errors
 /// Of the database.
-pub async fn range(
-    pool: &PgPool,
-    from: i64,
-    to: i64,
-    limit: i64,
-) -> Result<Vec<Stored>, sqlx::Error> {
-    sqlx::query_as!(
+pub async fn range(pool: &PgPool, from: i64, to: i64) -> Result<(Vec<Stored>, i64), sqlx::Error> {
+    let upto = to.min(from.saturating_add(CHUNK));
+    let events = sqlx::query_as!(
         Stored,
         r#"select seq, id, account_id as "account: AccountId", type as kind, subject_id as subject, revision, occurred_at as at, payload
-        from events where seq > $1 and seq <= $2 order by seq limit $3"#,
+        from events where seq > $1 and seq <= $2 order by seq"#,
         from,
-        to,
-        limit,
+        upto,
     )
     .fetch_all(pool)
-    .await
+    .await?;
+    Ok((events, upto))
 }
 
 /// Events of one account in `(from, to]`, oldest first, of the given types and subject (all if empty).

@@ -34,6 +34,8 @@ pub struct Placement {
     call: Arc<Call>,
     order: Order,
     reply: PlaceOrderResponse,
+    /// The reply encoded, so that the lane does not do it while it holds locks.
+    encoded: Vec<u8>,
 }
 
 /// What became of it.
@@ -140,6 +142,7 @@ pub async fn from_wallet(
     let placement = Arc::new(Placement {
         call: Arc::clone(&call),
         order,
+        encoded: reply.encode_to_vec(),
         reply,
     });
     match app
@@ -277,7 +280,7 @@ fn hold(order: &Order) -> Command {
 
 fn record(placement: &Placement, result: &Result<(), Status>) -> writes::Record {
     match result {
-        Ok(()) => writes::record(&placement.call, Code::Ok, placement.reply.encode_to_vec()),
+        Ok(()) => writes::record(&placement.call, Code::Ok, placement.encoded.clone()),
         Err(refusal) => writes::record(
             &placement.call,
             refusal.code(),

@@ -121,8 +121,21 @@ pub async fn append(
     let subjects: Vec<Uuid> = journals.iter().map(|j| j.subject).collect();
     let closes: Vec<Option<Uuid>> = journals.iter().map(|j| j.closes.map(|c| c.0)).collect();
     let descriptions: Vec<&str> = journals.iter().map(|j| j.description.as_str()).collect();
+    let mut changed: Vec<AccountId> = journals.iter().map(|j| j.account).collect();
+    changed.sort_unstable();
+    changed.dedup();
+    let balances: Vec<Balance> = changed
+        .iter()
+        .filter_map(|a| books.balances.get(a).copied())
+        .collect();
+    // One statement, because this is on the path of every order and a round trip costs as much as the rows.
     sqlx::query!(
-        "insert into journals (account_id, id, kind, subject_id, closes, description, available, held, cash_in, revenue, refund, adjustment, ppn_payable,
+        "with moved as (
+            update balances b set available = n.available, held = n.held, last_journal_id = n.last, updated_at = $16
+            from unnest($17::uuid[], $18::bigint[], $19::bigint[], $20::uuid[]) as n (account_id, available, held, last)
+            where b.account_id = n.account_id
+        )
+        insert into journals (account_id, id, kind, subject_id, closes, description, available, held, cash_in, revenue, refund, adjustment, ppn_payable,
             available_after, held_after, recorded_at)
         select a, i, k, s, c, d, av, he, ca, re, rf, ad, pp, aa, ha, $16
         from unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::uuid[], $5::uuid[], $6::text[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[],
@@ -144,25 +157,10 @@ pub async fn append(
         &column(|j| j.available_after),
         &column(|j| j.held_after),
         now,
-    )
-    .execute(&mut *connection)
-    .await?;
-    let mut changed: Vec<AccountId> = journals.iter().map(|j| j.account).collect();
-    changed.sort_unstable();
-    changed.dedup();
-    let balances: Vec<Balance> = changed
-        .iter()
-        .filter_map(|a| books.balances.get(a).copied())
-        .collect();
-    sqlx::query!(
-        "update balances b set available = n.available, held = n.held, last_journal_id = n.last, updated_at = $5
-        from unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::uuid[]) as n (account_id, available, held, last)
-        where b.account_id = n.account_id",
         &changed.iter().map(|a| a.0).collect::<Vec<_>>(),
         &balances.iter().map(|b| b.available.0).collect::<Vec<_>>(),
         &balances.iter().map(|b| b.held.0).collect::<Vec<_>>(),
         &balances.iter().map(|b| b.last.0).collect::<Vec<_>>(),
-        now,
     )
     .execute(connection)
     .await?;
