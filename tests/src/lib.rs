@@ -34,19 +34,29 @@ pub fn refused<T>(result: Result<T, impl Into<sewa_sdk::Error>>) -> sewa_sdk::Er
 #[track_caller]
 pub fn reason_of<T>(result: Result<T, impl Into<sewa_sdk::Error>>) -> String {
     let error = refused(result);
-    error.reason().unwrap_or_else(|| panic!("a refusal without a reason: {error:?}")).0.clone()
+    error
+        .reason()
+        .unwrap_or_else(|| panic!("a refusal without a reason: {error:?}"))
+        .0
+        .clone()
 }
 
 /// A request with an idempotency key of the test's own.
 pub fn keyed<T>(key: &str, message: T) -> tonic::Request<T> {
     let mut request = tonic::Request::new(message);
-    request.metadata_mut().insert("idempotency-key", key.parse().expect("a key is a header value"));
+    request.metadata_mut().insert(
+        "idempotency-key",
+        key.parse().expect("a key is a header value"),
+    );
     request
 }
 
 /// Whether a reply is that of an earlier call with the same key.
 pub fn is_replay<T>(reply: &tonic::Response<T>) -> bool {
-    reply.metadata().get("idempotency-replayed").is_some_and(|value| value == "true")
+    reply
+        .metadata()
+        .get("idempotency-replayed")
+        .is_some_and(|value| value == "true")
 }
 
 /// An id nothing has.
@@ -55,11 +65,14 @@ pub const NOBODYS_ID: &str = "0192f0c1-dead-7000-8000-00000000dead";
 /// A request that the SDK makes once, whatever the answer.
 pub fn once<T>(message: T) -> tonic::Request<T> {
     let mut request = tonic::Request::new(message);
-    request.extensions_mut().insert(sewa_sdk::CallOptions { max_attempts: Some(1), ..Default::default() });
+    request.extensions_mut().insert(sewa_sdk::CallOptions {
+        max_attempts: Some(1),
+        ..Default::default()
+    });
     request
 }
 
-/// Whether committed tables are to be written anew instead of compared with: `SEWA_TESTS_WRITE=1`.
+/// Whether committed tables are to be written anew instead of compared with: `WRITE_TABLES=1`.
 pub fn writes_tables() -> bool {
-    std::env::var_os("SEWA_TESTS_WRITE").is_some()
+    std::env::var_os("WRITE_TABLES").is_some()
 }

@@ -1,7 +1,6 @@
 //! A platform of one's own for each test: a database, a server, and ways to bring people into it.
 
 use std::collections::BTreeMap;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -96,7 +95,8 @@ impl World {
     pub fn add_worker(&mut self) -> usize {
         let mut settings = self.settings.clone();
         settings.insert("SEWA_ROLE".to_owned(), "worker".to_owned());
-        self.servers.push(Server::start(settings).unwrap_or_else(|error| panic!("{error:#}")));
+        self.servers
+            .push(Server::start(settings).unwrap_or_else(|error| panic!("{error:#}")));
         self.servers.len() - 1
     }
 
@@ -248,8 +248,8 @@ impl World {
     /// What it said when it failed.
     pub fn sewa(&self, arguments: &[&str], input: &str) -> Result<String, String> {
         use std::io::Write;
-        let mut sewa = Command::new(server::binary().map_err(|e| e.to_string())?);
-        sewa.args(arguments).envs(&self.settings);
+        let mut sewa = server::sewa(&self.settings).map_err(|e| e.to_string())?;
+        sewa.args(arguments);
         sewa.stdin(std::process::Stdio::piped())
             .stdout(std::process::Stdio::piped())
             .stderr(std::process::Stdio::piped());

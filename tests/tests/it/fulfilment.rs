@@ -2,7 +2,8 @@
 
 use sewa_sdk::sewa::order::v1::order::State;
 use sewa_sdk::sewa::order::v1::{
-    ApproveOrderPaymentRequest, Order, Payment, PlaceOrderRequest, RejectOrderPaymentRequest, RetryOrderRequest, SearchOrdersRequest,
+    ApproveOrderPaymentRequest, Order, Payment, PlaceOrderRequest, RejectOrderPaymentRequest,
+    RetryOrderRequest, SearchOrdersRequest,
 };
 use sewa_sdk::sewa::sandbox::v1::fault::Kind as FaultKind;
 use sewa_sdk::sewa::sandbox::v1::{ClearFaultsRequest, ListFaultsRequest};
@@ -23,20 +24,37 @@ async fn machines(world: &World, account_id: &str) -> i64 {
 }
 
 async fn wait_for_staff(budi: &Actor, hostname: &str) -> Order {
-    let request = PlaceOrderRequest { payment: Payment::StaffApproval.into(), ..from_wallet(budi.draft(hostname).await) };
-    let reply = budi.orders().place_order(request).await.unwrap().into_inner();
+    let request = PlaceOrderRequest {
+        payment: Payment::StaffApproval.into(),
+        ..from_wallet(budi.draft(hostname).await)
+    };
+    let reply = budi
+        .orders()
+        .place_order(request)
+        .await
+        .unwrap()
+        .into_inner();
     assert!(reply.operation.is_none());
     let order = reply.order.unwrap();
-    assert_eq!((order.state(), order.operation_id.as_str()), (State::PendingPayment, ""));
+    assert_eq!(
+        (order.state(), order.operation_id.as_str()),
+        (State::PendingPayment, "")
+    );
     order
 }
 
 fn approval(order: &Order) -> ApproveOrderPaymentRequest {
-    ApproveOrderPaymentRequest { order_id: order.id.clone(), reason: "bank transfer seen, BCA 14:02".to_owned() }
+    ApproveOrderPaymentRequest {
+        order_id: order.id.clone(),
+        reason: "bank transfer seen, BCA 14:02".to_owned(),
+    }
 }
 
 fn rejection(order: &Order) -> RejectOrderPaymentRequest {
-    RejectOrderPaymentRequest { order_id: order.id.clone(), reason: "no transfer arrived".to_owned() }
+    RejectOrderPaymentRequest {
+        order_id: order.id.clone(),
+        reason: "no transfer arrived".to_owned(),
+    }
 }
 
 #[tokio::test]
@@ -58,10 +76,24 @@ async fn a_full_region_gives_the_money_back_at_once() {
     budi.inject(FaultKind::NoCapacity, 1).await;
     let placed = budi.buy("web-1").await;
     let error = refused(budi.finish(&placed.operation).await);
-    assert!(error.is("OUT_OF_CAPACITY") && error.code() == tonic::Code::ResourceExhausted, "{error:?}");
+    assert!(
+        error.is("OUT_OF_CAPACITY") && error.code() == tonic::Code::ResourceExhausted,
+        "{error:?}"
+    );
     let order = budi.wait_order(&placed.order.id, State::Refunded).await;
-    assert_eq!(path(&order), [State::Paid, State::Provisioning, State::Failed, State::Refunded]);
-    assert_eq!(order.failure.as_ref().map(|f| f.reason.as_str()), Some("OUT_OF_CAPACITY"));
+    assert_eq!(
+        path(&order),
+        [
+            State::Paid,
+            State::Provisioning,
+            State::Failed,
+            State::Refunded
+        ]
+    );
+    assert_eq!(
+        order.failure.as_ref().map(|f| f.reason.as_str()),
+        Some("OUT_OF_CAPACITY")
+    );
     assert_eq!(budi.balance().await, (1_000_000, 0));
     assert_eq!(budi.transactions().await[0].kind(), Kind::Release);
     assert_eq!(machines(&world, &budi.account_id).await, 0);
@@ -90,27 +122,53 @@ async fn a_provider_that_never_answers_costs_nothing_once_the_deadline_is_over()
     let placed = budi.buy("web-1").await;
     let seen = eventually("staff see the error", || async {
         let order = sysadmin.order(&placed.order.id).await;
-        if order.last_error.is_empty() { Err(order.state()) } else { Ok(order) }
+        if order.last_error.is_empty() {
+            Err(order.state())
+        } else {
+            Ok(order)
+        }
     })
     .await;
     assert!(seen.attempts >= 1);
     let order = budi.wait_order(&placed.order.id, State::Refunded).await;
-    assert_eq!(order.failure.as_ref().map(|f| f.reason.as_str()), Some("PROVIDER_UNAVAILABLE"));
+    assert_eq!(
+        order.failure.as_ref().map(|f| f.reason.as_str()),
+        Some("PROVIDER_UNAVAILABLE")
+    );
     assert!(refused(budi.finish(&placed.operation).await).is("PROVIDER_UNAVAILABLE"));
     assert_eq!(budi.balance().await, (1_000_000, 0));
-    budi.sandbox().clear_faults(ClearFaultsRequest {}).await.unwrap();
-    assert!(budi.sandbox().list_faults(ListFaultsRequest::default()).await.unwrap().into_inner().faults.is_empty());
+    budi.sandbox()
+        .clear_faults(ClearFaultsRequest {})
+        .await
+        .unwrap();
+    assert!(
+        budi.sandbox()
+            .list_faults(ListFaultsRequest::default())
+            .await
+            .unwrap()
+            .into_inner()
+            .faults
+            .is_empty()
+    );
     assert_eq!(machines(&world, &budi.account_id).await, 0);
 }
 
 #[tokio::test]
 async fn a_machine_too_slow_to_boot_is_given_up_and_destroyed() {
-    let world = World::with(Settings::default().with("PROVISIONING_DEADLINE_SECONDS", 2).with("SIMULATOR_BOOT_MS", 600_000)).await;
+    let world = World::with(
+        Settings::default()
+            .with("PROVISIONING_DEADLINE_SECONDS", 2)
+            .with("SIMULATOR_BOOT_MS", 600_000),
+    )
+    .await;
     let budi = world.reseller().await;
     budi.deposit(1_000_000).await;
     let placed = budi.buy("web-1").await;
     let order = budi.wait_order(&placed.order.id, State::Refunded).await;
-    assert_eq!(order.failure.as_ref().map(|f| f.reason.as_str()), Some("PROVISIONING_TIMEOUT"));
+    assert_eq!(
+        order.failure.as_ref().map(|f| f.reason.as_str()),
+        Some("PROVISIONING_TIMEOUT")
+    );
     assert!(refused(budi.finish(&placed.operation).await).is("PROVISIONING_TIMEOUT"));
     assert_eq!(budi.balance().await, (1_000_000, 0));
     eventually("nothing is left at the provider", || async {
@@ -131,16 +189,36 @@ async fn staff_try_an_order_again_before_its_time() {
     let placed = budi.buy("web-1").await;
     eventually("an attempt has failed", || async {
         let order = sysadmin.order(&placed.order.id).await;
-        if order.attempts > 0 { Ok(()) } else { Err(order.state()) }
+        if order.attempts > 0 {
+            Ok(())
+        } else {
+            Err(order.state())
+        }
     })
     .await;
-    budi.sandbox().clear_faults(ClearFaultsRequest {}).await.unwrap();
-    let retry = |id: &str| RetryOrderRequest { order_id: id.to_owned(), reason: "provider is back".to_owned() };
-    sysadmin.orders().retry_order(retry(&placed.order.id)).await.unwrap();
+    budi.sandbox()
+        .clear_faults(ClearFaultsRequest {})
+        .await
+        .unwrap();
+    let retry = |id: &str| RetryOrderRequest {
+        order_id: id.to_owned(),
+        reason: "provider is back".to_owned(),
+    };
+    sysadmin
+        .orders()
+        .retry_order(retry(&placed.order.id))
+        .await
+        .unwrap();
     budi.wait_active(&placed).await;
     let error = refused(sysadmin.orders().retry_order(retry(&placed.order.id)).await);
-    assert!(error.is("ORDER_STATE_CONFLICT") && error.metadata("state") == Some("ACTIVE"), "{error:?}");
-    assert_eq!(reason_of(sysadmin.orders().retry_order(retry(NOBODYS_ID)).await), "ORDER_NOT_FOUND");
+    assert!(
+        error.is("ORDER_STATE_CONFLICT") && error.metadata("state") == Some("ACTIVE"),
+        "{error:?}"
+    );
+    assert_eq!(
+        reason_of(sysadmin.orders().retry_order(retry(NOBODYS_ID)).await),
+        "ORDER_NOT_FOUND"
+    );
 }
 
 #[tokio::test]
@@ -148,17 +226,71 @@ async fn an_order_waits_for_staff_to_see_the_payment() {
     let world = World::new().await;
     let (budi, finance) = (world.reseller().await, world.staff("finance").await);
     let order = wait_for_staff(&budi, "web-1").await;
-    let found = SearchOrdersRequest { account_id: budi.account_id.clone(), state: State::PendingPayment.into(), ..Default::default() };
-    let found = finance.orders().search_orders(found).await.unwrap().into_inner().orders;
-    assert_eq!(found.iter().map(|o| o.id.as_str()).collect::<Vec<_>>(), [order.id.as_str()]);
-    let approved = finance.orders().approve_order_payment(approval(&order)).await.unwrap().into_inner().order.unwrap();
-    assert_eq!(approved.history.last().unwrap().reason, "bank transfer seen, BCA 14:02");
-    assert!(approved.history.last().unwrap().actor.ends_with(&finance.user_id));
+    let found = SearchOrdersRequest {
+        account_id: budi.account_id.clone(),
+        state: State::PendingPayment.into(),
+        ..Default::default()
+    };
+    let found = finance
+        .orders()
+        .search_orders(found)
+        .await
+        .unwrap()
+        .into_inner()
+        .orders;
+    assert_eq!(
+        found.iter().map(|o| o.id.as_str()).collect::<Vec<_>>(),
+        [order.id.as_str()]
+    );
+    let approved = finance
+        .orders()
+        .approve_order_payment(approval(&order))
+        .await
+        .unwrap()
+        .into_inner()
+        .order
+        .unwrap();
+    assert_eq!(
+        approved.history.last().unwrap().reason,
+        "bank transfer seen, BCA 14:02"
+    );
+    assert!(
+        approved
+            .history
+            .last()
+            .unwrap()
+            .actor
+            .ends_with(&finance.user_id)
+    );
     let active = budi.wait_order(&order.id, State::Active).await;
-    assert_eq!(path(&active), [State::PendingPayment, State::Paid, State::Provisioning, State::Active]);
+    assert_eq!(
+        path(&active),
+        [
+            State::PendingPayment,
+            State::Paid,
+            State::Provisioning,
+            State::Active
+        ]
+    );
     assert_eq!(budi.balance().await, (0, 0), "what came in was captured");
-    for error in [refused(finance.orders().approve_order_payment(approval(&order)).await), refused(finance.orders().reject_order_payment(rejection(&order)).await)] {
-        assert!(error.is("PAYMENT_STATUS_CONFLICT") && error.metadata("state") == Some("ACTIVE"), "{error:?}");
+    for error in [
+        refused(
+            finance
+                .orders()
+                .approve_order_payment(approval(&order))
+                .await,
+        ),
+        refused(
+            finance
+                .orders()
+                .reject_order_payment(rejection(&order))
+                .await,
+        ),
+    ] {
+        assert!(
+            error.is("PAYMENT_STATUS_CONFLICT") && error.metadata("state") == Some("ACTIVE"),
+            "{error:?}"
+        );
     }
 }
 
@@ -167,12 +299,38 @@ async fn a_payment_that_never_came_ends_the_order() {
     let world = World::new().await;
     let (budi, finance) = (world.reseller().await, world.staff("finance").await);
     let order = wait_for_staff(&budi, "web-1").await;
-    let rejected = finance.orders().reject_order_payment(rejection(&order)).await.unwrap().into_inner().order.unwrap();
+    let rejected = finance
+        .orders()
+        .reject_order_payment(rejection(&order))
+        .await
+        .unwrap()
+        .into_inner()
+        .order
+        .unwrap();
     assert_eq!(path(&rejected), [State::PendingPayment, State::Cancelled]);
     assert!(budi.transactions().await.is_empty());
-    let nothing = Order { id: NOBODYS_ID.to_owned(), ..order };
-    assert_eq!(reason_of(finance.orders().approve_order_payment(approval(&nothing)).await), "ORDER_NOT_FOUND");
-    assert_eq!(reason_of(finance.orders().reject_order_payment(rejection(&nothing)).await), "ORDER_NOT_FOUND");
+    let nothing = Order {
+        id: NOBODYS_ID.to_owned(),
+        ..order
+    };
+    assert_eq!(
+        reason_of(
+            finance
+                .orders()
+                .approve_order_payment(approval(&nothing))
+                .await
+        ),
+        "ORDER_NOT_FOUND"
+    );
+    assert_eq!(
+        reason_of(
+            finance
+                .orders()
+                .reject_order_payment(rejection(&nothing))
+                .await
+        ),
+        "ORDER_NOT_FOUND"
+    );
 }
 
 #[tokio::test]
@@ -181,7 +339,11 @@ async fn money_received_for_a_machine_that_cannot_be_had_stays_in_the_wallet() {
     let (budi, finance) = (world.reseller().await, world.staff("finance").await);
     budi.inject(FaultKind::NoCapacity, 0).await;
     let order = wait_for_staff(&budi, "web-1").await;
-    finance.orders().approve_order_payment(approval(&order)).await.unwrap();
+    finance
+        .orders()
+        .approve_order_payment(approval(&order))
+        .await
+        .unwrap();
     budi.wait_order(&order.id, State::Refunded).await;
     let total = sewa_tests::actor::rupiah(order.quote.as_ref().unwrap().total.as_ref());
     assert_eq!(budi.balance().await, (total, 0));

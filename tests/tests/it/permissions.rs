@@ -10,17 +10,32 @@ use sewa_tests::{Actor, World, writes_tables};
 use tonic::{Code, Request};
 
 const CUSTOMER_ROLES: [&str; 4] = ["owner", "reseller", "member", "readonly"];
-const STAFF_ROLES: [&str; 6] = ["support", "sysadmin", "business", "finance", "admin", "super_admin"];
+const STAFF_ROLES: [&str; 6] = [
+    "support",
+    "sysadmin",
+    "business",
+    "finance",
+    "admin",
+    "super_admin",
+];
 
 const HEAD: &str = "\
 # method | roles that may call it | scopes of a reseller's API key that allow it
-# Written by `SEWA_TESTS_WRITE=1 cargo test -p sewa-tests --test it permissions`; a difference is a decision, not a formality.
+# Written by `WRITE_TABLES=1 cargo test -p sewa-tests --test it permissions`; a difference is a decision, not a formality.
 ";
 
 fn methods() -> Vec<String> {
-    let services = sewa_sdk::pool().services().filter(|service| service.full_name().starts_with("sewa."));
-    let mut methods: Vec<String> =
-        services.flat_map(|service| service.methods().map(|m| format!("{}/{}", service.full_name(), m.name())).collect::<Vec<_>>()).collect();
+    let services = sewa_sdk::pool()
+        .services()
+        .filter(|service| service.full_name().starts_with("sewa."));
+    let mut methods: Vec<String> = services
+        .flat_map(|service| {
+            service
+                .methods()
+                .map(|m| format!("{}/{}", service.full_name(), m.name()))
+                .collect::<Vec<_>>()
+        })
+        .collect();
     methods.sort();
     methods
 }
@@ -50,20 +65,46 @@ async fn in_role(world: &World, role: &str) -> Actor {
     let somebody = world.customer().await;
     // Members are invited in a later version of the contract; the role exists.
     let user = uuid::Uuid::parse_str(&somebody.user_id).unwrap();
-    sqlx::query("update memberships set role = $1 where user_id = $2").bind(role).bind(user).execute(&mut world.behind_the_scenes().await).await.unwrap();
+    sqlx::query("update memberships set role = $1 where user_id = $2")
+        .bind(role)
+        .bind(user)
+        .execute(&mut world.behind_the_scenes().await)
+        .await
+        .unwrap();
     world.login(&somebody.email).await
 }
 
 /// Every permission a reseller holds, and every group of them.
 async fn scopes(reseller: &Actor) -> BTreeSet<String> {
-    let caller = reseller.identity().get_caller(GetCallerRequest {}).await.unwrap().into_inner().caller.unwrap();
-    let groups = caller.permissions.iter().filter_map(|permission| permission.split_once('.')).map(|(group, _)| group.to_owned());
+    let caller = reseller
+        .identity()
+        .get_caller(GetCallerRequest {})
+        .await
+        .unwrap()
+        .into_inner()
+        .caller
+        .unwrap();
+    let groups = caller
+        .permissions
+        .iter()
+        .filter_map(|permission| permission.split_once('.'))
+        .map(|(group, _)| group.to_owned());
     groups.chain(caller.permissions.iter().cloned()).collect()
 }
 
 async fn key_with(owner: &Actor, scope: &str) -> String {
-    let request = CreateApiKeyRequest { display_name: scope.to_owned(), scopes: vec![scope.to_owned()], lifetime_days: 0 };
-    owner.identity().create_api_key(request).await.expect("making a key").into_inner().secret
+    let request = CreateApiKeyRequest {
+        display_name: scope.to_owned(),
+        scopes: vec![scope.to_owned()],
+        lifetime_days: 0,
+    };
+    owner
+        .identity()
+        .create_api_key(request)
+        .await
+        .expect("making a key")
+        .into_inner()
+        .secret
 }
 
 #[tokio::test]
@@ -83,7 +124,11 @@ async fn every_method_as_every_role_and_with_every_scope() {
     let mut table = BTreeMap::new();
     for method in methods() {
         let mut allowed = [Vec::new(), Vec::new()];
-        for (i, (name, client)) in callers.iter().map(|caller| (0, caller)).chain(keys.iter().map(|key| (1, key))) {
+        for (i, (name, client)) in callers
+            .iter()
+            .map(|caller| (0, caller))
+            .chain(keys.iter().map(|key| (1, key)))
+        {
             if may(client, &method).await {
                 allowed[i].push(name.clone());
             }
@@ -96,20 +141,30 @@ async fn every_method_as_every_role_and_with_every_scope() {
         };
         table.insert(method, format!("{} | {}", words(roles), words(scopes)));
     }
-    let found: String = HEAD.to_owned() + &table.iter().map(|(method, who)| format!("{method} | {who}\n")).collect::<String>();
+    let found: String = HEAD.to_owned()
+        + &table
+            .iter()
+            .map(|(method, who)| format!("{method} | {who}\n"))
+            .collect::<String>();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/permissions.txt");
     if writes_tables() {
         std::fs::write(&path, &found).unwrap();
     }
     let known = std::fs::read_to_string(&path).unwrap_or_default();
     let changed: Vec<String> = diff(&known, &found);
-    assert!(changed.is_empty(), "who may call what has changed:\n{}", changed.join("\n"));
+    assert!(
+        changed.is_empty(),
+        "who may call what has changed:\n{}",
+        changed.join("\n")
+    );
 }
 
 fn diff(known: &str, found: &str) -> Vec<String> {
-    let (known, found): (BTreeSet<&str>, BTreeSet<&str>) = (known.lines().collect(), found.lines().collect());
+    let (known, found): (BTreeSet<&str>, BTreeSet<&str>) =
+        (known.lines().collect(), found.lines().collect());
     let gone = known.difference(&found).map(|line| format!("- {line}"));
-    gone.chain(found.difference(&known).map(|line| format!("+ {line}"))).collect()
+    gone.chain(found.difference(&known).map(|line| format!("+ {line}")))
+        .collect()
 }
 
 #[tokio::test]
@@ -118,15 +173,30 @@ async fn what_the_contract_says_about_itself_is_what_the_edge_does() {
     use sewa_sdk::sewa::meta::v1::meta_service_client::MetaServiceClient;
     let world = World::new().await;
     let mut meta = world.nobody().service(MetaServiceClient::new);
-    let said = meta.list_permissions(ListPermissionsRequest { page_size: 200, ..Default::default() }).await.unwrap().into_inner().methods;
-    assert_eq!(said.iter().map(|m| m.method.clone()).collect::<Vec<_>>(), methods());
+    let said = meta
+        .list_permissions(ListPermissionsRequest {
+            page_size: 200,
+            ..Default::default()
+        })
+        .await
+        .unwrap()
+        .into_inner()
+        .methods;
+    assert_eq!(
+        said.iter().map(|m| m.method.clone()).collect::<Vec<_>>(),
+        methods()
+    );
     for role in ["readonly", "finance"] {
         let client = in_role(&world, role).await.client;
         for method in &said {
             let holds = method.permission.is_empty() || method.roles.contains(&role.to_owned());
             // Staff may hold a permission and still have no account to use it on.
             if !holds {
-                assert!(!may(&client, &method.method).await, "{role} {}", method.method);
+                assert!(
+                    !may(&client, &method.method).await,
+                    "{role} {}",
+                    method.method
+                );
             }
         }
     }

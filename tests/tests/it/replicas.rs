@@ -4,13 +4,13 @@ use std::time::Instant;
 
 use sewa_sdk::Credentials;
 use sewa_sdk::sewa::event::v1::EventType;
-use sewa_sdk::sewa::event::v1::watch_events_response::Item;
 use sewa_sdk::sewa::event::v1::WatchEventsRequest;
+use sewa_sdk::sewa::event::v1::watch_events_response::Item;
 use sewa_sdk::sewa::lifecycle::v1::ListRenewalsRequest;
 use sewa_sdk::sewa::lifecycle::v1::renewal::State as RenewalState;
 use sewa_tests::actor::rupiah;
 use sewa_tests::http::Http;
-use sewa_tests::patience::eventually;
+use sewa_tests::patience::{eventually, next};
 use sewa_tests::random::Random;
 use sewa_tests::redis::Redis;
 use sewa_tests::{Actor, Settings, World};
@@ -18,8 +18,15 @@ use sewa_tests::{Actor, Settings, World};
 /// An owner with machines that fell due a while ago, and money for one renewal of each.
 async fn overdue(world: &World, machines: usize) -> (Actor, i64) {
     let budi = world.reseller().await;
-    let price = rupiah(budi.preview(&budi.draft("web-1").await).await.unwrap().total.as_ref());
-    budi.deposit(price * 2 * i64::try_from(machines).unwrap()).await;
+    let price = rupiah(
+        budi.preview(&budi.draft("web-1").await)
+            .await
+            .unwrap()
+            .total
+            .as_ref(),
+    );
+    budi.deposit(price * 2 * i64::try_from(machines).unwrap())
+        .await;
     let mut placed = Vec::new();
     for number in 0..machines {
         placed.push(budi.buy(&format!("web-{number}")).await);
@@ -34,7 +41,10 @@ async fn let_time_pass(world: &World) {
     // Nobody waits a month for a test, and a test clock is walked by one server alone: real time is what replicas share.
     let shift = "update subscriptions set anchor_at = anchor_at - interval '40 days', paid_until = paid_until - interval '40 days',
         next_step_at = next_step_at - interval '40 days' where next_step_at is not null";
-    sqlx::query(shift).execute(&mut world.behind_the_scenes().await).await.unwrap();
+    sqlx::query(shift)
+        .execute(&mut world.behind_the_scenes().await)
+        .await
+        .unwrap();
 }
 
 async fn renewed_once(budi: &Actor, machines: usize, price: i64) {
@@ -45,16 +55,48 @@ async fn renewed_once(budi: &Actor, machines: usize, price: i64) {
         }
     })
     .await;
-    let request = ListRenewalsRequest { page_size: 200, ..Default::default() };
-    let renewals = budi.lifecycle().list_renewals(request).await.unwrap().into_inner().renewals;
-    let second: Vec<_> = renewals.iter().filter(|renewal| renewal.period_number == 2).collect();
+    let request = ListRenewalsRequest {
+        page_size: 200,
+        ..Default::default()
+    };
+    let renewals = budi
+        .lifecycle()
+        .list_renewals(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .renewals;
+    println!("{renewals:?}");
+    let second: Vec<_> = renewals
+        .iter()
+        .filter(|renewal| renewal.period_number == 2)
+        .collect();
     assert_eq!(second.len(), machines);
-    assert!(second.iter().all(|renewal| renewal.state() == RenewalState::Paid && rupiah(renewal.total.as_ref()) == price));
-    let mut told: Vec<String> = budi.all_events().await.into_iter().filter(|e| e.r#type() == EventType::Renewed).map(|e| e.subject_id).collect();
+    assert!(
+        second
+            .iter()
+            .all(|renewal| renewal.state() == RenewalState::Paid
+                && rupiah(renewal.total.as_ref()) == price)
+    );
+    let mut told: Vec<String> = budi
+        .all_events()
+        .await
+        .into_iter()
+        .filter(|e| e.r#type() == EventType::Renewed)
+        .map(|e| e.subject_id)
+        .collect();
     told.sort();
     told.dedup();
     assert_eq!(told.len(), machines);
-    assert_eq!(budi.all_events().await.iter().filter(|e| e.r#type() == EventType::Renewed).count(), machines, "each told once");
+    assert_eq!(
+        budi.all_events()
+            .await
+            .iter()
+            .filter(|e| e.r#type() == EventType::Renewed)
+            .count(),
+        machines,
+        "each told once"
+    );
 }
 
 #[tokio::test]
@@ -87,7 +129,10 @@ async fn a_server_killed_in_the_middle_of_a_sweep_loses_and_doubles_nothing() {
         }
         let victim = if round % 2 == 0 { 0 } else { second };
         world.servers[victim].kill();
-        let survivor = budi.through(world.client_of(second - victim, Credentials::token(&budi.tokens.access_token)));
+        let survivor = budi.through(world.client_of(
+            second - victim,
+            Credentials::token(&budi.tokens.access_token),
+        ));
         renewed_once(&survivor, 6, price).await;
         world.servers[victim].start_again().unwrap();
     }
@@ -99,15 +144,24 @@ async fn a_watch_on_one_server_sees_what_is_written_on_another() {
     let mut world = World::with(Settings::default().with("REDIS_URL", redis.url())).await;
     let second = world.add_server();
     let budi = world.reseller().await;
-    let elsewhere = budi.through(world.client_of(second, Credentials::token(&budi.tokens.access_token)));
-    let mut stream = elsewhere.events().watch_events(WatchEventsRequest { checkpoints: true, ..Default::default() }).await.unwrap().into_inner();
-    stream.message().await.unwrap();
+    let elsewhere =
+        budi.through(world.client_of(second, Credentials::token(&budi.tokens.access_token)));
+    let mut stream = elsewhere
+        .events()
+        .watch_events(WatchEventsRequest {
+            checkpoints: true,
+            ..Default::default()
+        })
+        .await
+        .unwrap()
+        .into_inner();
+    next(&mut stream).await;
     let mut waits = Vec::new();
     for _ in 0..20 {
         let deposit = budi.open_deposit(10_000).await;
         let written = Instant::now();
         loop {
-            if let Some(Item::Event(event)) = stream.message().await.unwrap().unwrap().item {
+            if let Some(Item::Event(event)) = next(&mut stream).await.item {
                 assert_eq!(event.subject_id, deposit.id);
                 break;
             }
@@ -122,11 +176,14 @@ async fn a_watch_on_one_server_sees_what_is_written_on_another() {
 #[tokio::test]
 async fn servers_share_one_count_of_calls_while_redis_lives_and_go_on_when_it_is_gone() {
     let mut redis = Redis::start().unwrap();
-    let settings = Settings::default().with("REDIS_URL", redis.url()).with("RATES__DEFAULT", 30);
+    let settings = Settings::default()
+        .with("REDIS_URL", redis.url())
+        .with("RATES__DEFAULT", 30);
     let mut world = World::with(settings).await;
     let second = world.add_server();
     let budi = world.reseller().await;
-    let servers = [world.http(), Http::new(world.servers[second].address())].map(|http| http.bearer(&budi.tokens.access_token));
+    let servers = [world.http(), Http::new(world.servers[second].address())]
+        .map(|http| http.bearer(&budi.tokens.access_token));
     let mut allowed = 0;
     for call in 0..60 {
         let answer = servers[call % 2].get("/v1/wallet").await;
@@ -137,21 +194,46 @@ async fn servers_share_one_count_of_calls_while_redis_lives_and_go_on_when_it_is
         }
     }
     // While the calls were made a few more came back into the allowance.
-    assert!((30..45).contains(&allowed), "thirty for both servers together, not {allowed}");
+    assert!(
+        (30..45).contains(&allowed),
+        "thirty for both servers together, not {allowed}"
+    );
     redis.stop().unwrap();
     let mut alone = 0;
     for http in &servers {
         let answer = http.get("/v1/wallet").await;
         alone += u32::from(answer.status.as_u16() == 200);
-        assert!([200, 429].contains(&answer.status.as_u16()), "{}", answer.text());
+        assert!(
+            [200, 429].contains(&answer.status.as_u16()),
+            "{}",
+            answer.text()
+        );
     }
     assert_eq!(alone, 2, "each counts by itself now, from zero");
-    assert_eq!(world.http().get("/readyz").await.status.as_u16(), 200, "nothing depends on Redis");
+    assert_eq!(
+        world.http().get("/readyz").await.status.as_u16(),
+        200,
+        "nothing depends on Redis"
+    );
     redis.start_again().unwrap();
     eventually("the count is shared again", || async {
-        let before: i64 = servers[0].get("/v1/wallet").await.header("ratelimit-remaining").parse().unwrap_or(0);
-        let after: i64 = servers[1].get("/v1/wallet").await.header("ratelimit-remaining").parse().unwrap_or(0);
-        if before - after == 1 || before == 0 && after == 0 { Ok(()) } else { Err((before, after)) }
+        let before: i64 = servers[0]
+            .get("/v1/wallet")
+            .await
+            .header("ratelimit-remaining")
+            .parse()
+            .unwrap_or(0);
+        let after: i64 = servers[1]
+            .get("/v1/wallet")
+            .await
+            .header("ratelimit-remaining")
+            .parse()
+            .unwrap_or(0);
+        if before - after == 1 || before == 0 && after == 0 {
+            Ok(())
+        } else {
+            Err((before, after))
+        }
     })
     .await;
 }
@@ -162,8 +244,16 @@ async fn a_server_that_only_answers_leaves_the_work_to_workers() {
     let budi = world.reseller().await;
     budi.deposit(1_000_000).await;
     let placed = budi.buy("web-1").await;
-    let waited = sewa_sdk::wait(&budi.client, placed.operation.id.clone(), sewa_sdk::WaitOptions::default().timeout(std::time::Duration::from_secs(2))).await;
-    assert!(waited.is_err_and(|error| error.timed_out().is_some()), "nobody works");
+    let waited = sewa_sdk::wait(
+        &budi.client,
+        placed.operation.id.clone(),
+        sewa_sdk::WaitOptions::default().timeout(std::time::Duration::from_secs(2)),
+    )
+    .await;
+    assert!(
+        waited.is_err_and(|error| error.timed_out().is_some()),
+        "nobody works"
+    );
     world.add_worker();
     budi.wait_active(&placed).await;
 }

@@ -4,15 +4,17 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::Method;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use serde_json::{Value, json};
 use sewa_tests::http::Http;
 use sewa_tests::patience::eventually;
 use sewa_tests::world::PASSWORD;
 use sewa_tests::{NOBODYS_ID, World};
-use serde_json::{Value, json};
 
 /// A write, with the key that some of them need.
 async fn write(http: &Http, path: &str, key: &str, body: Value) -> Value {
-    http.send(Method::POST, path, &[("idempotency-key", key)], Some(body)).await.ok()
+    http.send(Method::POST, path, &[("idempotency-key", key)], Some(body))
+        .await
+        .ok()
 }
 
 async fn first(http: &Http, path: &str, list: &str) -> Value {
@@ -34,33 +36,110 @@ async fn a_resellers_day_goes_the_same_way_in_json() {
     let caller = budi.get("/v1/caller").await.ok();
     assert_eq!(caller["accountId"], registered["accountId"]);
 
-    let deposit = write(&budi, "/v1/wallet/deposits", "dep-1", json!({"amount": {"currencyCode": "IDR", "units": "1000000"}, "method": "METHOD_SANDBOX"})).await;
-    assert_eq!((deposit["state"].as_str(), &deposit["amount"]["units"]), (Some("STATE_PENDING"), &json!("1000000")));
-    write(&budi, &format!("/v1/sandbox/deposits/{}:settle", deposit["id"].as_str().unwrap()), "set-1", json!({"outcome": "OUTCOME_PAID"})).await;
-    assert_eq!(budi.get("/v1/wallet").await.ok()["available"], json!({"currencyCode": "IDR", "units": "1000000", "nanos": 0}));
+    let deposit = write(
+        &budi,
+        "/v1/wallet/deposits",
+        "dep-1",
+        json!({"amount": {"currencyCode": "IDR", "units": "1000000"}, "method": "METHOD_SANDBOX"}),
+    )
+    .await;
+    assert_eq!(
+        (deposit["state"].as_str(), &deposit["amount"]["units"]),
+        (Some("STATE_PENDING"), &json!("1000000"))
+    );
+    write(
+        &budi,
+        &format!(
+            "/v1/sandbox/deposits/{}:settle",
+            deposit["id"].as_str().unwrap()
+        ),
+        "set-1",
+        json!({"outcome": "OUTCOME_PAID"}),
+    )
+    .await;
+    assert_eq!(
+        budi.get("/v1/wallet").await.ok()["available"],
+        json!({"currencyCode": "IDR", "units": "1000000", "nanos": 0})
+    );
 
-    let (plan, region, image) = (first(&nobody, "/v1/plans", "plans").await, first(&nobody, "/v1/regions", "regions").await, first(&nobody, "/v1/images", "images").await);
+    let (plan, region, image) = (
+        first(&nobody, "/v1/plans", "plans").await,
+        first(&nobody, "/v1/regions", "regions").await,
+        first(&nobody, "/v1/images", "images").await,
+    );
     let draft = json!({"planId": plan["id"], "regionId": region["id"], "imageId": image["id"], "period": "BILLING_PERIOD_MONTH", "hostname": "web-1"});
-    let quote = budi.post("/v1/orders:preview", json!({"draft": draft})).await.ok();
-    let placed = write(&budi, "/v1/orders", "ord-1", json!({"draft": draft, "payment": "PAYMENT_WALLET", "expectedTotal": quote["total"]})).await;
+    let quote = budi
+        .post("/v1/orders:preview", json!({"draft": draft}))
+        .await
+        .ok();
+    let placed = write(
+        &budi,
+        "/v1/orders",
+        "ord-1",
+        json!({"draft": draft, "payment": "PAYMENT_WALLET", "expectedTotal": quote["total"]}),
+    )
+    .await;
     assert_eq!(placed["order"]["quote"]["total"], quote["total"]);
-    let operation = format!("/v1/operations/{}", placed["operation"]["id"].as_str().unwrap());
+    let operation = format!(
+        "/v1/operations/{}",
+        placed["operation"]["id"].as_str().unwrap()
+    );
     eventually("the order is fulfilled", || async {
-        let now = budi.get(&format!("{operation}:wait?timeout=10s")).await.ok();
-        if now["state"] == "STATE_SUCCEEDED" { Ok(()) } else { Err(now) }
+        let now = budi
+            .get(&format!("{operation}:wait?timeout=10s"))
+            .await
+            .ok();
+        if now["state"] == "STATE_SUCCEEDED" {
+            Ok(())
+        } else {
+            Err(now)
+        }
     })
     .await;
-    let order = budi.get(&format!("/v1/orders/{}", placed["order"]["id"].as_str().unwrap())).await.ok();
-    assert_eq!((order["state"].as_str(), order["history"].as_array().map(Vec::len)), (Some("STATE_ACTIVE"), Some(3)));
+    let order = budi
+        .get(&format!(
+            "/v1/orders/{}",
+            placed["order"]["id"].as_str().unwrap()
+        ))
+        .await
+        .ok();
+    assert_eq!(
+        (
+            order["state"].as_str(),
+            order["history"].as_array().map(Vec::len)
+        ),
+        (Some("STATE_ACTIVE"), Some(3))
+    );
 
     let path = format!("/v1/instances/{}", order["instanceId"].as_str().unwrap());
     // The mask is derived from the keys of the body.
-    let renamed = budi.send(Method::PATCH, &path, &[], Some(json!({"displayName": "shop"}))).await.ok();
-    assert_eq!((&renamed["displayName"], &renamed["hostname"]), (&json!("shop"), &json!("web-1")));
+    let renamed = budi
+        .send(
+            Method::PATCH,
+            &path,
+            &[],
+            Some(json!({"displayName": "shop"})),
+        )
+        .await
+        .ok();
+    assert_eq!(
+        (&renamed["displayName"], &renamed["hostname"]),
+        (&json!("shop"), &json!("web-1"))
+    );
     let rebooted = write(&budi, &format!("{path}:reboot"), "reb-1", json!({})).await;
     eventually("the machine has rebooted", || async {
-        let now = budi.get(&format!("/v1/operations/{}", rebooted["id"].as_str().unwrap())).await.ok();
-        if now["state"] == "STATE_SUCCEEDED" { Ok(()) } else { Err(now) }
+        let now = budi
+            .get(&format!(
+                "/v1/operations/{}",
+                rebooted["id"].as_str().unwrap()
+            ))
+            .await
+            .ok();
+        if now["state"] == "STATE_SUCCEEDED" {
+            Ok(())
+        } else {
+            Err(now)
+        }
     })
     .await;
     let proof = budi.get("/v1/ledger:prove").await.ok();
@@ -72,32 +151,96 @@ async fn an_error_has_its_envelope_with_every_detail() {
     let world = World::new().await;
     let budi = world.reseller().await;
     let http = world.http().bearer(&budi.tokens.access_token);
-    let answer = http.send(Method::GET, &format!("/v1/orders/{NOBODYS_ID}"), &[("x-request-id", "my-request-1")], None).await;
-    assert_eq!((answer.status.as_u16(), answer.header("content-type"), answer.header("x-request-id")), (404, "application/json", "my-request-1"));
+    let answer = http
+        .send(
+            Method::GET,
+            &format!("/v1/orders/{NOBODYS_ID}"),
+            &[("x-request-id", "my-request-1")],
+            None,
+        )
+        .await;
+    assert_eq!(
+        (
+            answer.status.as_u16(),
+            answer.header("content-type"),
+            answer.header("x-request-id")
+        ),
+        (404, "application/json", "my-request-1")
+    );
     let error = &answer.json()["error"];
-    assert_eq!((&error["code"], &error["status"]), (&json!(404), &json!("NOT_FOUND")));
-    assert!(error["message"].as_str().is_some_and(|message| !message.is_empty()));
+    assert_eq!(
+        (&error["code"], &error["status"]),
+        (&json!(404), &json!("NOT_FOUND"))
+    );
+    assert!(
+        error["message"]
+            .as_str()
+            .is_some_and(|message| !message.is_empty())
+    );
     let details = error["details"].as_array().unwrap();
-    let detail = |kind: &str| details.iter().find(|detail| detail["@type"] == format!("type.googleapis.com/google.rpc.{kind}"));
-    assert_eq!(detail("ErrorInfo").map(|info| (&info["reason"], &info["domain"])), Some((&json!("ORDER_NOT_FOUND"), &json!("sewa"))));
-    assert_eq!(detail("RequestInfo").map(|info| &info["requestId"]), Some(&json!("my-request-1")));
+    let detail = |kind: &str| {
+        details
+            .iter()
+            .find(|detail| detail["@type"] == format!("type.googleapis.com/google.rpc.{kind}"))
+    };
+    assert_eq!(
+        detail("ErrorInfo").map(|info| (&info["reason"], &info["domain"])),
+        Some((&json!("ORDER_NOT_FOUND"), &json!("sewa")))
+    );
+    assert_eq!(
+        detail("RequestInfo").map(|info| &info["requestId"]),
+        Some(&json!("my-request-1"))
+    );
 
-    let answer = http.send(Method::POST, "/v1/orders", &[("idempotency-key", "k")], Some(json!({"draft": {"planId": "x", "hostname": "A"}}))).await;
+    let answer = http
+        .send(
+            Method::POST,
+            "/v1/orders",
+            &[("idempotency-key", "k")],
+            Some(json!({"draft": {"planId": "x", "hostname": "A"}})),
+        )
+        .await;
     assert_eq!(answer.status.as_u16(), 400);
     let json = answer.json();
-    let violations = json["error"]["details"].as_array().unwrap().iter().find_map(|detail| detail["fieldViolations"].as_array()).unwrap();
-    let fields: Vec<&str> = violations.iter().filter_map(|violation| violation["field"].as_str()).collect();
+    let violations = json["error"]["details"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find_map(|detail| detail["fieldViolations"].as_array())
+        .unwrap();
+    let fields: Vec<&str> = violations
+        .iter()
+        .filter_map(|violation| violation["field"].as_str())
+        .collect();
     for expected in ["draft.hostname", "draft.plan_id", "payment"] {
         assert!(fields.contains(&expected), "{fields:?}");
     }
-    for (path, status) in [("/v1/nothing", 404), ("/v1/orders/not-a-uuid", 400), ("/v1/wallet?nonsense=1", 400)] {
+    for (path, status) in [
+        ("/v1/nothing", 404),
+        ("/v1/orders/not-a-uuid", 400),
+        ("/v1/wallet?nonsense=1", 400),
+    ] {
         let answer = http.get(path).await;
         assert_eq!(answer.status.as_u16(), status, "{path}: {}", answer.text());
         assert!(!answer.reason().is_empty());
     }
-    assert_eq!(http.send(Method::DELETE, "/v1/wallet", &[], None).await.status.as_u16(), 405);
+    assert_eq!(
+        http.send(Method::DELETE, "/v1/wallet", &[], None)
+            .await
+            .status
+            .as_u16(),
+        405
+    );
     assert_eq!(world.http().get("/v1/wallet").await.status.as_u16(), 401);
-    assert_eq!(world.http().bearer("sk_nonsense").get("/v1/wallet").await.reason(), "UNAUTHENTICATED");
+    assert_eq!(
+        world
+            .http()
+            .bearer("sk_nonsense")
+            .get("/v1/wallet")
+            .await
+            .reason(),
+        "UNAUTHENTICATED"
+    );
 }
 
 #[tokio::test]
@@ -105,19 +248,60 @@ async fn a_write_repeated_with_its_key_says_that_it_is_a_repeat() {
     let world = World::new().await;
     let budi = world.reseller().await;
     let http = world.http().bearer(&budi.tokens.access_token);
-    let body = || Some(json!({"amount": {"currencyCode": "IDR", "units": "50000"}, "method": "METHOD_SANDBOX"}));
-    let send = async || http.send(Method::POST, "/v1/wallet/deposits", &[("idempotency-key", "k-1")], body()).await;
+    let body = || {
+        Some(
+            json!({"amount": {"currencyCode": "IDR", "units": "50000"}, "method": "METHOD_SANDBOX"}),
+        )
+    };
+    let send = async || {
+        http.send(
+            Method::POST,
+            "/v1/wallet/deposits",
+            &[("idempotency-key", "k-1")],
+            body(),
+        )
+        .await
+    };
     let (one, two) = (send().await, send().await);
-    assert_eq!((one.header("idempotency-replayed"), two.header("idempotency-replayed")), ("", "true"));
+    assert_eq!(
+        (
+            one.header("idempotency-replayed"),
+            two.header("idempotency-replayed")
+        ),
+        ("", "true")
+    );
     assert_eq!(one.ok(), two.ok());
-    let other = Some(json!({"amount": {"currencyCode": "IDR", "units": "60000"}, "method": "METHOD_SANDBOX"}));
-    let refused = http.send(Method::POST, "/v1/wallet/deposits", &[("idempotency-key", "k-1")], other).await;
-    assert_eq!((refused.status.as_u16(), refused.reason().as_str()), (400, "IDEMPOTENCY_KEY_REUSED"));
+    let other = Some(
+        json!({"amount": {"currencyCode": "IDR", "units": "60000"}, "method": "METHOD_SANDBOX"}),
+    );
+    let refused = http
+        .send(
+            Method::POST,
+            "/v1/wallet/deposits",
+            &[("idempotency-key", "k-1")],
+            other,
+        )
+        .await;
+    assert_eq!(
+        (refused.status.as_u16(), refused.reason().as_str()),
+        (400, "IDEMPOTENCY_KEY_REUSED")
+    );
     // Over gRPC the key is the same key.
-    let request = sewa_sdk::sewa::wallet::v1::CreateDepositRequest { amount: Some(sewa_sdk::money::Money::idr(50_000)), method: 1, ..Default::default() };
-    let repeated = budi.wallet().create_deposit(sewa_tests::keyed("k-1", request)).await.unwrap();
+    let request = sewa_sdk::sewa::wallet::v1::CreateDepositRequest {
+        amount: Some(sewa_sdk::money::Money::idr(50_000)),
+        method: 1,
+        ..Default::default()
+    };
+    let repeated = budi
+        .wallet()
+        .create_deposit(sewa_tests::keyed("k-1", request))
+        .await
+        .unwrap();
     assert!(sewa_tests::is_replay(&repeated));
-    assert_eq!(json!(repeated.into_inner().deposit.unwrap().id), one.ok()["id"]);
+    assert_eq!(
+        json!(repeated.into_inner().deposit.unwrap().id),
+        one.ok()["id"]
+    );
 }
 
 /// A body as it comes.
@@ -132,11 +316,27 @@ impl Lines {
         if !last_event_id.is_empty() {
             headers.push(("last-event-id", last_event_id));
         }
-        let response = http.open(Method::GET, path, &headers, Bytes::new()).await.unwrap();
+        let response = http
+            .open(Method::GET, path, &headers, Bytes::new())
+            .await
+            .unwrap();
         assert_eq!(response.status().as_u16(), 200);
-        let kind = response.headers()["content-type"].to_str().unwrap().to_owned();
-        assert!(kind.starts_with(if accept.is_empty() { "application/" } else { accept }), "{kind}");
-        Self { body: response.into_body(), read: BytesMut::new() }
+        let kind = response.headers()["content-type"]
+            .to_str()
+            .unwrap()
+            .to_owned();
+        assert!(
+            kind.starts_with(if accept.is_empty() {
+                "application/"
+            } else {
+                accept
+            }),
+            "{kind}"
+        );
+        Self {
+            body: response.into_body(),
+            read: BytesMut::new(),
+        }
     }
 
     async fn next(&mut self) -> String {
@@ -146,9 +346,12 @@ impl Lines {
                 self.read.advance(1);
                 return String::from_utf8(line.to_vec()).unwrap();
             }
-            let frame = tokio::time::timeout(sewa_tests::patience::PATIENCE, self.body.frame()).await.expect("a line in time");
+            let frame = tokio::time::timeout(sewa_tests::patience::PATIENCE, self.body.frame())
+                .await
+                .expect("a line in time");
             let frame = frame.expect("the stream goes on").unwrap();
-            self.read.extend_from_slice(&frame.into_data().unwrap_or_default());
+            self.read
+                .extend_from_slice(&frame.into_data().unwrap_or_default());
         }
     }
 }
@@ -158,13 +361,27 @@ async fn events_stream_as_json_lines() {
     let world = World::new().await;
     let budi = world.reseller().await;
     let http = world.http().bearer(&budi.tokens.access_token);
-    let mut lines = Lines::open(&http, "/v1/events:watch?types=EVENT_TYPE_DEPOSIT_PAID", "application/x-ndjson", "").await;
+    let mut lines = Lines::open(
+        &http,
+        "/v1/events:watch?types=EVENT_TYPE_DEPOSIT_PAID",
+        "application/x-ndjson",
+        "",
+    )
+    .await;
     let deposit = budi.deposit(20_000).await;
     let line: Value = serde_json::from_str(&lines.next().await).unwrap();
     let event = line.get("result").unwrap_or(&line)["event"].clone();
-    assert_eq!((&event["type"], &event["subjectId"]), (&json!("EVENT_TYPE_DEPOSIT_PAID"), &json!(deposit.id)));
+    assert_eq!(
+        (&event["type"], &event["subjectId"]),
+        (&json!("EVENT_TYPE_DEPOSIT_PAID"), &json!(deposit.id))
+    );
     assert_eq!(event["wallet"]["amount"]["units"], "20000");
-    assert!(event["occurTime"].as_str().is_some_and(|time| time.ends_with('Z')), "RFC 3339");
+    assert!(
+        event["occurTime"]
+            .as_str()
+            .is_some_and(|time| time.ends_with('Z')),
+        "RFC 3339"
+    );
 }
 
 /// The `id:` and `data:` of the next event.
@@ -172,7 +389,10 @@ async fn server_sent(lines: &mut Lines) -> (String, Value) {
     let (mut id, mut data) = (String::new(), Value::Null);
     loop {
         let line = lines.next().await;
-        match line.split_once(':').map(|(field, rest)| (field, rest.trim())) {
+        match line
+            .split_once(':')
+            .map(|(field, rest)| (field, rest.trim()))
+        {
             Some(("id", rest)) => rest.clone_into(&mut id),
             Some(("data", rest)) => data = serde_json::from_str(rest).unwrap(),
             _ if line.trim().is_empty() && data != Value::Null => return (id, data),
@@ -189,17 +409,40 @@ async fn events_stream_to_a_browser_and_resume_by_their_id() {
     let mut lines = Lines::open(&http, "/v1/events:watch", "text/event-stream", "").await;
     let deposit = budi.deposit(20_000).await;
     let (cursor, created) = server_sent(&mut lines).await;
-    assert_eq!((created["event"]["type"].as_str(), created["cursor"].as_str()), (Some("EVENT_TYPE_DEPOSIT_CREATED"), Some(&*cursor)));
+    assert_eq!(
+        (
+            created["event"]["type"].as_str(),
+            created["cursor"].as_str()
+        ),
+        (Some("EVENT_TYPE_DEPOSIT_CREATED"), Some(&*cursor))
+    );
     drop(lines);
     budi.deposit(30_000).await;
     let mut lines = Lines::open(&http, "/v1/events:watch", "text/event-stream", &cursor).await;
-    for expected in ["EVENT_TYPE_DEPOSIT_PAID", "EVENT_TYPE_DEPOSIT_CREATED", "EVENT_TYPE_DEPOSIT_PAID"] {
+    for expected in [
+        "EVENT_TYPE_DEPOSIT_PAID",
+        "EVENT_TYPE_DEPOSIT_CREATED",
+        "EVENT_TYPE_DEPOSIT_PAID",
+    ] {
         let (_, message) = server_sent(&mut lines).await;
         assert_eq!(message["event"]["type"], expected);
     }
     assert_ne!(deposit.id, "");
-    let refused = http.send(Method::GET, "/v1/events:watch", &[("accept", "text/event-stream"), ("last-event-id", "nonsense")], None).await;
-    assert_eq!((refused.status.as_u16(), refused.reason().as_str()), (400, "CURSOR_EXPIRED"));
+    let refused = http
+        .send(
+            Method::GET,
+            "/v1/events:watch",
+            &[
+                ("accept", "text/event-stream"),
+                ("last-event-id", "nonsense"),
+            ],
+            None,
+        )
+        .await;
+    assert_eq!(
+        (refused.status.as_u16(), refused.reason().as_str()),
+        (400, "CURSOR_EXPIRED")
+    );
 }
 
 #[tokio::test]
@@ -207,20 +450,60 @@ async fn every_method_with_a_path_answers_there() {
     let world = World::new().await;
     let budi = world.reseller().await;
     let http = world.http().bearer(&budi.tokens.access_token);
-    let option = sewa_sdk::pool().get_extension_by_name("google.api.http").unwrap();
-    let methods = sewa_sdk::pool().services().filter(|s| s.full_name().starts_with("sewa.")).flat_map(|s| s.methods().collect::<Vec<_>>());
+    let option = sewa_sdk::pool()
+        .get_extension_by_name("google.api.http")
+        .unwrap();
+    let methods = sewa_sdk::pool()
+        .services()
+        .filter(|s| s.full_name().starts_with("sewa."))
+        .flat_map(|s| s.methods().collect::<Vec<_>>());
     let mut asked = 0;
     for method in methods.filter(|method| !method.is_server_streaming()) {
-        let rule = method.options().get_extension(&option).as_message().cloned().unwrap();
-        for (verb, name) in [(Method::GET, "get"), (Method::POST, "post"), (Method::PATCH, "patch"), (Method::DELETE, "delete")] {
-            let path = rule.get_field_by_name(name).and_then(|path| path.as_str().map(str::to_owned)).filter(|path| !path.is_empty());
+        let rule = method
+            .options()
+            .get_extension(&option)
+            .as_message()
+            .cloned()
+            .unwrap();
+        for (verb, name) in [
+            (Method::GET, "get"),
+            (Method::POST, "post"),
+            (Method::PATCH, "patch"),
+            (Method::DELETE, "delete"),
+        ] {
+            let path = rule
+                .get_field_by_name(name)
+                .and_then(|path| path.as_str().map(str::to_owned))
+                .filter(|path| !path.is_empty());
             let Some(path) = path else { continue };
             // Any id will do: what is asked is whether somebody is at home.
-            let path: String = path.split('{').enumerate().map(|(i, part)| if i == 0 { part.to_owned() } else { format!("{NOBODYS_ID}{}", part.split_once('}').unwrap().1) }).collect();
-            let body = [Method::POST, Method::PATCH].contains(&verb).then(|| json!({}));
-            let answer = http.send(verb.clone(), &path, &[("idempotency-key", "k")], body).await;
-            let reason = if answer.status.is_success() { String::new() } else { answer.reason() };
-            assert!(answer.status.as_u16() < 500 && answer.status.as_u16() != 405, "{verb} {path}: {} {reason}", answer.status);
+            let path: String = path
+                .split('{')
+                .enumerate()
+                .map(|(i, part)| {
+                    if i == 0 {
+                        part.to_owned()
+                    } else {
+                        format!("{NOBODYS_ID}{}", part.split_once('}').unwrap().1)
+                    }
+                })
+                .collect();
+            let body = [Method::POST, Method::PATCH]
+                .contains(&verb)
+                .then(|| json!({}));
+            let answer = http
+                .send(verb.clone(), &path, &[("idempotency-key", "k")], body)
+                .await;
+            let reason = if answer.status.is_success() {
+                String::new()
+            } else {
+                answer.reason()
+            };
+            assert!(
+                answer.status.as_u16() < 500 && answer.status.as_u16() != 405,
+                "{verb} {path}: {} {reason}",
+                answer.status
+            );
             let at_home = answer.status.is_success() || reason != "ROUTE_NOT_FOUND";
             assert!(at_home, "{verb} {path} leads nowhere");
             asked += 1;

@@ -5,7 +5,8 @@ use sewa_sdk::money::Money;
 use sewa_sdk::sewa::sandbox::v1::settle_deposit_request::Outcome;
 use sewa_sdk::sewa::wallet::v1::transaction::Kind;
 use sewa_sdk::sewa::wallet::v1::{
-    AdjustWalletRequest, CreateDepositRequest, GetDepositRequest, GetWalletRequest, ListDepositsRequest, ListTransactionsRequest, ProveLedgerRequest, deposit,
+    AdjustWalletRequest, CreateDepositRequest, GetDepositRequest, GetWalletRequest,
+    ListDepositsRequest, ListTransactionsRequest, ProveLedgerRequest, deposit,
 };
 use sewa_tests::actor::rupiah;
 use sewa_tests::{NOBODYS_ID, World, is_replay, keyed, reason_of, refused};
@@ -24,22 +25,49 @@ async fn a_deposit_is_credited_once_however_often_it_is_settled() {
     budi.settle(&deposit.id, Outcome::Paid).await.unwrap();
     assert_eq!(budi.balance().await, (250_000, 0));
     assert_eq!(budi.transactions().await.len(), 1);
-    let request = GetDepositRequest { deposit_id: deposit.id.clone() };
-    let paid = budi.wallet().get_deposit(request).await.unwrap().into_inner().deposit.unwrap();
+    let request = GetDepositRequest {
+        deposit_id: deposit.id.clone(),
+    };
+    let paid = budi
+        .wallet()
+        .get_deposit(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .deposit
+        .unwrap();
     assert!(paid.state() == deposit::State::Paid && paid.paid_time.is_some());
     let error = refused(budi.settle(&deposit.id, Outcome::Failed).await);
-    assert!(error.is("PAYMENT_STATUS_CONFLICT") && error.metadata("state").is_some(), "{error:?}");
+    assert!(
+        error.is("PAYMENT_STATUS_CONFLICT") && error.metadata("state").is_some(),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]
 async fn a_deposit_that_ends_otherwise_moves_no_money() {
     let world = World::new().await;
     let budi = world.reseller().await;
-    for (outcome, state) in [(Outcome::Expired, deposit::State::Expired), (Outcome::Failed, deposit::State::Failed)] {
+    for (outcome, state) in [
+        (Outcome::Expired, deposit::State::Expired),
+        (Outcome::Failed, deposit::State::Failed),
+    ] {
         let deposit = budi.open_deposit(50_000).await;
         budi.settle(&deposit.id, outcome).await.unwrap();
-        let listed = budi.wallet().list_deposits(ListDepositsRequest { state: state.into(), ..Default::default() }).await.unwrap().into_inner().deposits;
-        assert_eq!(listed.iter().map(|d| d.id.as_str()).collect::<Vec<_>>(), [deposit.id.as_str()]);
+        let listed = budi
+            .wallet()
+            .list_deposits(ListDepositsRequest {
+                state: state.into(),
+                ..Default::default()
+            })
+            .await
+            .unwrap()
+            .into_inner()
+            .deposits;
+        assert_eq!(
+            listed.iter().map(|d| d.id.as_str()).collect::<Vec<_>>(),
+            [deposit.id.as_str()]
+        );
     }
     assert_eq!(budi.balance().await, (0, 0));
     assert!(budi.transactions().await.is_empty());
@@ -54,24 +82,57 @@ async fn a_deposit_repeated_with_its_key_is_opened_once() {
         method: deposit::Method::Sandbox.into(),
         client_reference: "inv-1".to_owned(),
     };
-    let first = budi.wallet().create_deposit(keyed("d-1", request(50_000))).await.unwrap();
-    let again = budi.wallet().create_deposit(keyed("d-1", request(50_000))).await.unwrap();
+    let first = budi
+        .wallet()
+        .create_deposit(keyed("d-1", request(50_000)))
+        .await
+        .unwrap();
+    let again = budi
+        .wallet()
+        .create_deposit(keyed("d-1", request(50_000)))
+        .await
+        .unwrap();
     assert!(!is_replay(&first) && is_replay(&again));
     assert_eq!(first.into_inner(), again.into_inner());
-    assert_eq!(reason_of(budi.wallet().create_deposit(keyed("d-1", request(60_000))).await), "IDEMPOTENCY_KEY_REUSED");
-    assert_eq!(reason_of(budi.wallet().create_deposit(keyed("d-2", request(50_000))).await), "CLIENT_REFERENCE_TAKEN");
+    assert_eq!(
+        reason_of(
+            budi.wallet()
+                .create_deposit(keyed("d-1", request(60_000)))
+                .await
+        ),
+        "IDEMPOTENCY_KEY_REUSED"
+    );
+    assert_eq!(
+        reason_of(
+            budi.wallet()
+                .create_deposit(keyed("d-2", request(50_000)))
+                .await
+        ),
+        "CLIENT_REFERENCE_TAKEN"
+    );
     // References are the account's own.
     let siti = world.reseller().await;
-    siti.wallet().create_deposit(keyed("d-1", request(50_000))).await.unwrap();
+    siti.wallet()
+        .create_deposit(keyed("d-1", request(50_000)))
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
 async fn only_sandbox_accounts_play_with_sandbox_money() {
     let world = World::new().await;
     let real = world.real_reseller().await;
-    let request = CreateDepositRequest { amount: Some(Money::idr(50_000)), method: deposit::Method::Sandbox.into(), ..Default::default() };
+    let request = CreateDepositRequest {
+        amount: Some(Money::idr(50_000)),
+        method: deposit::Method::Sandbox.into(),
+        ..Default::default()
+    };
     let error = refused(real.wallet().create_deposit(request).await);
-    assert!(error.is("DEPOSIT_METHOD_UNAVAILABLE") && error.metadata("method") == Some("METHOD_SANDBOX"), "{error:?}");
+    assert!(
+        error.is("DEPOSIT_METHOD_UNAVAILABLE")
+            && error.metadata("method") == Some("METHOD_SANDBOX"),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]
@@ -79,11 +140,29 @@ async fn a_foreign_deposit_looks_like_none() {
     let world = World::new().await;
     let (budi, siti) = (world.reseller().await, world.reseller().await);
     let deposit = budi.open_deposit(50_000).await;
-    let foreign = refused(siti.wallet().get_deposit(GetDepositRequest { deposit_id: deposit.id.clone() }).await);
-    let missing = refused(siti.wallet().get_deposit(GetDepositRequest { deposit_id: NOBODYS_ID.to_owned() }).await);
+    let foreign = refused(
+        siti.wallet()
+            .get_deposit(GetDepositRequest {
+                deposit_id: deposit.id.clone(),
+            })
+            .await,
+    );
+    let missing = refused(
+        siti.wallet()
+            .get_deposit(GetDepositRequest {
+                deposit_id: NOBODYS_ID.to_owned(),
+            })
+            .await,
+    );
     assert!(foreign.is("DEPOSIT_NOT_FOUND"));
-    assert_eq!((foreign.code(), foreign.message()), (missing.code(), missing.message()));
-    assert_eq!(reason_of(siti.settle(&deposit.id, Outcome::Paid).await), "DEPOSIT_NOT_FOUND");
+    assert_eq!(
+        (foreign.code(), foreign.message()),
+        (missing.code(), missing.message())
+    );
+    assert_eq!(
+        reason_of(siti.settle(&deposit.id, Outcome::Paid).await),
+        "DEPOSIT_NOT_FOUND"
+    );
     assert_eq!(budi.balance().await, (0, 0));
 }
 
@@ -94,10 +173,18 @@ async fn transactions_list_with_a_running_balance_and_page_without_gaps() {
     for amount in [10_000, 20_000, 30_000, 40_000, 50_000] {
         budi.deposit(amount).await;
     }
-    let mut request = ListTransactionsRequest { page_size: 2, ..Default::default() };
+    let mut request = ListTransactionsRequest {
+        page_size: 2,
+        ..Default::default()
+    };
     let mut all = Vec::new();
     loop {
-        let page = budi.wallet().list_transactions(request.clone()).await.unwrap().into_inner();
+        let page = budi
+            .wallet()
+            .list_transactions(request.clone())
+            .await
+            .unwrap()
+            .into_inner();
         assert!(page.transactions.len() <= 2);
         all.extend(page.transactions);
         if page.next_page_token.is_empty() {
@@ -105,19 +192,42 @@ async fn transactions_list_with_a_running_balance_and_page_without_gaps() {
         }
         request.page_token = page.next_page_token;
     }
-    let amounts: Vec<i64> = all.iter().map(|t| rupiah(t.available_change.as_ref())).collect();
+    let amounts: Vec<i64> = all
+        .iter()
+        .map(|t| rupiah(t.available_change.as_ref()))
+        .collect();
     assert_eq!(amounts, [50_000, 40_000, 30_000, 20_000, 10_000]);
     for pair in all.windows(2) {
         let (newer, older) = (&pair[0], &pair[1]);
-        assert_eq!(rupiah(newer.available_after.as_ref()), rupiah(older.available_after.as_ref()) + rupiah(newer.available_change.as_ref()));
+        assert_eq!(
+            rupiah(newer.available_after.as_ref()),
+            rupiah(older.available_after.as_ref()) + rupiah(newer.available_change.as_ref())
+        );
     }
     assert_eq!(rupiah(all[0].available_after.as_ref()), 150_000);
-    let holds = ListTransactionsRequest { kind: Kind::Hold.into(), ..Default::default() };
-    assert!(budi.wallet().list_transactions(holds).await.unwrap().into_inner().transactions.is_empty());
+    let holds = ListTransactionsRequest {
+        kind: Kind::Hold.into(),
+        ..Default::default()
+    };
+    assert!(
+        budi.wallet()
+            .list_transactions(holds)
+            .await
+            .unwrap()
+            .into_inner()
+            .transactions
+            .is_empty()
+    );
     // A token belongs to its caller and its filter.
     let siti = world.reseller().await;
-    let stolen = ListTransactionsRequest { page_token: request.page_token.clone(), ..Default::default() };
-    assert_eq!(reason_of(siti.wallet().list_transactions(stolen).await), "INVALID_PAGE_TOKEN");
+    let stolen = ListTransactionsRequest {
+        page_token: request.page_token.clone(),
+        ..Default::default()
+    };
+    assert_eq!(
+        reason_of(siti.wallet().list_transactions(stolen).await),
+        "INVALID_PAGE_TOKEN"
+    );
 }
 
 #[tokio::test]
@@ -130,30 +240,94 @@ async fn finance_adjusts_a_wallet_with_a_reason_and_never_below_zero() {
         amount: Some(Money::idr(units)),
         reason: "double credit of 3 May".to_owned(),
     };
-    let taken = finance.wallet().adjust_wallet(adjust(&budi.account_id, -5_000)).await.unwrap().into_inner().transaction.unwrap();
-    assert_eq!((taken.kind(), rupiah(taken.available_change.as_ref()), rupiah(taken.available_after.as_ref())), (Kind::Adjustment, -5_000, 15_000));
-    let error = refused(finance.wallet().adjust_wallet(adjust(&budi.account_id, -15_001)).await);
+    let taken = finance
+        .wallet()
+        .adjust_wallet(adjust(&budi.account_id, -5_000))
+        .await
+        .unwrap()
+        .into_inner()
+        .transaction
+        .unwrap();
+    assert_eq!(
+        (
+            taken.kind(),
+            rupiah(taken.available_change.as_ref()),
+            rupiah(taken.available_after.as_ref())
+        ),
+        (Kind::Adjustment, -5_000, 15_000)
+    );
+    let error = refused(
+        finance
+            .wallet()
+            .adjust_wallet(adjust(&budi.account_id, -15_001))
+            .await,
+    );
     assert!(error.is("INSUFFICIENT_BALANCE"), "{error:?}");
-    assert_eq!((error.metadata("required"), error.metadata("available")), (Some("15001"), Some("15000")));
-    assert_eq!(reason_of(finance.wallet().adjust_wallet(adjust(NOBODYS_ID, 5_000)).await), "ACCOUNT_NOT_FOUND");
+    assert_eq!(
+        (error.metadata("required"), error.metadata("available")),
+        (Some("15001"), Some("15000"))
+    );
+    assert_eq!(
+        reason_of(
+            finance
+                .wallet()
+                .adjust_wallet(adjust(NOBODYS_ID, 5_000))
+                .await
+        ),
+        "ACCOUNT_NOT_FOUND"
+    );
     assert_eq!(budi.balance().await, (15_000, 0));
-    assert_eq!(budi.transactions().await[0].description, "double credit of 3 May");
-    let request = GetWalletRequest { account_id: budi.account_id.clone() };
-    let seen = finance.wallet().get_wallet(request).await.unwrap().into_inner().wallet.unwrap();
+    assert_eq!(
+        budi.transactions().await[0].description,
+        "double credit of 3 May"
+    );
+    let request = GetWalletRequest {
+        account_id: budi.account_id.clone(),
+    };
+    let seen = finance
+        .wallet()
+        .get_wallet(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .wallet
+        .unwrap();
     assert_eq!(rupiah(seen.available.as_ref()), 15_000);
-    let missing = GetWalletRequest { account_id: NOBODYS_ID.to_owned() };
-    assert_eq!(reason_of(finance.wallet().get_wallet(missing).await), "ACCOUNT_NOT_FOUND");
+    let missing = GetWalletRequest {
+        account_id: NOBODYS_ID.to_owned(),
+    };
+    assert_eq!(
+        reason_of(finance.wallet().get_wallet(missing).await),
+        "ACCOUNT_NOT_FOUND"
+    );
 }
 
 #[tokio::test]
 async fn sixteen_adjustments_with_one_key_are_one() {
     let world = World::new().await;
     let (budi, finance) = (world.reseller().await, world.staff("finance").await);
-    let request = || AdjustWalletRequest { account_id: budi.account_id.clone(), amount: Some(Money::idr(7_000)), reason: "welcome".to_owned() };
-    let answers = join_all((0..16).map(|_| async { finance.wallet().adjust_wallet(keyed("a-1", request())).await })).await;
+    let request = || AdjustWalletRequest {
+        account_id: budi.account_id.clone(),
+        amount: Some(Money::idr(7_000)),
+        reason: "welcome".to_owned(),
+    };
+    let answers = join_all((0..16).map(|_| async {
+        finance
+            .wallet()
+            .adjust_wallet(keyed("a-1", request()))
+            .await
+    }))
+    .await;
     let ids: std::collections::BTreeSet<String> = answers
         .into_iter()
-        .map(|answer| answer.expect("the SDK waits while the first is in flight").into_inner().transaction.unwrap().id)
+        .map(|answer| {
+            answer
+                .expect("the SDK waits while the first is in flight")
+                .into_inner()
+                .transaction
+                .unwrap()
+                .id
+        })
         .collect();
     assert_eq!(ids.len(), 1);
     assert_eq!(budi.balance().await, (7_000, 0));
@@ -162,13 +336,31 @@ async fn sixteen_adjustments_with_one_key_are_one() {
 #[tokio::test]
 async fn the_books_are_proved_by_their_owner_and_by_finance() {
     let world = World::new().await;
-    let (budi, siti, finance) = (world.reseller().await, world.reseller().await, world.staff("finance").await);
+    let (budi, siti, finance) = (
+        world.reseller().await,
+        world.reseller().await,
+        world.staff("finance").await,
+    );
     budi.deposit(90_000).await;
     siti.deposit(10_000).await;
-    let own = budi.wallet().prove_ledger(ProveLedgerRequest::default()).await.unwrap().into_inner().proof.unwrap();
+    let own = budi
+        .wallet()
+        .prove_ledger(ProveLedgerRequest::default())
+        .await
+        .unwrap()
+        .into_inner()
+        .proof
+        .unwrap();
     assert!(own.proved && own.findings.is_empty());
     assert_eq!((own.accounts, own.journals), (1, 1));
-    let all = finance.wallet().prove_ledger(ProveLedgerRequest::default()).await.unwrap().into_inner().proof.unwrap();
+    let all = finance
+        .wallet()
+        .prove_ledger(ProveLedgerRequest::default())
+        .await
+        .unwrap()
+        .into_inner()
+        .proof
+        .unwrap();
     assert!(all.proved && all.accounts >= 2);
     assert_eq!(all.trial_balance.values().sum::<i64>(), 0);
     assert_eq!(all.trial_balance.get("available"), Some(&100_000));
@@ -180,11 +372,31 @@ async fn a_proof_finds_a_balance_that_was_tampered_with() {
     let (budi, finance) = (world.reseller().await, world.staff("finance").await);
     budi.deposit(90_000).await;
     let mut database = world.behind_the_scenes().await;
-    sqlx::query("update balances set available = available + 1").execute(&mut database).await.unwrap();
-    let proof = finance.wallet().prove_ledger(ProveLedgerRequest::default()).await.unwrap().into_inner().proof.unwrap();
-    assert!(!proof.proved && proof.findings.iter().any(|finding| finding.account_id == budi.account_id), "{proof:?}");
+    sqlx::query("update balances set available = available + 1")
+        .execute(&mut database)
+        .await
+        .unwrap();
+    let proof = finance
+        .wallet()
+        .prove_ledger(ProveLedgerRequest::default())
+        .await
+        .unwrap()
+        .into_inner()
+        .proof
+        .unwrap();
+    assert!(
+        !proof.proved
+            && proof
+                .findings
+                .iter()
+                .any(|finding| finding.account_id == budi.account_id),
+        "{proof:?}"
+    );
     assert!(world.sewa(&["prove"], "").is_err());
-    sqlx::query("update balances set available = available - 1").execute(&mut database).await.unwrap();
+    sqlx::query("update balances set available = available - 1")
+        .execute(&mut database)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -192,10 +404,25 @@ async fn the_role_of_the_server_cannot_change_what_was_booked() {
     let world = World::new().await;
     world.reseller().await.deposit(90_000).await;
     let mut database = world.behind_the_scenes().await;
-    sqlx::query("set role sewa_app").execute(&mut database).await.unwrap();
-    for statement in ["update journals set account_id = account_id", "delete from journals", "update events set type = type", "delete from writes", "truncate journals"] {
-        let error = sqlx::query(statement).execute(&mut database).await.expect_err(statement);
-        let code = error.as_database_error().and_then(|e| e.code()).map(|code| code.into_owned());
+    sqlx::query("set role sewa_app")
+        .execute(&mut database)
+        .await
+        .unwrap();
+    for statement in [
+        "update journals set account_id = account_id",
+        "delete from journals",
+        "update events set type = type",
+        "delete from writes",
+        "truncate journals",
+    ] {
+        let error = sqlx::query(statement)
+            .execute(&mut database)
+            .await
+            .expect_err(statement);
+        let code = error
+            .as_database_error()
+            .and_then(|e| e.code())
+            .map(|code| code.into_owned());
         assert_eq!(code.as_deref(), Some("42501"), "{statement}: {error}");
     }
 }
