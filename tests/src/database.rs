@@ -1,10 +1,10 @@
 //! One PostgreSQL for all tests of a process, one database for each: copied from a template that `sewa migrate` and `sewa catalogue` have made, which takes
 //! milliseconds where migrating takes seconds.
 
-use std::process::Command;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail};
 use sqlx::{ConnectOptions, Connection, PgConnection};
 use tokio::sync::OnceCell;
 
@@ -62,14 +62,16 @@ impl Drop for Database {
 async fn make_template() -> anyhow::Result<String> {
     let name = format!("sewa_it_{}", std::process::id());
     administer(&format!("create database {name}")).await?;
+    let settings = BTreeMap::from([("SEWA_DATABASE_URL".to_owned(), url_of(&name))]);
     for command in ["migrate", "catalogue"] {
-        let mut sewa = Command::new(server::binary()?);
-        let output = sewa
-            .arg(command)
-            .env("SEWA_DATABASE_URL", url_of(&name))
-            .output()?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "sewa {command} failed: {said}");
+        let output = server::sewa(&settings)?.arg(command).output()?;
+        if !output.status.success() {
+            administer(&format!("drop database {name}")).await?;
+            bail!(
+                "sewa {command} failed: {}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
     }
     Ok(name)
 }

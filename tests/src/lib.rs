@@ -72,7 +72,7 @@ pub fn once<T>(message: T) -> tonic::Request<T> {
     request
 }
 
-/// Whether committed tables are to be written anew instead of compared with: `SEWA_TESTS_WRITE=1`.
+/// Whether committed tables are to be written anew instead of compared with: `WRITE_TABLES=1`.
 pub fn writes_tables() -> bool {
-    std::env::var_os("SEWA_TESTS_WRITE").is_some()
+    std::env::var_os("WRITE_TABLES").is_some()
 }

@@ -28,3 +28,23 @@ where
         }
     }
 }
+
+/// The outcome of something that is to come by itself.
+///
+/// # Panics
+/// After [`PATIENCE`].
+pub async fn soon<T>(what: &str, coming: impl Future<Output = T>) -> T {
+    let came = tokio::time::timeout(PATIENCE, coming).await;
+    came.unwrap_or_else(|_| panic!("waited {PATIENCE:?} in vain for {what}"))
+}
+
+/// The next message of a stream that is to go on.
+///
+/// # Panics
+/// If it ends, fails, or is silent for too long.
+pub async fn next<T>(stream: &mut tonic::Streaming<T>) -> T {
+    let message = soon("the next message of a stream", stream.message()).await;
+    message
+        .expect("the stream goes on")
+        .expect("the stream does not end")
+}

@@ -17,6 +17,7 @@ const POLL: Duration = Duration::from_millis(10);
 /// The shell kills the server when the pipe on its input closes. The kernel closes it however the test ends, so an aborted run leaves nothing behind. The
 /// first thing said is the server's process id, so that it can be asked to stop.
 const SCRIPT: &str = r#"
+    exec 2>/dev/null
     "$0" serve </dev/null >>"$1" 2>&1 &
     echo $!
     exec >&-
@@ -41,6 +42,21 @@ pub fn binary() -> anyhow::Result<PathBuf> {
     Ok(binary)
 }
 
+/// A subcommand of the binary, with these settings and none of whoever runs the tests.
+pub fn sewa(settings: &BTreeMap<String, String>) -> anyhow::Result<Command> {
+    let mut command = Command::new(binary()?);
+    with_settings(&mut command, settings);
+    Ok(command)
+}
+
+fn with_settings(command: &mut Command, settings: &BTreeMap<String, String>) {
+    let ours = |name: &str| name.starts_with("SEWA_");
+    command
+        .env_clear()
+        .envs(std::env::vars().filter(|(name, _)| !ours(name)))
+        .envs(settings);
+}
+
 /// A running server; killed when dropped.
 #[derive(Debug)]
 pub struct Server {
@@ -55,7 +71,6 @@ impl Server {
     pub fn start(mut settings: BTreeMap<String, String>) -> anyhow::Result<Self> {
         let address = free_address()?;
         settings.insert("SEWA_LISTEN".to_owned(), address.to_string());
-        settings.insert("SEWA_PUBLIC_URL".to_owned(), format!("http://{address}"));
         let mut server = Self {
             shell: None,
             address,
@@ -99,13 +114,12 @@ impl Server {
     /// Starts it again in its old place, with its old settings.
     pub fn start_again(&mut self) -> anyhow::Result<()> {
         ensure!(self.shell.is_none(), "the server runs already");
-        let mut shell = Command::new("/bin/sh")
+        let mut shell = Command::new("/bin/sh");
+        with_settings(&mut shell, &self.settings);
+        let mut shell = shell
             .args(["-c", SCRIPT])
             .arg(binary()?)
             .arg(self.log.path())
-            .env_clear()
-            .envs(std::env::vars().filter(|(name, _)| !name.starts_with("SEWA_")))
-            .envs(&self.settings)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -1,7 +1,6 @@
 //! A platform of one's own for each test: a database, a server, and ways to bring people into it.
 
 use std::collections::BTreeMap;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -249,8 +248,8 @@ impl World {
     /// What it said when it failed.
     pub fn sewa(&self, arguments: &[&str], input: &str) -> Result<String, String> {
         use std::io::Write;
-        let mut sewa = Command::new(server::binary().map_err(|e| e.to_string())?);
-        sewa.args(arguments).envs(&self.settings);
+        let mut sewa = server::sewa(&self.settings).map_err(|e| e.to_string())?;
+        sewa.args(arguments);
         sewa.stdin(std::process::Stdio::piped())
             .stdout(std::process::Stdio::piped())
             .stderr(std::process::Stdio::piped());

@@ -116,6 +116,8 @@ fn routes(app: &App) -> anyhow::Result<Routes> {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(sewa_sdk::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            // What error details are made of, or grpcurl would show them as bytes.
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
     let (_reporter, health) = tonic_health::server::health_reporter();
     let mut routes = Routes::builder();

@@ -9,6 +9,7 @@ use sewa_sdk::sewa::event::v1::watch_events_response::Item;
 use sewa_sdk::sewa::event::v1::{EventType, WatchEventsRequest, WatchEventsResponse};
 use sewa_sdk::sewa::wallet::v1::{GetDepositRequest, GetWalletRequest, GetWalletResponse};
 use sewa_tests::actor::rupiah;
+use sewa_tests::patience::soon;
 use sewa_tests::{NOBODYS_ID, Settings, World};
 
 const ORIGIN: &str = "https://shop.example.com";
@@ -203,8 +204,12 @@ async fn a_browser_watches_events() {
     let mut read = BytesMut::new();
     let mut deposited = None;
     loop {
+<<<<<<< HEAD
         let chunk = body
             .frame()
+=======
+        let chunk = soon("a frame", body.frame())
+>>>>>>> tests
             .await
             .expect("the stream goes on")
             .unwrap()

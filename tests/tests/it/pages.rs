@@ -90,7 +90,7 @@ async fn a_server_without_its_database_is_alive_but_not_ready() {
     assert_eq!(world.http().get("/readyz").await.status.as_u16(), 200);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_told_to_stop_finishes_what_is_in_flight() {
     let mut world = World::new().await;
     let budi = world.reseller().await;

@@ -21,7 +21,7 @@ const STAFF_ROLES: [&str; 6] = [
 
 const HEAD: &str = "\
 # method | roles that may call it | scopes of a reseller's API key that allow it
-# Written by `SEWA_TESTS_WRITE=1 cargo test -p sewa-tests --test it permissions`; a difference is a decision, not a formality.
+# Written by `WRITE_TABLES=1 cargo test -p sewa-tests --test it permissions`; a difference is a decision, not a formality.
 ";
 
 fn methods() -> Vec<String> {

@@ -10,7 +10,7 @@ use sewa_sdk::sewa::lifecycle::v1::ListRenewalsRequest;
 use sewa_sdk::sewa::lifecycle::v1::renewal::State as RenewalState;
 use sewa_tests::actor::rupiah;
 use sewa_tests::http::Http;
-use sewa_tests::patience::eventually;
+use sewa_tests::patience::{eventually, next};
 use sewa_tests::random::Random;
 use sewa_tests::redis::Redis;
 use sewa_tests::{Actor, Settings, World};
@@ -66,6 +66,10 @@ async fn renewed_once(budi: &Actor, machines: usize, price: i64) {
         .unwrap()
         .into_inner()
         .renewals;
+<<<<<<< HEAD
+=======
+    println!("{renewals:?}");
+>>>>>>> tests
     let second: Vec<_> = renewals
         .iter()
         .filter(|renewal| renewal.period_number == 2)
@@ -154,13 +158,17 @@ async fn a_watch_on_one_server_sees_what_is_written_on_another() {
         .await
         .unwrap()
         .into_inner();
+<<<<<<< HEAD
     stream.message().await.unwrap();
+=======
+    next(&mut stream).await;
+>>>>>>> tests
     let mut waits = Vec::new();
     for _ in 0..20 {
         let deposit = budi.open_deposit(10_000).await;
         let written = Instant::now();
         loop {
-            if let Some(Item::Event(event)) = stream.message().await.unwrap().unwrap().item {
+            if let Some(Item::Event(event)) = next(&mut stream).await.item {
                 assert_eq!(event.subject_id, deposit.id);
                 break;
             }
