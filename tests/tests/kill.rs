@@ -57,7 +57,14 @@ async fn play_and_kill(seed: u64) -> u64 {
     let mut playing = JoinSet::new();
     for _ in 0..AT_ONCE {
         let url = world.url();
-        playing.spawn(async move { journey::play(&url).await });
+        // A thread of its own, as a reseller's process would be.
+        playing.spawn_blocking(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime");
+            runtime.block_on(journey::play(&url))
+        });
     }
     let end = Instant::now() + PATIENCE;
     let mut kills = 0;

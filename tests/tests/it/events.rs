@@ -16,11 +16,7 @@ use sewa_tests::{Actor, World, refused};
 async fn open(
     watcher: &Actor,
     request: WatchEventsRequest,
-<<<<<<< HEAD
-) -> tonic::Streaming<sewa_sdk::sewa::event::v1::WatchEventsResponse> {
-=======
 ) -> tonic::Streaming<WatchEventsResponse> {
->>>>>>> tests
     watcher
         .events()
         .watch_events(request)
@@ -178,11 +174,8 @@ async fn a_cursor_of_another_log_is_refused_with_the_oldest_that_works() {
                 "{error:?}"
             );
         }
-<<<<<<< HEAD
-=======
         // Observers are not told the reason of a stream that was refused.
         world.saw("/sewa.event.v1.EventService/WatchEvents", "CURSOR_EXPIRED");
->>>>>>> tests
         let again = budi
             .events()
             .list_events(ListEventsRequest {
@@ -207,11 +200,7 @@ async fn a_watch_shows_only_what_is_asked_for_and_where_it_is() {
         },
     )
     .await;
-<<<<<<< HEAD
-    let begin = all.message().await.unwrap().unwrap();
-=======
     let begin = next(&mut all).await;
->>>>>>> tests
     assert!(
         matches!(begin.item, Some(Item::Checkpoint(_))),
         "a checkpoint at once"
@@ -228,12 +217,7 @@ async fn a_watch_shows_only_what_is_asked_for_and_where_it_is() {
     let kinds = async |stream: &mut tonic::Streaming<WatchEventsResponse>, count: usize| {
         let mut kinds = Vec::new();
         while kinds.len() < count {
-<<<<<<< HEAD
-            let message: sewa_sdk::sewa::event::v1::WatchEventsResponse =
-                stream.message().await.unwrap().unwrap();
-=======
             let message = next(stream).await;
->>>>>>> tests
             if let Some(Item::Event(event)) = message.item {
                 assert_eq!(
                     (event.cursor.as_str(), event.subject_id.as_str()),
@@ -332,11 +316,7 @@ async fn an_event_that_commits_late_is_not_skipped() {
         },
     )
     .await;
-<<<<<<< HEAD
-    stream.message().await.unwrap().unwrap();
-=======
     next(&mut stream).await;
->>>>>>> tests
     // A transaction takes its place in the log and dawdles; another overtakes it.
     let mut database = world.behind_the_scenes().await;
     let mut slow = sqlx::Connection::begin(&mut database).await.unwrap();
@@ -355,11 +335,7 @@ async fn an_event_that_commits_late_is_not_skipped() {
     slow.commit().await.unwrap();
     let mut ids = Vec::new();
     while ids.len() < 3 {
-<<<<<<< HEAD
-        if let Some(Item::Event(event)) = stream.message().await.unwrap().unwrap().item {
-=======
         if let Some(Item::Event(event)) = next(&mut stream).await.item {
->>>>>>> tests
             ids.push(if event.id == late.to_string() {
                 "late".to_owned()
             } else {
@@ -383,9 +359,6 @@ async fn the_sdk_follows_the_log_across_a_killed_server() {
             ..Default::default()
         }
     ));
-<<<<<<< HEAD
-    let mut seen = vec![events.try_next().await.unwrap().unwrap().id];
-=======
     let mut seen = vec![
         soon("an event", events.try_next())
             .await
@@ -393,7 +366,6 @@ async fn the_sdk_follows_the_log_across_a_killed_server() {
             .unwrap()
             .id,
     ];
->>>>>>> tests
     for _ in 0..3 {
         world.restart();
         budi.deposit(10_000).await;

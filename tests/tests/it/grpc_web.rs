@@ -204,12 +204,7 @@ async fn a_browser_watches_events() {
     let mut read = BytesMut::new();
     let mut deposited = None;
     loop {
-<<<<<<< HEAD
-        let chunk = body
-            .frame()
-=======
         let chunk = soon("a frame", body.frame())
->>>>>>> tests
             .await
             .expect("the stream goes on")
             .unwrap()

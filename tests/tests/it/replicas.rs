@@ -66,10 +66,7 @@ async fn renewed_once(budi: &Actor, machines: usize, price: i64) {
         .unwrap()
         .into_inner()
         .renewals;
-<<<<<<< HEAD
-=======
     println!("{renewals:?}");
->>>>>>> tests
     let second: Vec<_> = renewals
         .iter()
         .filter(|renewal| renewal.period_number == 2)
@@ -158,11 +155,7 @@ async fn a_watch_on_one_server_sees_what_is_written_on_another() {
         .await
         .unwrap()
         .into_inner();
-<<<<<<< HEAD
-    stream.message().await.unwrap();
-=======
     next(&mut stream).await;
->>>>>>> tests
     let mut waits = Vec::new();
     for _ in 0..20 {
         let deposit = budi.open_deposit(10_000).await;

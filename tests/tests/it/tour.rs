@@ -7,35 +7,6 @@ use sewa_tests::World;
 
 const PORT: &str = "127.0.0.1:7070";
 
-<<<<<<< HEAD
-/// The commands of every ```console block: lines that begin with `$ `, with their continuations.
-fn commands(text: &str) -> Vec<String> {
-    let mut commands: Vec<String> = Vec::new();
-    let (mut inside, mut goes_on) = (false, false);
-    for line in text.lines() {
-        if line.starts_with("```") {
-            (inside, goes_on) = (line == "```console" && !inside, false);
-            continue;
-        }
-        if !inside {
-            continue;
-        }
-        let begins = line.strip_prefix("$ ");
-        match (begins, commands.last_mut()) {
-            (Some(command), _) => commands.push(command.to_owned()),
-            (None, Some(last)) if goes_on => {
-                last.push('\n');
-                last.push_str(line.strip_prefix("> ").unwrap_or(line));
-            }
-            // What the command prints.
-            _ => continue,
-        }
-        goes_on = commands.last().is_some_and(|command| {
-            command.ends_with('\\') || command.matches('\'').count() % 2 == 1
-        });
-    }
-    commands
-=======
 /// The ```console blocks of a text.
 fn blocks(text: &str) -> Vec<&str> {
     let opened = text.split("\n```console\n").skip(1);
@@ -43,7 +14,6 @@ fn blocks(text: &str) -> Vec<&str> {
         .filter_map(|rest| rest.split_once("\n```"))
         .map(|(block, _)| block)
         .collect()
->>>>>>> tests
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -55,19 +25,11 @@ async fn the_tour_in_the_readme_works_when_pasted() {
     };
     let tour = text.split_once("tour\n").map_or("", |(_, tour)| tour);
     let tour = tour.split("\n## ").next().unwrap_or_default();
-<<<<<<< HEAD
-    let commands = commands(tour);
-    assert!(
-        commands.len() >= 5,
-        "a tour has more than {} steps",
-        commands.len()
-=======
     let blocks = blocks(tour);
     assert!(
         blocks.len() >= 5,
         "a tour has more than {} steps",
         blocks.len()
->>>>>>> tests
     );
     let world = World::new().await;
     let budi = world.reseller().await;
@@ -98,24 +60,10 @@ async fn the_tour_in_the_readme_works_when_pasted() {
     std::fs::write(home.path().join(".sewa/reseller.key"), key).unwrap();
 
     let address = world.servers[0].address().to_string();
-<<<<<<< HEAD
-    let mut script = String::from("set -euo pipefail\n");
-    for command in commands
-        .iter()
-        .filter(|command| !command.starts_with("make "))
-    {
-        let command = command.replace(PORT, &address);
-        script += &format!(
-            "printf '%s\\n' {}\n{command}\n",
-            quoted(&format!("$ {command}"))
-        );
-    }
-=======
     let script = format!(
         "set -eu -o pipefail\nset -x\n{}",
         blocks.join("\n").replace(PORT, &address)
     );
->>>>>>> tests
     let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.tools/bin");
     let path = format!(
         "{}:{}",
@@ -142,16 +90,7 @@ async fn the_tour_in_the_readme_works_when_pasted() {
 }
 
 #[test]
-<<<<<<< HEAD
-fn commands_are_told_from_what_they_print() {
-    let text = "## A tour\n```console\n$ curl \\\n    one\noutput\n$ two -d '{\n  \"a\": 1}'\n```\n```rust\n$ not this\n```\n";
-    assert_eq!(
-        commands(text),
-        ["curl \\\n    one", "two -d '{\n  \"a\": 1}'"]
-    );
-=======
 fn only_console_blocks_are_commands() {
     let text = "## A tour\n```console\ncurl \\\n  one\n```\n```rust\nfn no() {}\n```\n\n```console\ntwo\n```\n";
     assert_eq!(blocks(text), ["curl \\\n  one", "two"]);
->>>>>>> tests
 }
