@@ -3,6 +3,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::too_many_lines,
+    clippy::cloned_ref_to_slice_refs,
     reason = "a test fails by panicking, and a journey is read from top to bottom"
 )]
 
