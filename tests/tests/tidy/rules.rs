@@ -258,10 +258,7 @@ pub(crate) fn files_are_short(source: &Source) -> Vec<Finding> {
     if !CODE.contains(&extension) || count <= most {
         return Vec::new();
     }
-    vec![source.at(
-        most + 1,
-        format!("{count} lines: split it by what it does"),
-    )]
+    vec![source.at(most + 1, format!("{count} lines: split it by what it does"))]
 }
 
 pub(crate) fn names_have_a_meaning(source: &Source) -> Vec<Finding> {
