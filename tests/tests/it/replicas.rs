@@ -10,7 +10,7 @@ use sewa_sdk::sewa::lifecycle::v1::ListRenewalsRequest;
 use sewa_sdk::sewa::lifecycle::v1::renewal::State as RenewalState;
 use sewa_tests::actor::rupiah;
 use sewa_tests::http::Http;
-use sewa_tests::patience::{eventually, next};
+use sewa_tests::patience::{eventually, next, soon};
 use sewa_tests::random::Random;
 use sewa_tests::redis::Redis;
 use sewa_tests::{Actor, Settings, World};
@@ -160,12 +160,14 @@ async fn a_watch_on_one_server_sees_what_is_written_on_another() {
     for _ in 0..20 {
         let deposit = budi.open_deposit(10_000).await;
         let written = Instant::now();
-        loop {
-            if let Some(Item::Event(event)) = next(&mut stream).await.item {
-                assert_eq!(event.subject_id, deposit.id);
-                break;
+        let told = async {
+            loop {
+                if let Some(Item::Event(event)) = next(&mut stream).await.item {
+                    break event;
+                }
             }
-        }
+        };
+        assert_eq!(soon("the news", told).await.subject_id, deposit.id);
         waits.push(written.elapsed());
     }
     waits.sort();

@@ -1,8 +1,9 @@
 //! Reading the log without missing what commits late.
 //!
 //! Positions are taken before commit, so a reader that simply went past the greatest position it saw would skip events of slower transactions. The tail
-//! therefore samples pairs (greatest position taken, next transaction number) and trusts a position once every transaction numbered before its sample has
-//! ended. The position is read before the transaction number, so no transaction that took an earlier position can be missing from the sample.
+//! therefore samples pairs (greatest position taken, a transaction number of its own) and trusts a position once every transaction numbered before its own has
+//! ended. The number is taken after the position is read, and writers have theirs before they take a position, because they lock or write rows first; so no
+//! transaction that took an earlier position can have a later number. The end of a snapshot would not do for a number: transactions beyond it may run already.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -147,10 +148,13 @@ async fn follow(
     let mut samples: VecDeque<(i64, i64)> = VecDeque::new();
     let mut sent: Option<i64> = None;
     loop {
-        match sample(&pool).await {
-            Ok((last, open_from, next)) => {
-                if samples.back().is_none_or(|(position, _)| *position < last) {
-                    samples.push_back((last, next));
+        let known = samples
+            .back()
+            .map_or_else(|| *safe.borrow(), |(position, _)| *position);
+        match sample(&pool, known).await {
+            Ok((last, open_from, own)) => {
+                if let Some(own) = own {
+                    samples.push_back((last, own));
                 }
                 while let Some((position, _)) = samples
                     .front()
@@ -180,19 +184,18 @@ async fn follow(
     }
 }
 
-/// The greatest position taken, the oldest transaction still open, and the next transaction number.
-async fn sample(pool: &PgPool) -> Result<(i64, i64, i64), sqlx::Error> {
-    let last = sqlx::query_scalar!(
-        r#"select case when is_called then last_value else 0 end as "last!" from events_seq"#
-    )
-    .fetch_one(pool)
-    .await?;
+/// The greatest position taken, the oldest transaction still open, and a transaction number taken after the position was read, if that is beyond `known`. Where
+/// nothing is new none is taken, because numbers are finite.
+async fn sample(pool: &PgPool, known: i64) -> Result<(i64, i64, Option<i64>), sqlx::Error> {
     let row = sqlx::query!(
-        r#"select pg_snapshot_xmin(pg_current_snapshot())::text::bigint as "open!", pg_snapshot_xmax(pg_current_snapshot())::text::bigint as "next!""#
+        r#"select s.last as "last!", pg_snapshot_xmin(pg_current_snapshot())::text::bigint as "open!",
+            case when s.last > $1 then pg_current_xact_id()::text::bigint end as own
+        from (select case when is_called then last_value else 0 end as last from events_seq) s"#,
+        known,
     )
     .fetch_one(pool)
     .await?;
-    Ok((last, row.open, row.next))
+    Ok((row.last, row.open, row.own))
 }
 
 async fn broadcast_range(
