@@ -76,3 +76,20 @@ pub fn once<T>(message: T) -> tonic::Request<T> {
 pub fn writes_tables() -> bool {
     std::env::var_os("WRITE_TABLES").is_some()
 }
+
+/// Makes a call until it is answered with something else than that the first one with its key has not finished: of many at once, some find no gap in the SDK's
+/// few attempts.
+///
+/// # Errors
+/// Any other refusal.
+pub async fn persist<T, F>(mut call: impl FnMut() -> F) -> Result<T, tonic::Status>
+where
+    F: Future<Output = Result<T, tonic::Status>>,
+{
+    loop {
+        match call().await {
+            Err(status) if sewa_sdk::Error::from(status.clone()).is("IDEMPOTENCY_IN_PROGRESS") => {}
+            answer => return answer,
+        }
+    }
+}

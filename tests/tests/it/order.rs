@@ -12,7 +12,7 @@ use sewa_sdk::sewa::order::v1::{
 use sewa_sdk::sewa::sandbox::v1::fault::Kind as FaultKind;
 use sewa_sdk::sewa::wallet::v1::transaction::Kind;
 use sewa_tests::actor::rupiah;
-use sewa_tests::{NOBODYS_ID, World, is_replay, keyed, reason_of, refused};
+use sewa_tests::{NOBODYS_ID, World, is_replay, keyed, persist, reason_of, refused};
 
 pub(crate) fn from_wallet(draft: OrderDraft) -> PlaceOrderRequest {
     PlaceOrderRequest {
@@ -333,13 +333,12 @@ async fn sixteen_placings_with_one_key_buy_one_machine() {
     ));
     let draft = budi.draft("web-1").await;
     let placings = (0..16).map(|i| {
-        let (somebody, draft) = (if i % 2 == 0 { &budi } else { &elsewhere }, draft.clone());
-        async move {
-            somebody
-                .orders()
-                .place_order(keyed("cart-1", from_wallet(draft)))
-                .await
-        }
+        let somebody = if i % 2 == 0 { &budi } else { &elsewhere };
+        let draft = &draft;
+        persist(move || async move {
+            let request = keyed("cart-1", from_wallet(draft.clone()));
+            somebody.orders().place_order(request).await
+        })
     });
     let ids: std::collections::BTreeSet<String> = join_all(placings)
         .await

@@ -9,7 +9,7 @@ use sewa_sdk::sewa::wallet::v1::{
     ListDepositsRequest, ListTransactionsRequest, ProveLedgerRequest, deposit,
 };
 use sewa_tests::actor::rupiah;
-use sewa_tests::{NOBODYS_ID, World, is_replay, keyed, reason_of, refused};
+use sewa_tests::{NOBODYS_ID, World, is_replay, keyed, persist, reason_of, refused};
 
 #[tokio::test]
 async fn a_deposit_is_credited_once_however_often_it_is_settled() {
@@ -311,18 +311,18 @@ async fn sixteen_adjustments_with_one_key_are_one() {
         amount: Some(Money::idr(7_000)),
         reason: "welcome".to_owned(),
     };
-    let answers = join_all((0..16).map(|_| async {
+    let call = || async {
         finance
             .wallet()
             .adjust_wallet(keyed("a-1", request()))
             .await
-    }))
-    .await;
+    };
+    let answers = join_all((0..16).map(|_| persist(call))).await;
     let ids: std::collections::BTreeSet<String> = answers
         .into_iter()
         .map(|answer| {
             answer
-                .expect("the SDK waits while the first is in flight")
+                .expect("adjusted, or the same reply")
                 .into_inner()
                 .transaction
                 .unwrap()
