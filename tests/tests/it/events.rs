@@ -321,7 +321,10 @@ async fn an_event_that_commits_late_is_not_skipped() {
     let mut database = world.behind_the_scenes().await;
     let mut slow = sqlx::Connection::begin(&mut database).await.unwrap();
     // As every writer of the platform it has written something before.
-    sqlx::query("select pg_current_xact_id()").execute(&mut *slow).await.unwrap();
+    sqlx::query("select pg_current_xact_id()")
+        .execute(&mut *slow)
+        .await
+        .unwrap();
     let late = uuid::Uuid::now_v7();
     sqlx::query("insert into events select account_id, nextval('events_seq'), $1, type, subject_id, revision, occurred_at, payload from events limit 1")
         .bind(late)
