@@ -400,7 +400,22 @@ impl Actor {
         .await
     }
 
-    /// All events of the account, oldest first.
+    /// The events that are wanted, oldest first, once there are `count` of them. The log shows an event a moment after the reply to the call that caused it,
+    /// when all that began before have ended.
+    pub async fn logged(&self, count: usize, wanted: impl Fn(&Event) -> bool) -> Vec<Event> {
+        eventually(&format!("{count} events are logged"), || async {
+            let mut events = self.all_events().await;
+            events.retain(&wanted);
+            if events.len() >= count {
+                Ok(events)
+            } else {
+                Err(events)
+            }
+        })
+        .await
+    }
+
+    /// All events of the account that can be read yet, oldest first.
     pub async fn all_events(&self) -> Vec<Event> {
         let mut request = ListEventsRequest {
             page_size: 200,

@@ -52,7 +52,7 @@ fn first_seed() -> u64 {
 
 /// Plays a round, and returns how often the server was killed.
 async fn play_and_kill(seed: u64) -> u64 {
-    let mut world = World::with(Settings::default().with("SEWA_DATABASE_CONNECTIONS", 12)).await;
+    let mut world = World::with(Settings::default().with("DATABASE_CONNECTIONS", 12)).await;
     let mut random = Random::from_seed(seed);
     let mut playing = JoinSet::new();
     for _ in 0..AT_ONCE {

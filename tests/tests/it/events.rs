@@ -32,6 +32,8 @@ async fn the_log_tells_how_an_order_came_about() {
     budi.deposit(1_000_000).await;
     let placed = budi.buy("web-1").await;
     let order = budi.wait_active(&placed).await;
+    let is_active = |event: &Event| event.r#type() == EventType::OrderActive;
+    budi.logged(1, is_active).await;
     let events = budi.all_events().await;
     let of = |subject: &str| {
         events
@@ -94,6 +96,7 @@ async fn events_list_by_type_subject_and_cursor() {
     let world = World::new().await;
     let budi = world.reseller().await;
     let (first, second) = (budi.deposit(20_000).await, budi.deposit(30_000).await);
+    budi.logged(4, |_| true).await;
     let list = async |request: ListEventsRequest| {
         budi.events()
             .list_events(request)
@@ -151,6 +154,7 @@ async fn a_cursor_of_another_log_is_refused_with_the_oldest_that_works() {
     let world = World::new().await;
     let budi = world.reseller().await;
     budi.deposit(20_000).await;
+    budi.logged(2, |_| true).await;
     for bad in ["nonsense", "c7fffffffffffff00"] {
         let list = refused(
             budi.events()
@@ -295,7 +299,7 @@ async fn a_resumed_watch_neither_loses_nor_repeats_while_others_write() {
     };
     let (_, seen) = futures_util::join!(writers, watcher);
     let logged: Vec<String> = budi
-        .all_events()
+        .logged(120, |_| true)
         .await
         .into_iter()
         .map(|event| event.id)
@@ -308,6 +312,7 @@ async fn an_event_that_commits_late_is_not_skipped() {
     let world = World::new().await;
     let budi = world.reseller().await;
     budi.deposit(10_000).await;
+    budi.logged(2, |_| true).await;
     let mut stream = open(
         &budi,
         WatchEventsRequest {
@@ -356,7 +361,7 @@ async fn the_sdk_follows_the_log_across_a_killed_server() {
     let mut world = World::new().await;
     let budi = world.reseller().await;
     budi.deposit(10_000).await;
-    let cursor = budi.all_events().await[0].cursor.clone();
+    let cursor = budi.logged(1, |_| true).await[0].cursor.clone();
     let mut events = pin!(watch(
         &budi.client,
         WatchOptions {
@@ -379,7 +384,7 @@ async fn the_sdk_follows_the_log_across_a_killed_server() {
         }
     }
     let logged: Vec<String> = budi
-        .all_events()
+        .logged(seen.len() + 1, |_| true)
         .await
         .into_iter()
         .skip(1)

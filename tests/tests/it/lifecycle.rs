@@ -1,7 +1,7 @@
 //! Renewal, grace, suspension, resumption and the end. [L1 L2 L5 L6 L7]
 
 use sewa_sdk::sewa::api::v1::BillingPeriod;
-use sewa_sdk::sewa::event::v1::EventType;
+use sewa_sdk::sewa::event::v1::{Event, EventType};
 use sewa_sdk::sewa::instance::v1::instance::State;
 use sewa_sdk::sewa::instance::v1::{DeleteInstanceRequest, Instance};
 use sewa_sdk::sewa::lifecycle::v1::renewal::State as RenewalState;
@@ -70,8 +70,8 @@ async fn schedule(budi: &Actor, days: i32) -> Vec<ScheduledStep> {
         .steps
 }
 
-/// The types of events about a machine's paying side, oldest first.
-async fn story(budi: &Actor, machine: &Instance) -> Vec<EventType> {
+/// Waits until the log tells this of a machine's paying side, and sees that it tells nothing else.
+async fn story_is(budi: &Actor, machine: &Instance, expected: &[EventType]) {
     let told = [
         EventType::Renewed,
         EventType::RenewalFailed,
@@ -79,15 +79,10 @@ async fn story(budi: &Actor, machine: &Instance) -> Vec<EventType> {
         EventType::Unsuspended,
         EventType::Terminated,
     ];
-    let events = budi
-        .all_events()
-        .await
-        .into_iter()
-        .filter(|event| event.subject_id == machine.id);
-    events
-        .map(|event| event.r#type())
-        .filter(|kind| told.contains(kind))
-        .collect()
+    let of_it = |event: &Event| event.subject_id == machine.id && told.contains(&event.r#type());
+    let events = budi.logged(expected.len(), of_it).await;
+    let kinds: Vec<EventType> = events.iter().map(Event::r#type).collect();
+    assert_eq!(kinds, expected);
 }
 
 fn renew(machine: &Instance) -> RenewInstanceRequest {
@@ -136,7 +131,7 @@ async fn a_machine_renews_on_time_for_a_year() {
         "the anchor day is kept"
     );
     assert!(day(budi.instance(&machine.id).await.paid_until) > day(clock.now_time));
-    assert_eq!(story(&budi, &machine).await, [EventType::Renewed; 12]);
+    story_is(&budi, &machine, &[EventType::Renewed; 12]).await;
     assert_eq!(
         budi.transactions()
             .await
@@ -162,7 +157,7 @@ async fn unpaid_leads_through_grace_and_suspension_to_the_end() {
         .unwrap();
     let hours_to_due = (due - clock.now_time.unwrap().seconds) / 3600 + 1;
     budi.advance(0, hours_to_due).await;
-    assert_eq!(story(&budi, &machine).await, [EventType::RenewalFailed]);
+    story_is(&budi, &machine, &[EventType::RenewalFailed]).await;
     let graced = budi.instance(&machine.id).await;
     assert_eq!(
         (graced.state(), graced.next_step.as_str()),
@@ -202,14 +197,16 @@ async fn unpaid_leads_through_grace_and_suspension_to_the_end() {
         .wait_instance(&machine.id, "is deleted", |i| i.state() == State::Deleted)
         .await;
     assert_eq!((gone.next_step.as_str(), gone.next_charge), ("", None));
-    assert_eq!(
-        story(&budi, &machine).await,
-        [
+    story_is(
+        &budi,
+        &machine,
+        &[
             EventType::RenewalFailed,
             EventType::Suspended,
-            EventType::Terminated
-        ]
-    );
+            EventType::Terminated,
+        ],
+    )
+    .await;
     let over = [
         budi.lifecycle()
             .renew_instance(renew(&machine))
@@ -255,15 +252,17 @@ async fn money_that_comes_in_wakes_a_suspended_machine() {
         .await;
     assert_eq!(awake.next_step, "renew");
     assert_eq!(budi.balance().await, (10_000, 0));
-    assert_eq!(
-        story(&budi, &machine).await,
-        [
+    story_is(
+        &budi,
+        &machine,
+        &[
             EventType::RenewalFailed,
             EventType::Suspended,
             EventType::Renewed,
-            EventType::Unsuspended
-        ]
-    );
+            EventType::Unsuspended,
+        ],
+    )
+    .await;
     let clock = budi
         .sandbox()
         .get_test_clock(GetTestClockRequest {})
@@ -390,10 +389,12 @@ async fn a_machine_that_is_not_to_renew_ends_though_there_is_money() {
     budi.wait_instance(&machine.id, "is deleted", |i| i.state() == State::Deleted)
         .await;
     assert_eq!(budi.balance().await, before);
-    assert_eq!(
-        story(&budi, &machine).await,
-        [EventType::Suspended, EventType::Terminated]
-    );
+    story_is(
+        &budi,
+        &machine,
+        &[EventType::Suspended, EventType::Terminated],
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -421,10 +422,11 @@ async fn what_the_schedule_foretells_is_what_happens() {
         EventType::Terminated,
     ];
     let happened: Vec<(EventType, Option<prost_types::Timestamp>)> = budi
-        .all_events()
+        .logged(foretold.len(), |event| {
+            event.subject_id == machine.id && told.contains(&event.r#type())
+        })
         .await
         .into_iter()
-        .filter(|event| event.subject_id == machine.id && told.contains(&event.r#type()))
         .map(|event| (event.r#type(), event.occur_time))
         .collect();
     let foretold: Vec<(EventType, Option<prost_types::Timestamp>)> = foretold
