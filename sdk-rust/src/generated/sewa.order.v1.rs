@@ -648,7 +648,7 @@ pub struct RetryOrderRequest {
     /// The order.
     #[prost(string, tag = "1")]
     pub order_id: ::prost::alloc::string::String,
-    /// Why; kept in its history.
+    /// Why; kept in the audit trail.
     #[prost(string, tag = "2")]
     pub reason: ::prost::alloc::string::String,
 }
