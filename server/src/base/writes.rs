@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::base::call::Call;
 use crate::base::contract::Contract;
-use crate::base::{db, status};
+use crate::base::status;
 
 /// A write to record.
 #[derive(Clone)]
@@ -302,11 +302,6 @@ fn without_secrets(call: &Call, reply: &[u8]) -> Vec<u8> {
         // Bytes that we encoded a moment ago decode; if they ever do not, keeping nothing is safe.
         Err(_) => Vec::new(),
     }
-}
-
-/// Whether an error says that the same change was made by a faster call.
-pub fn lost_race(error: &sqlx::Error) -> bool {
-    db::broken_constraint(error) == Some("writes_pkey")
 }
 
 #[cfg(test)]
