@@ -23,6 +23,7 @@ mod pages;
 mod permissions;
 mod replicas;
 mod rest;
+mod staff;
 mod tour;
 mod validation;
 mod wallet;

@@ -51,9 +51,12 @@ impl Instances {
         etag: &str,
         reply: fn(Option<Operation>) -> R,
     ) -> Result<Response<R>, Status> {
+        let id = InstanceId::parse("instance_id", instance_id)?;
+        let holding = store::account_of(&self.app.db, id);
+        let account = call.caller.account_holding(holding).await?;
         let target = Target {
-            account: call.caller.account()?,
-            id: InstanceId::parse("instance_id", instance_id)?,
+            account: account.ok_or(Error::InstanceNotFound)?,
+            id,
             etag,
         };
         let mut write = match writes::begin(&self.app.db, call).await? {
