@@ -51,7 +51,10 @@ pub async fn build(config: Config, stop: CancellationToken) -> anyhow::Result<(A
         signer: Arc::new(
             identity::tokens::Signer::load(&db, &master)
                 .await
-                .context("signing keys")?,
+                .context("signing keys")?
+                .lasting(chrono::Duration::seconds(i64::from(
+                    config.access_token_seconds,
+                ))),
         ),
         catalog: catalog::Cache::default(),
         providers: Providers::new([(
