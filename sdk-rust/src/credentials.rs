@@ -65,7 +65,9 @@ impl Credentials {
             return Ok(Self::None);
         };
         let key = std::fs::read_to_string(&path).map_err(|error| {
-            Status::unauthenticated(format!("SEWA_API_KEY_FILE, {path}, cannot be read: {error}"))
+            Status::unauthenticated(format!(
+                "SEWA_API_KEY_FILE, {path}, cannot be read: {error}"
+            ))
         })?;
         Ok(Self::api_key(key.trim()))
     }

@@ -7,7 +7,6 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use http::HeaderMap;
 use sha2::{Digest, Sha256};
 
-
 /// SHA-256 of the descriptor set this SDK was generated from, in hexadecimal: what a server sends as `x-sewa-contract`.
 pub fn contract_digest() -> &'static str {
     static DIGEST: OnceLock<String> = OnceLock::new();
@@ -36,8 +35,8 @@ impl Notices {
     /// Looks at the headers of a reply.
     pub(crate) fn read(&self, path: &str, headers: &HeaderMap) {
         if let Some(notice) = ["deprecation", "warning", "warnings"]
-                .iter()
-                .find_map(|name| headers.get(*name))
+            .iter()
+            .find_map(|name| headers.get(*name))
             && self.is_first(path)
         {
             let sunset = headers

@@ -162,7 +162,6 @@ impl MethodRule {
             },
         }
     }
-
 }
 
 impl ReasonRule {

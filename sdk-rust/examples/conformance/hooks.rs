@@ -20,7 +20,10 @@ impl<T> Default for Gathered<T> {
 
 impl<T: Clone> Gathered<T> {
     pub(crate) fn add(&self, one: T) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(one);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(one);
     }
 
     pub(crate) fn take(&self) -> Vec<T> {
@@ -28,14 +31,19 @@ impl<T: Clone> Gathered<T> {
     }
 
     pub(crate) fn all(&self) -> Vec<T> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
 /// Installs a listener for the SDK's warnings.
 pub(crate) fn notices() -> Gathered<String> {
     let notices = Gathered::default();
-    tracing_subscriber::registry().with(Warnings(notices.clone())).init();
+    tracing_subscriber::registry()
+        .with(Warnings(notices.clone()))
+        .init();
     notices
 }
 

@@ -173,8 +173,9 @@ impl Stage {
             .chain(own.map(|key| ("idempotency-key", key)))
         {
             let invalid = |_| Status::invalid_argument("not a header");
-            let name: tonic::metadata::AsciiMetadataKey =
-                name.parse().map_err(|_| Status::invalid_argument("not a header"))?;
+            let name: tonic::metadata::AsciiMetadataKey = name
+                .parse()
+                .map_err(|_| Status::invalid_argument("not a header"))?;
             request
                 .metadata_mut()
                 .insert(name, value.parse().map_err(invalid)?);
@@ -200,7 +201,10 @@ impl Stage {
             told["headers"] = all
                 .iter()
                 .map(|(name, value)| {
-                    (name.to_string(), json!(String::from_utf8_lossy(value.as_bytes())))
+                    (
+                        name.to_string(),
+                        json!(String::from_utf8_lossy(value.as_bytes())),
+                    )
                 })
                 .collect::<Map<_, _>>()
                 .into();
@@ -209,7 +213,11 @@ impl Stage {
     }
 
     /// All items of a list.
-    async fn pages(&self, client: &Client, step: &Value) -> Result<(Value, Option<Error>), Failure> {
+    async fn pages(
+        &self,
+        client: &Client,
+        step: &Value,
+    ) -> Result<(Value, Option<Error>), Failure> {
         let method = client.raw(&text(&step["pages"]))?;
         let request = method.request(&body(&step["request"]))?;
         let list = method
@@ -233,7 +241,9 @@ impl Stage {
                 (items.unwrap_or_default(), token.unwrap_or_default())
             },
         );
-        let most = step["limit"].as_u64().map_or(usize::MAX, |most| most as usize);
+        let most = step["limit"]
+            .as_u64()
+            .map_or(usize::MAX, |most| most as usize);
         let mut items = std::pin::pin!(items.take(most));
         let mut got = Vec::new();
         let error = loop {
@@ -316,7 +326,9 @@ async fn wait(client: &Client, step: &Value) -> (Value, Option<Error>) {
                     .get_message_by_name("sewa.api.v1.Operation")
                     .expect("the contract has operations"),
             );
-            let told = dynamic.transcode_from(&operation).map(|()| printed(&dynamic));
+            let told = dynamic
+                .transcode_from(&operation)
+                .map(|()| printed(&dynamic));
             (
                 json!({"operation": told.unwrap_or_default(), "progress": progress}),
                 None,
@@ -348,7 +360,8 @@ fn verify(wanted: &Value) -> Result<Value, Failure> {
         .as_u64()
         .map_or(webhook::TOLERANCE, Duration::from_secs);
     let now = moment(&wanted["now"]);
-    let verified = keys.and_then(|keys| webhook::verify(&keys, &headers, body.as_bytes(), now, tolerance));
+    let verified =
+        keys.and_then(|keys| webhook::verify(&keys, &headers, body.as_bytes(), now, tolerance));
     Ok(json!({"webhook": match verified {
         Ok(delivery) => {
             let mut told = json!({"ok": true, "id": delivery.id});
@@ -388,7 +401,10 @@ fn moment(seconds: &Value) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(seconds.as_u64().unwrap_or_default())
 }
 
-fn credentials(wanted: &Value, files: &mut Vec<tempfile::NamedTempFile>) -> Result<Credentials, Failure> {
+fn credentials(
+    wanted: &Value,
+    files: &mut Vec<tempfile::NamedTempFile>,
+) -> Result<Credentials, Failure> {
     if let Some(key) = wanted["api_key"].as_str() {
         return Ok(Credentials::api_key(key));
     }
@@ -405,7 +421,10 @@ fn credentials(wanted: &Value, files: &mut Vec<tempfile::NamedTempFile>) -> Resu
         })));
     }
     if let Some(login) = wanted.get("login") {
-        return Ok(Credentials::login(text(&login["email"]), text(&login["password"])));
+        return Ok(Credentials::login(
+            text(&login["email"]),
+            text(&login["password"]),
+        ));
     }
     let mut env: HashMap<String, String> = wanted["env"]
         .as_object()

@@ -49,7 +49,11 @@ fn table() -> String {
                 let value = declared.get_field_by_name(field).unwrap();
                 value.as_str().unwrap().replace('|', "\\|")
             };
-            let repeat = match declared.get_field_by_name("retry").unwrap().as_enum_number() {
+            let repeat = match declared
+                .get_field_by_name("retry")
+                .unwrap()
+                .as_enum_number()
+            {
                 Some(1) => "call",
                 Some(2) => "unit of work",
                 _ => "nothing",

@@ -84,7 +84,9 @@ fn holds(pattern: &str, argument: &Value, actual: Option<&Value>) -> bool {
         "$absent" => actual.is_null(),
         "$min" => actual.as_f64() >= argument.as_f64() && actual.is_number(),
         "$max" => actual.as_f64() <= argument.as_f64() && actual.is_number(),
-        "$prefix" => argument.as_str().is_some_and(|start| text.starts_with(start)),
+        "$prefix" => argument
+            .as_str()
+            .is_some_and(|start| text.starts_with(start)),
         "$contains" => texts().all(|part| text.contains(part)),
         "$lacks" => texts().all(|part| !text.contains(part)),
         "$in" => argument
@@ -117,11 +119,18 @@ mod tests {
             (json!({"$max": 2}), json!(2), json!("1")),
             (json!({"$prefix": "ab"}), json!("abc"), json!("cab")),
             (json!({"$contains": ["b", "c"]}), json!("abc"), json!("ab")),
-            (json!({"$lacks": ["x"]}), json!({"a": "b"}), json!({"a": "x"})),
+            (
+                json!({"$lacks": ["x"]}),
+                json!({"a": "b"}),
+                json!({"a": "x"}),
+            ),
             (json!({"$in": ["A", "B"]}), json!("B"), json!("C")),
             (json!({"$distinct": true}), json!([1, 2]), json!([1, 1])),
         ] {
-            assert!(differences(&expected, &good).is_empty(), "{expected} {good}");
+            assert!(
+                differences(&expected, &good).is_empty(),
+                "{expected} {good}"
+            );
             assert!(!differences(&expected, &bad).is_empty(), "{expected} {bad}");
         }
         assert!(!differences(&json!({"$typo": 1}), &json!(1)).is_empty());

@@ -117,15 +117,22 @@ fn admitted(stage: &Stage, path: &str, headers: &HeaderMap) -> bool {
     let Some(tokens) = &stage.script.tokens else {
         return true;
     };
-    let sent = headers.get("authorization").and_then(|value| value.to_str().ok());
+    let sent = headers
+        .get("authorization")
+        .and_then(|value| value.to_str().ok());
     let known = |text: &str| tokens.iter().any(|token| text == format!("Bearer {token}"));
-    sent.is_some_and(known) || Rules::contract().method(path).is_some_and(|rule| rule.public)
+    sent.is_some_and(known)
+        || Rules::contract()
+            .method(path)
+            .is_some_and(|rule| rule.public)
 }
 
 fn encode(method: &prost_reflect::MethodDescriptor, line: &Line) -> anyhow::Result<Vec<Vec<u8>>> {
     let Some(reply) = &line.reply else {
         let messages = line.messages.iter().flatten();
-        return messages.map(|json| wire::encode(method.output(), json)).collect();
+        return messages
+            .map(|json| wire::encode(method.output(), json))
+            .collect();
     };
     let mut message = wire::encode(method.output(), reply)?;
     if let Some(extra) = &line.extra_hex {

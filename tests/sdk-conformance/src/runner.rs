@@ -166,7 +166,8 @@ mod tests {
 
     #[test]
     fn the_table_is_read() {
-        let read = table("# a comment\n\nzig | sdk-zig | make x | ./x -y | grpc grpc-web\n").unwrap();
+        let read =
+            table("# a comment\n\nzig | sdk-zig | make x | ./x -y | grpc grpc-web\n").unwrap();
         assert_eq!(read[0].run, "./x -y");
         assert_eq!(read[0].transports, ["grpc", "grpc-web"]);
         assert!(table("zig | sdk-zig | make x").is_err());

@@ -56,7 +56,10 @@ impl Seen {
         };
         compare("attempts", &self.attempts, &json!(seen.len()));
         for (name, expected) in &self.headers {
-            let values: Vec<Value> = seen.iter().map(|one| json!(one.headers.get(name))).collect();
+            let values: Vec<Value> = seen
+                .iter()
+                .map(|one| json!(one.headers.get(name)))
+                .collect();
             match expected {
                 Value::Array(_) => compare(name, expected, &json!(values)),
                 each => values.iter().for_each(|value| compare(name, each, value)),
@@ -69,7 +72,11 @@ impl Seen {
                     .filter_map(|one| one.headers.get(name))
                     .collect();
                 let present = seen.iter().all(|one| one.headers.contains_key(name));
-                compare(name, &json!([true, distinct]), &json!([present, values.len()]));
+                compare(
+                    name,
+                    &json!([true, distinct]),
+                    &json!([present, values.len()]),
+                );
             }
         }
         if let Some(expected) = &self.deadline_ms {

@@ -76,7 +76,13 @@ impl Server {
 
     /// What it saw up to now.
     pub fn seen(&self) -> BTreeMap<String, Vec<Attempt>> {
-        std::mem::take(&mut self.stage.seen.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(
+            &mut self
+                .stage
+                .seen
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
     }
 
     /// Waits until as many attempts of the method were given up. Word of a cancelled call travels on its own, so it cannot be asked for at once.
@@ -84,7 +90,11 @@ impl Server {
         loop {
             let more = self.stage.given_up.notified();
             let count = {
-                let seen = self.stage.seen.lock().unwrap_or_else(PoisonError::into_inner);
+                let seen = self
+                    .stage
+                    .seen
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
                 let all = seen.get(method).map_or(&[][..], Vec::as_slice);
                 all.iter().filter(|one| one.abandoned).count()
             };

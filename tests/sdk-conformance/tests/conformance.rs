@@ -63,7 +63,9 @@ async fn run(entry: &Entry, cases: &[Case], listed: &[&str]) -> Vec<String> {
     for transport in &entry.transports {
         for case in cases {
             let name = format!("{} {} {transport}", entry.name, case.case);
-            let is_listed = listed.iter().any(|line| line.starts_with(&format!("{name} ")));
+            let is_listed = listed
+                .iter()
+                .any(|line| line.starts_with(&format!("{name} ")));
             match play(case, transport, &mut runner).await {
                 Ok(Result::Differences(found)) if found.is_empty() => {
                     if is_listed {
@@ -105,13 +107,19 @@ async fn all_languages_behave_alike() {
     let read = |name: &str| std::fs::read_to_string(here().join(name)).expect(name);
     let entries = table(&read("runners.txt")).expect("the table of runners");
     let listed = read("unsupported.txt");
-    let listed: Vec<&str> = listed.lines().filter(|line| !line.starts_with('#')).collect();
+    let listed: Vec<&str> = listed
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .collect();
     let mut cases = read_all(&here().join("cases")).expect("the cases");
     let chosen = std::env::var("SEWA_CONFORMANCE").unwrap_or_default();
     let (language, prefix) = chosen.split_once('/').unwrap_or((&chosen, ""));
     cases.retain(|case| case.case.starts_with(prefix));
     let mut failures = Vec::new();
-    for entry in entries.iter().filter(|entry| language.is_empty() || entry.name == language) {
+    for entry in entries
+        .iter()
+        .filter(|entry| language.is_empty() || entry.name == language)
+    {
         failures.extend(run(entry, &cases, &listed).await);
     }
     assert!(

@@ -52,7 +52,13 @@ fn the_packaged_sdk_builds_and_works_in_an_empty_folder() {
     // Kept between runs: compiling the dependencies takes a minute.
     let built = Path::new(env!("CARGO_TARGET_TMPDIR")).join("package");
     let cargo = env!("CARGO");
-    let package = ["package", "--locked", "--no-verify", "--allow-dirty", "--quiet"];
+    let package = [
+        "package",
+        "--locked",
+        "--no-verify",
+        "--allow-dirty",
+        "--quiet",
+    ];
     run(Command::new(cargo)
         .args(package)
         .args(["-p", "sewa-sdk", "--target-dir"])
@@ -73,7 +79,11 @@ fn the_packaged_sdk_builds_and_works_in_an_empty_folder() {
     write("shop/Cargo.toml", MANIFEST);
     write("shop/src/main.rs", PROGRAM);
     // The versions this repository was tested with; those the program does not need are dropped from the copy.
-    std::fs::copy(root.join("Cargo.lock"), empty.path().join("shop/Cargo.lock")).expect("a lock");
+    std::fs::copy(
+        root.join("Cargo.lock"),
+        empty.path().join("shop/Cargo.lock"),
+    )
+    .expect("a lock");
     let digest = run(Command::new(cargo)
         .args(["run", "--offline", "--quiet", "--target-dir"])
         .arg(&built)

