@@ -209,7 +209,7 @@ async fn the_twenty_commands_work_when_pasted() {
     assert!(output.status.success(), "{all}");
     for word in [
         "SERVING",
-        
+        "STATE_SUCCEEDED",
         "grpcurl-1",
         "invoiced",
         "79000",
