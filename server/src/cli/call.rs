@@ -11,10 +11,12 @@ use sewa_sdk::{Client, Credentials, Error, RawMethod};
 use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue};
 use uuid::Uuid;
 
-use super::profile::{Profile, Store};
+use super::profile::{self, Profile, Store};
 
 /// Where `sewa dev` serves.
 const ENDPOINT: &str = "http://127.0.0.1:7070";
+/// The profile of whoever names none.
+const DEFAULT: &str = "default";
 /// A token with less left than this is renewed before it is used.
 const RENEW_AHEAD: chrono::TimeDelta = chrono::TimeDelta::seconds(30);
 
@@ -28,7 +30,7 @@ pub struct Login {
     #[arg(long, default_value = ENDPOINT)]
     endpoint: String,
     /// Name of the profile to keep the session in.
-    #[arg(long, default_value = "default")]
+    #[arg(long, default_value = DEFAULT)]
     profile: String,
 }
 
@@ -36,7 +38,7 @@ pub struct Login {
 #[derive(Debug, clap::Args)]
 pub struct Logout {
     /// The profile whose session ends.
-    #[arg(long, default_value = "default")]
+    #[arg(long, default_value = DEFAULT)]
     profile: String,
 }
 
@@ -44,7 +46,7 @@ pub struct Logout {
 #[derive(Debug, clap::Args)]
 pub struct Token {
     /// The profile whose token is wanted.
-    #[arg(long, default_value = "default")]
+    #[arg(long, default_value = DEFAULT)]
     profile: String,
 }
 
@@ -131,14 +133,7 @@ pub async fn logout(arguments: Logout) -> anyhow::Result<()> {
 /// # Errors
 /// If there is no such profile, or its session is over.
 pub async fn token(arguments: Token) -> anyhow::Result<()> {
-    let store = Store::open(&arguments.profile)?;
-    let mut profile = store
-        .read()?
-        .with_context(|| format!("there is no profile {}", arguments.profile))?;
-    if is_stale(&profile) {
-        renew(&store, &mut profile).await?;
-    }
-    print(&profile.access_token);
+    print(&session(&arguments.profile, None).await?.access_token);
     Ok(())
 }
 
@@ -151,60 +146,81 @@ pub async fn call(arguments: Call) -> anyhow::Result<()> {
         "-" => std::io::read_to_string(std::io::stdin()).context("standard input")?,
         text => text.to_owned(),
     };
+    // The method is looked up before anything is sent, so that a misspelt name costs nothing.
+    method(&client(ENDPOINT, Credentials::None)?, &arguments.method)?;
+    let environment = Credentials::from_env()?;
     let chosen = match &arguments.profile {
         Some(name) => Some(name.as_str()),
-        None if matches!(Credentials::from_env()?, Credentials::None) => Some("default"),
+        None if matches!(environment, Credentials::None) && profile::exists(DEFAULT) => {
+            Some(DEFAULT)
+        }
         None => None,
     };
-    let store = chosen.map(Store::open).transpose()?;
-    let mut profile = match &store {
-        Some(store) => store.read()?,
-        None => None,
-    };
-    if profile.is_none()
-        && let Some(name) = &arguments.profile
-    {
-        bail!("there is no profile {name}; sewa login --profile {name} makes it");
-    }
-    let endpoint = arguments
-        .endpoint
-        .clone()
-        .or_else(|| Some(profile.as_ref()?.endpoint.clone()))
-        .unwrap_or_else(|| ENDPOINT.to_owned());
-    if let (Some(profile), Some(own)) = (&profile, &arguments.endpoint) {
-        ensure!(
-            profile.endpoint == *own,
-            "the session of this profile is of {}, and its tokens are not shown to another server",
-            profile.endpoint
-        );
-    }
-    // The method is known before anything is sent, so that a misspelt name costs nothing.
-    method(&client(&endpoint, Credentials::None)?, &arguments.method)?;
-    if let (Some(store), Some(profile)) = (&store, &mut profile)
-        && is_stale(profile)
-    {
-        renew(store, profile).await?;
-    }
     let key = arguments
         .key
         .clone()
         .unwrap_or_else(|| Uuid::now_v7().to_string());
-    let credentials = match &profile {
-        Some(profile) => Credentials::token(profile.access_token.as_str()),
-        None => Credentials::from_env()?,
+    let mut begun = false;
+    let Some(name) = chosen else {
+        let endpoint = arguments.endpoint.as_deref().unwrap_or(ENDPOINT);
+        let called = perform(
+            &arguments,
+            endpoint,
+            environment,
+            &request,
+            &key,
+            &mut begun,
+        );
+        return called.await.map_err(explained);
     };
-    match perform(&arguments, &endpoint, credentials, &request, &key).await {
-        Err(error) if error.is("TOKEN_EXPIRED") => {
-            let (Some(store), Some(profile)) = (&store, &mut profile) else {
-                return Err(explained(error));
-            };
-            renew(store, profile).await?;
-            let credentials = Credentials::token(profile.access_token.as_str());
-            let again = perform(&arguments, &endpoint, credentials, &request, &key).await;
-            again.map_err(explained)
+    let session = session(name, None).await?;
+    if let Some(own) = &arguments.endpoint {
+        ensure!(
+            session.endpoint == *own,
+            "the session of this profile is of {}, and its tokens are not shown to another server",
+            session.endpoint
+        );
+    }
+    let credentials = |session: &Profile| Credentials::token(session.access_token.as_str());
+    let endpoint = &session.endpoint;
+    let first = perform(
+        &arguments,
+        endpoint,
+        credentials(&session),
+        &request,
+        &key,
+        &mut begun,
+    );
+    match first.await {
+        // Not in the middle of a stream: it would begin anew, with a gap or with what was printed already.
+        Err(error) if error.is("TOKEN_EXPIRED") && !begun => {
+            let renewed = self::session(name, Some(&session.access_token)).await?;
+            let credentials = credentials(&renewed);
+            let again = perform(
+                &arguments,
+                endpoint,
+                credentials,
+                &request,
+                &key,
+                &mut begun,
+            );
+            again.await.map_err(explained)
         }
         other => other.map_err(explained),
     }
+}
+
+/// The session of a profile, renewed if it ends soon or its token was refused. The profile is locked no longer than that takes: a call may last for hours.
+async fn session(name: &str, refused: Option<&str>) -> anyhow::Result<Profile> {
+    let store = Store::open(name)?;
+    let mut profile = store.read()?.with_context(|| {
+        format!("there is no profile {name}; sewa login --profile {name} makes it")
+    })?;
+    let is_stale = profile.access_expire_time - RENEW_AHEAD < chrono::Utc::now();
+    if is_stale || refused == Some(profile.access_token.as_str()) {
+        renew(&store, &mut profile).await?;
+    }
+    Ok(profile)
 }
 
 async fn perform(
@@ -213,6 +229,7 @@ async fn perform(
     credentials: Credentials,
     json: &str,
     key: &str,
+    begun: &mut bool,
 ) -> Result<(), Error> {
     let client = Client::builder(endpoint).credentials(credentials).build()?;
     let invalid = |what: String| Error::from(tonic::Status::invalid_argument(what));
@@ -244,6 +261,7 @@ async fn perform(
     if method.descriptor().is_server_streaming() {
         let mut messages = std::pin::pin!(method.stream(request).await?);
         while let Some(message) = messages.try_next().await? {
+            *begun = true;
             print(&sewa_sdk::to_json(&message)?);
         }
     } else {
@@ -276,10 +294,6 @@ fn method(client: &Client, name: &str) -> anyhow::Result<RawMethod> {
         [] => bail!("the contract has no method {name}; `sewa call ListPermissions` lists all"),
         many => bail!("{name} could be {}", many.join(" or ")),
     }
-}
-
-fn is_stale(profile: &Profile) -> bool {
-    profile.access_expire_time - RENEW_AHEAD < chrono::Utc::now()
 }
 
 /// Renews the session and keeps the new tokens at once: the old ones work no more.

@@ -99,6 +99,11 @@ impl Store {
     }
 }
 
+/// Whether there is a profile of this name.
+pub(crate) fn exists(name: &str) -> bool {
+    folder().is_ok_and(|folder| folder.join(format!("{name}.json")).exists())
+}
+
 /// `$XDG_CONFIG_HOME/sewa`, as the XDG base directories have it.
 fn folder() -> anyhow::Result<PathBuf> {
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());

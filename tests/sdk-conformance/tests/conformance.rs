@@ -20,12 +20,12 @@ fn root() -> PathBuf {
 }
 
 /// What one case came to: differences, or the reason why the runner cannot do it.
-enum Result {
+enum Outcome {
     Differences(Vec<String>),
     Unsupported(String),
 }
 
-async fn play(case: &Case, transport: &str, runner: &mut Runner) -> anyhow::Result<Result> {
+async fn play(case: &Case, transport: &str, runner: &mut Runner) -> anyhow::Result<Outcome> {
     let server = Server::start(case.server.clone()).await?;
     let answer = runner
         .ask(&json!({
@@ -37,7 +37,7 @@ async fn play(case: &Case, transport: &str, runner: &mut Runner) -> anyhow::Resu
         }))
         .await?;
     if let Some(reason) = answer.get("unsupported").and_then(Value::as_str) {
-        return Ok(Result::Unsupported(reason.to_owned()));
+        return Ok(Outcome::Unsupported(reason.to_owned()));
     }
     let mut found = differences(&json!(case.case), &answer["case"]);
     found.extend(differences(&case.expect.client, &answer));
@@ -51,7 +51,7 @@ async fn play(case: &Case, transport: &str, runner: &mut Runner) -> anyhow::Resu
     if !found.is_empty() {
         found.push(format!("the answer: {answer}"));
     }
-    Ok(Result::Differences(found))
+    Ok(Outcome::Differences(found))
 }
 
 async fn run(entry: &Entry, cases: &[Case], listed: &[&str]) -> Vec<String> {
@@ -67,19 +67,19 @@ async fn run(entry: &Entry, cases: &[Case], listed: &[&str]) -> Vec<String> {
                 .iter()
                 .any(|line| line.starts_with(&format!("{name} ")));
             match play(case, transport, &mut runner).await {
-                Ok(Result::Differences(found)) if found.is_empty() => {
+                Ok(Outcome::Differences(found)) if found.is_empty() => {
                     if is_listed {
                         failures.push(format!("{name} works, so strike it from unsupported.txt"));
                     }
                     runner.said();
                 }
-                Ok(Result::Differences(found)) => failures.push(format!(
+                Ok(Outcome::Differences(found)) => failures.push(format!(
                     "{name}:\n  {}\n{}",
                     found.join("\n  "),
                     runner.said()
                 )),
-                Ok(Result::Unsupported(_)) if is_listed => {}
-                Ok(Result::Unsupported(reason)) => {
+                Ok(Outcome::Unsupported(_)) if is_listed => {}
+                Ok(Outcome::Unsupported(reason)) => {
                     failures.push(format!("{name} is not in unsupported.txt: {reason}"));
                 }
                 Err(error) => {

@@ -62,7 +62,6 @@ async fn grpc_web_is_served_in_binary_and_as_text() {
 
     let text = STANDARD.encode(EMPTY);
     let answer = post(&server, "application/grpc-web-text+proto", text.as_bytes()).await;
-    // Field 1 of the reply, then field 1 of the wallet: `a1` stands on a byte of its own in base64.
     assert!(
         holds(&answer, b"application/grpc-web-text"),
         "{}",

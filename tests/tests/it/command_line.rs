@@ -1,5 +1,6 @@
 //! The API from a terminal: `sewa login`, `sewa call`, and the commands of `docs/grpcurl.md`. [C5]
 
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -127,6 +128,29 @@ async fn a_token_that_ends_is_renewed_and_the_new_one_kept() {
     std::fs::write(terminal.profile(), gone.to_string()).unwrap();
     let over = refused(&terminal.sewa(&["call", "GetCaller"], ""));
     assert!(over.contains("sewa login"), "{over}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_is_printed_as_it_comes_and_blocks_no_other_call() {
+    let world = World::new().await;
+    let budi = world.reseller().await;
+    let terminal = Terminal::new();
+    terminal.login(&world, &budi.email);
+    let mut watch = terminal
+        .command("sewa")
+        .args(["call", "WatchEvents", r#"{"checkpoints": true}"#])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines();
+    let first = lines.next().unwrap().unwrap();
+    assert!(first.contains("checkpoint"), "{first}");
+    budi.deposit(75_000).await;
+    let next = lines.next().unwrap().unwrap();
+    assert!(next.contains("EVENT_TYPE_DEPOSIT_CREATED"), "{next}");
+    said(&terminal.sewa(&["call", "GetWallet"], ""));
+    watch.kill().unwrap();
+    watch.wait().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
