@@ -105,6 +105,10 @@ pub(crate) fn exists(name: &str) -> bool {
 }
 
 /// `$XDG_CONFIG_HOME/sewa`, as the XDG base directories have it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "where a user's files are is no setting of the server"
+)]
 fn folder() -> anyhow::Result<PathBuf> {
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
     let base = variable("XDG_CONFIG_HOME")
