@@ -33,6 +33,11 @@ use std::sync::OnceLock;
 
 use prost_reflect::DescriptorPool;
 
+/// Compiles the snippets of the repository's README.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
+
 pub use call::CallOptions;
 pub use client::{Builder, Client};
 pub use credentials::Credentials;

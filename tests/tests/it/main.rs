@@ -9,6 +9,7 @@
 
 mod catalog;
 mod clock;
+mod command_line;
 mod contract;
 mod contract_errors;
 mod contract_methods;
