@@ -6,7 +6,7 @@ RELEASED := proto/released.binpb
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup run demo test check fmt fmt-check lint contract generated generate sqlx freeze deny bench bench-full clean
+.PHONY: help setup run demo test fuzz check fmt fmt-check lint contract generated generate sqlx freeze deny bench bench-full clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -22,6 +22,9 @@ demo: setup ## buy a server through the API, show what happened, stop
 
 test: check ## everything that has to hold before a change lands
 	$(ENV) cargo build --locked --workspace --bins && tools/with-postgres cargo test --locked --workspace
+
+fuzz: setup ## minutes of random and mutated input to the REST gateway (make test has seconds of it)
+	$(ENV) PROPTEST_CASES=$${PROPTEST_CASES:-200000} cargo test --locked --release -p sewa-gateway -- never_panics fuzz::
 
 check: setup fmt-check contract generated lint ## what can be said without running the tests
 

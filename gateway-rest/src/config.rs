@@ -62,6 +62,8 @@ pub struct Limits {
     pub json_depth: usize,
     /// Keys in a query string.
     pub query_keys: usize,
+    /// Bytes of the path, before anything is decoded.
+    pub path_bytes: usize,
     /// Bytes of path, query and all request headers together.
     pub header_bytes: usize,
     /// Bytes of one response message.
@@ -81,6 +83,7 @@ impl Default for Limits {
             body_bytes: 1 << 20,
             json_depth: 64,
             query_keys: 1000,
+            path_bytes: 8 << 10,
             header_bytes: 32 << 10,
             response_message_bytes: 16 << 20,
         }

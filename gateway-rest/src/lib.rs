@@ -40,3 +40,8 @@ pub use config::{ClientAddr, ForwardedFor, GatewayConfig, Limits};
 pub use error::BuildError;
 pub use gateway::Gateway;
 pub use service::{GatewayLayer, GatewayService};
+
+/// The examples of the README, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,37 +1,16 @@
 //! `sewa-gateway`: the gateway as a process of its own, in front of any gRPC server.
 
+mod arguments;
 mod proxy;
-
-use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Parser;
 use prost_reflect::DescriptorPool;
-use sewa_gateway::{ForwardedFor, Gateway, GatewayConfig};
+use sewa_gateway::Gateway;
 use tokio::net::TcpListener;
 use tonic::transport::Endpoint;
 
-/// Answers REST, gRPC and gRPC-Web for a gRPC server, from its descriptor set.
-#[derive(Parser)]
-#[command(version)]
-struct Arguments {
-    /// The gRPC server, as http://host:port
-    #[arg(long, env = "SEWA_GATEWAY_UPSTREAM")]
-    upstream: String,
-    /// Where to listen
-    #[arg(long, env = "SEWA_GATEWAY_LISTEN", default_value = "127.0.0.1:8080")]
-    listen: SocketAddr,
-    /// A descriptor set with its imports (buf build -o api.binpb, or protoc --include_imports -o api.binpb)
-    #[arg(long, env = "SEWA_GATEWAY_DESCRIPTORS")]
-    descriptors: PathBuf,
-    /// Domain of the gateway's own errors
-    #[arg(long, default_value = "sewa")]
-    domain: String,
-    /// Add the peer's address to x-forwarded-for instead of replacing the header: for use behind a trusted proxy
-    #[arg(long)]
-    trust_forwarded_for: bool,
-}
+use crate::arguments::Arguments;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -57,7 +36,14 @@ async fn main() -> anyhow::Result<()> {
         routes = gateway.route_count(),
         "ready"
     );
-    proxy::serve(listener, &gateway, channel, stop_signal()).await;
+    proxy::serve(
+        listener,
+        &gateway,
+        channel,
+        arguments.header_bytes,
+        stop_signal(),
+    )
+    .await;
     Ok(())
 }
 
@@ -66,12 +52,7 @@ fn gateway(arguments: &Arguments) -> anyhow::Result<Gateway> {
     let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     let pool = DescriptorPool::decode(bytes.as_slice())
         .with_context(|| format!("{} is not a complete descriptor set", path.display()))?;
-    let mut config = GatewayConfig::default();
-    config.domain.clone_from(&arguments.domain);
-    if arguments.trust_forwarded_for {
-        config.forwarded_for = ForwardedFor::Append;
-    }
-    Ok(Gateway::new(pool, config)?)
+    Ok(Gateway::new(pool, arguments.config())?)
 }
 
 /// Resolves on Ctrl-C or SIGTERM.

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{HeaderName, Request, Response, header};
+use http_body_util::{BodyStream, StreamBody};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -21,9 +22,12 @@ use tower::{Layer as _, Service, ServiceExt as _};
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long open requests may go on after a stop signal.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
+/// Bytes of a head beyond the limit that are still read, so that the refusal can be an answer.
+const HEAD_SLACK: usize = 64 << 10;
 
-/// Headers of one HTTP/1 connection, which HTTP/2 does not allow.
-const HOP_BY_HOP: [HeaderName; 6] = [
+/// Headers of one HTTP/1 connection, which HTTP/2 does not allow, and the length, which gRPC-Web's text form changes.
+const HOP_BY_HOP: [HeaderName; 7] = [
+    header::CONTENT_LENGTH,
     header::CONNECTION,
     header::HOST,
     header::TRANSFER_ENCODING,
@@ -37,16 +41,25 @@ pub(crate) async fn serve(
     listener: TcpListener,
     gateway: &Gateway,
     channel: Channel,
+    header_bytes: usize,
     stop: impl Future<Output = ()>,
 ) {
-    let service = gateway.layer().layer(Upstream { channel });
+    let service = gateway
+        .layer()
+        .layer(tonic_web::GrpcWebLayer::new().layer(Upstream { channel }));
     let open = GracefulShutdown::new();
     let mut server = auto::Builder::new(TokioExecutor::new());
     server
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT);
-    server.http2().timer(TokioTimer::new());
+    // The gateway says in its envelope what is too large; below it only what no gateway should hold is cut off.
+    let head = header_bytes.saturating_add(HEAD_SLACK);
+    server.http1().max_buf_size(head);
+    server
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(u32::try_from(head).unwrap_or(u32::MAX));
     let mut stop = std::pin::pin!(stop);
     loop {
         let accepted = tokio::select! {
@@ -113,15 +126,26 @@ impl Service<Request<Body>> for Upstream {
         for name in &HOP_BY_HOP {
             request.headers_mut().remove(name);
         }
+        // A length that is known would be sent, and gRPC-Web's text form still counts the bytes before decoding.
+        let request = request.map(|body| Body::new(StreamBody::new(BodyStream::new(body))));
         let call = self.channel.clone().oneshot(request);
         Box::pin(async move {
-            Ok(call.await.unwrap_or_else(|error| {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "upstream call failed"
-                );
-                tonic::Status::unavailable("the service cannot be reached").into_http()
-            }))
+            Ok(call
+                .await
+                .unwrap_or_else(|error| status_of(&error).into_http()))
         })
     }
+}
+
+/// The channel keeps the deadline of a call as well; whoever of the two is first must say the same.
+fn status_of(error: &(dyn std::error::Error + 'static)) -> tonic::Status {
+    let mut cause = Some(error);
+    while let Some(current) = cause {
+        if current.is::<tonic::TimeoutExpired>() {
+            return tonic::Status::deadline_exceeded("the deadline has passed");
+        }
+        cause = current.source();
+    }
+    tracing::warn!(error, "upstream call failed");
+    tonic::Status::unavailable("the service cannot be reached")
 }

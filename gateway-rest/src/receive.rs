@@ -12,8 +12,16 @@ use tonic::Code;
 use crate::config::Limits;
 use crate::rejection::Rejection;
 
-/// Refuses a request whose head is too large.
+/// Refuses a request whose path or head is too large.
 pub(crate) fn check_head(parts: &Parts, limits: &Limits) -> Result<(), Rejection> {
+    if parts.uri.path().len() > limits.path_bytes {
+        return Err(Rejection::new(
+            StatusCode::URI_TOO_LONG,
+            Code::InvalidArgument,
+            "PATH_TOO_LONG",
+            "the path is too long",
+        ));
+    }
     let uri = parts
         .uri
         .path_and_query()

@@ -46,6 +46,8 @@ pub struct Config {
     pub provisioning_deadline_seconds: u64,
     /// Web origins that browsers may call from; `*` for any.
     pub cors_origins: Vec<String>,
+    /// What one REST request may cost.
+    pub rest: RestLimits,
     /// Speed of the simulator provider: milliseconds a machine takes to boot.
     pub simulator_boot_ms: u64,
     /// Directory of the PostgreSQL binaries for `sewa dev`; empty to search for them.
@@ -73,10 +75,70 @@ impl Default for Config {
             access_token_seconds: 900,
             provisioning_deadline_seconds: 600,
             cors_origins: Vec::new(),
+            rest: RestLimits::default(),
             simulator_boot_ms: 1500,
             pg_bin_dir: PathBuf::new(),
             data_dir: PathBuf::from(".sewa"),
         }
+    }
+}
+
+/// Bounds on one REST request, as the gateway counts them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RestLimits {
+    /// Bytes of a request body, after decompression.
+    pub body_bytes: usize,
+    /// Nesting of a JSON body; at most 256.
+    pub json_depth: usize,
+    /// Keys in a query string.
+    pub query_keys: usize,
+    /// Bytes of the path.
+    pub path_bytes: usize,
+    /// Bytes of path, query and all headers together.
+    pub header_bytes: usize,
+}
+
+impl Default for RestLimits {
+    fn default() -> Self {
+        let limits = sewa_gateway::Limits::default();
+        Self {
+            body_bytes: limits.body_bytes,
+            json_depth: limits.json_depth,
+            query_keys: limits.query_keys,
+            path_bytes: limits.path_bytes,
+            header_bytes: limits.header_bytes,
+        }
+    }
+}
+
+impl RestLimits {
+    /// The gateway's settings with these bounds.
+    pub fn gateway(&self) -> sewa_gateway::GatewayConfig {
+        let mut config = sewa_gateway::GatewayConfig::default();
+        config.limits.body_bytes = self.body_bytes;
+        config.limits.json_depth = self.json_depth;
+        config.limits.query_keys = self.query_keys;
+        config.limits.path_bytes = self.path_bytes;
+        config.limits.header_bytes = self.header_bytes;
+        config
+    }
+
+    fn problems(&self) -> Vec<String> {
+        [
+            ("body_bytes", self.body_bytes, 1024..=64 << 20),
+            ("json_depth", self.json_depth, 8..=256),
+            ("query_keys", self.query_keys, 1..=100_000),
+            ("path_bytes", self.path_bytes, 256..=64 << 10),
+            ("header_bytes", self.header_bytes, 4096..=1 << 20),
+        ]
+        .into_iter()
+        .filter(|(_, value, allowed)| !allowed.contains(value))
+        .map(|(name, value, allowed)| {
+            let (from, to) = allowed.into_inner();
+            format!("rest.{name} must be {from} to {to}, not {value}")
+        })
+        .collect()
     }
 }
 
@@ -160,6 +222,7 @@ impl Config {
         if self.provisioning_deadline_seconds == 0 {
             problems.push("provisioning_deadline_seconds must be at least 1".to_owned());
         }
+        problems.extend(self.rest.problems());
         if problems.is_empty() {
             Ok(())
         } else {
@@ -186,5 +249,30 @@ impl Config {
             .or_else(|| self.rates.get("default"))
             .copied()
             .unwrap_or(100)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Config;
+
+    #[test]
+    fn limits_of_rest_are_read_and_checked() {
+        let file = std::env::temp_dir().join(format!("sewa-rest-limits-{}", std::process::id()));
+        std::fs::write(&file, "[rest]\nbody_bytes = 2048\njson_depth = 300\n").unwrap();
+        let config = Config::read(Some(&file)).unwrap();
+        std::fs::write(&file, "[rest]\nbody_size = 1\n").unwrap();
+        let mistyped = Config::read(Some(&file)).unwrap_err().to_string();
+        std::fs::remove_file(&file).unwrap();
+        let gateway = config.rest.gateway();
+        assert_eq!(gateway.limits.body_bytes, 2048);
+        assert_eq!(gateway.limits.query_keys, 1000, "the rest stays as it was");
+        let problems = config.check().unwrap_err().join("\n");
+        assert!(
+            problems.contains("rest.json_depth must be 8 to 256, not 300"),
+            "{problems}"
+        );
+        assert!(!problems.contains("rest.body_bytes"), "{problems}");
+        assert!(mistyped.contains("body_size"), "{mistyped}");
     }
 }

@@ -1,7 +1,5 @@
 //! Cases 29 to 41.
 
-use std::io::Write as _;
-
 use serde_json::{Value as Json, json};
 
 use crate::world::{World, request};
@@ -228,62 +226,6 @@ async fn unknown_fields_are_named_with_their_path() {
         "{}",
         reply.text
     );
-}
-
-fn nested(depth: usize) -> String {
-    let open = r#"{"deep":{"child":"#.repeat(depth / 2);
-    format!(r#"{{"child":{open}{{}}{}}}"#, "}}".repeat(depth / 2))
-}
-
-/// Case 35.
-#[tokio::test]
-async fn size_and_depth() {
-    let world = World::new();
-    assert_eq!(
-        world
-            .call_with("POST /v1/everything", nested(32))
-            .await
-            .status,
-        200
-    );
-    assert_eq!(
-        world
-            .call_with("POST /v1/everything", nested(100))
-            .await
-            .status,
-        400
-    );
-    let brackets = "[".repeat(500_000);
-    assert_eq!(
-        world.call_with("POST /v1/value", brackets).await.status,
-        400
-    );
-
-    let entries: Vec<String> = (0..2000)
-        .map(|n| format!("\"key{n}\":\"{n:0>10}\""))
-        .collect();
-    let big = format!("{{\"object\":{{{}}}}}", entries.join(","));
-    assert!(big.len() > 40_000);
-    assert_eq!(
-        world.call_with("POST /v1/everything", big).await.status,
-        200
-    );
-
-    let over = format!("{{\"text\":\"{}\"}}", "a".repeat(1 << 20));
-    let reply = world.call_with("POST /v1/everything", over.clone()).await;
-    assert_eq!(reply.status, 413);
-    assert_eq!(reply.detail("ErrorInfo")["reason"], "BODY_TOO_LARGE");
-
-    for (text, status) in [("{\"text\":\"small\"}".to_owned(), 200), (over, 413)] {
-        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-        encoder.write_all(text.as_bytes()).unwrap();
-        let compressed = encoder.finish().unwrap();
-        let mut request = request("POST /v1/everything", Some(compressed.into()));
-        request
-            .headers_mut()
-            .insert("content-encoding", "gzip".parse().unwrap());
-        assert_eq!(world.send(request).await.status, status);
-    }
 }
 
 /// Case 37.

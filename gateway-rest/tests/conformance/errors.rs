@@ -241,7 +241,7 @@ async fn the_gateways_own_errors_look_the_same() {
 /// Case 54.
 #[tokio::test(start_paused = true)]
 async fn deadlines() {
-    let world = World::new();
+    let world = World::in_process();
     world.script(Script {
         delay: Duration::from_secs(100),
         ..Script::default()

@@ -85,7 +85,7 @@ async fn errors_on_streams() {
 /// Case 56: each message leaves on its own.
 #[tokio::test(start_paused = true)]
 async fn messages_are_flushed_one_by_one() {
-    let world = World::new();
+    let world = World::in_process();
     world.script(Script {
         messages: Some(events(2)),
         delay: Duration::from_secs(10),
@@ -165,7 +165,7 @@ async fn last_event_id_resumes() {
 /// Case 57: silence is filled with comments.
 #[tokio::test(start_paused = true)]
 async fn heartbeats() {
-    let world = World::new();
+    let world = World::in_process();
     world.script(Script {
         messages: Some(events(1)),
         delay: Duration::from_secs(40),
@@ -187,7 +187,7 @@ async fn heartbeats() {
 /// Case 54: a client that leaves cancels the handler; a deadline ends the stream.
 #[tokio::test(start_paused = true)]
 async fn leaving_cancels_the_call() {
-    let world = World::new();
+    let world = World::in_process();
     world.script(Script {
         messages: Some(events(3)),
         delay: Duration::from_secs(10),

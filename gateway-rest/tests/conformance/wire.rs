@@ -1,114 +1,22 @@
-//! The same cases over real sockets: the `sewa-gateway` process in front of a backend on HTTP/2. Mostly case 36, 48, 54, 55, 58.
+//! Over raw sockets to the `sewa-gateway` process: what a well-behaved client cannot send, and what happens in time.
 
-use std::io::{BufRead as _, BufReader};
-use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
 use http_body_util::{BodyExt as _, Full};
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto;
-use hyper_util::service::TowerToHyperService;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tonic::body::Body;
 use tower::ServiceExt as _;
 
-use crate::world::{Backend, Script, descriptors, request};
+use crate::process::{Process, start};
+use crate::world::{Script, descriptors, request};
 
-/// The gateway process; killed when the test ends.
-struct Process {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Process {
-    fn start(upstream: SocketAddr) -> Self {
-        let file = std::env::temp_dir().join(format!(
-            "gateway-{}-{}.binpb",
-            std::process::id(),
-            upstream.port()
-        ));
-        std::fs::write(&file, descriptors("echo.proto", None)).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_sewa-gateway"))
-            .args([
-                "--upstream",
-                &format!("http://{upstream}"),
-                "--listen",
-                "127.0.0.1:0",
-                "--descriptors",
-            ])
-            .arg(&file)
-            .env("NO_COLOR", "1")
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
-        let ready = log.next().unwrap().unwrap();
-        // Keeps the pipe open and empty for as long as the process lives.
-        std::thread::spawn(move || log.for_each(drop));
-        std::fs::remove_file(&file).unwrap();
-        let address = ready
-            .split("listen=")
-            .nth(1)
-            .and_then(|rest| rest.split(' ').next());
-        let address = address
-            .unwrap_or_else(|| panic!("{ready}"))
-            .parse()
-            .unwrap();
-        Self { child, address }
-    }
-
-    /// Sends raw HTTP/1.1 and reads until the server closes.
-    async fn raw(&self, chunks: &[&[u8]]) -> String {
-        let mut socket = TcpStream::connect(self.address).await.unwrap();
-        for chunk in chunks {
-            socket.write_all(chunk).await.unwrap();
-            socket.flush().await.unwrap();
-        }
-        let mut answer = Vec::new();
-        socket.read_to_end(&mut answer).await.unwrap();
-        String::from_utf8(answer).unwrap()
-    }
-}
-
-async fn start() -> (Backend, Process) {
-    let backend = Backend::default();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let shared = backend.clone();
-    tokio::spawn(async move {
-        while let Ok((socket, _)) = listener.accept().await {
-            let service = shared
-                .clone()
-                .map_request(|request: Request<hyper::body::Incoming>| request.map(Body::new));
-            tokio::spawn(async move {
-                let server = auto::Builder::new(TokioExecutor::new());
-                let _ = server
-                    .serve_connection(TokioIo::new(socket), TowerToHyperService::new(service))
-                    .await;
-            });
-        }
-    });
-    let process = tokio::task::spawn_blocking(move || Process::start(address))
-        .await
-        .unwrap();
-    (backend, process)
-}
-
+/// Cases 36 and 55.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_in_one_byte_chunks() {
-    let (backend, process) = start().await;
+    let (backend, process) = start(&[]).await;
     let head = b"POST /v1/everything HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx-forwarded-for: 6.6.6.6\r\n\
         content-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
     let body: Vec<String> =
@@ -123,9 +31,10 @@ async fn a_body_in_one_byte_chunks() {
     assert_eq!(seen.headers["x-forwarded-for"], "127.0.0.1");
 }
 
+/// Cases 8 and 48.
 #[tokio::test(flavor = "multi_thread")]
 async fn head_and_trailers_over_http_1() {
-    let (backend, process) = start().await;
+    let (backend, process) = start(&[]).await;
     let answer = process
         .raw(&[b"HEAD /v1/everything HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"])
         .await;
@@ -140,9 +49,10 @@ async fn head_and_trailers_over_http_1() {
     assert!(answer.ends_with("0\r\nx-cost: 3\r\n\r\n"), "{answer}");
 }
 
+/// Cases 54 and 57.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_leaves_cancels_the_handler() {
-    let (backend, process) = start().await;
+    let (backend, process) = start(&[]).await;
     *backend.script.lock().unwrap() = Script {
         messages: Some(vec![json!({}); 10_000]),
         delay: Duration::from_millis(20),
@@ -170,9 +80,10 @@ async fn a_client_that_leaves_cancels_the_handler() {
         .unwrap();
 }
 
+/// Case 58.
 #[tokio::test(flavor = "multi_thread")]
 async fn grpc_passes_through_the_process() {
-    let (backend, process) = start().await;
+    let (backend, process) = start(&[]).await;
     let channel =
         tonic::transport::Endpoint::from_shared(format!("http://{}", process.address)).unwrap();
     let channel = channel.connect().await.unwrap();
@@ -192,12 +103,13 @@ async fn grpc_passes_through_the_process() {
     assert!(seen.headers.contains_key("anything-bin"));
 }
 
+/// Case 51.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_that_is_down_is_503() {
     let unused = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = unused.local_addr().unwrap();
     drop(unused);
-    let process = tokio::task::spawn_blocking(move || Process::start(address))
+    let process = tokio::task::spawn_blocking(move || Process::start(address, &[]))
         .await
         .unwrap();
     let answer = process
@@ -205,4 +117,165 @@ async fn a_service_that_is_down_is_503() {
         .await;
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
     assert!(answer.contains("\"status\":\"UNAVAILABLE\""), "{answer}");
+}
+
+/// Case 5: a process with a conflict does not start, and names both RPCs.
+#[test]
+fn a_conflict_stops_the_start() {
+    let text = r#"syntax = "proto3"; package bad; import "google/api/annotations.proto";
+        message M { string a = 1; }
+        service S {
+            rpc One(M) returns (M) { option (google.api.http) = {get: "/x/{a}"}; }
+            rpc Two(M) returns (M) { option (google.api.http) = {get: "/x/{a=*}"}; }
+        }"#;
+    let file = std::env::temp_dir().join(format!("gateway-conflict-{}.binpb", std::process::id()));
+    std::fs::write(&file, descriptors("conflict.proto", Some(text))).unwrap();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_sewa-gateway"))
+        .args([
+            "--upstream=http://127.0.0.1:1",
+            "--listen=127.0.0.1:0",
+            "--descriptors",
+        ])
+        .arg(&file)
+        .output()
+        .unwrap();
+    std::fs::remove_file(&file).unwrap();
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success());
+    assert!(
+        message.contains("bad.S.One") && message.contains("bad.S.Two"),
+        "{message}"
+    );
+}
+
+/// Case 47: raw bytes that break off are a broken connection, never a short file.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_download_that_fails_breaks_off() {
+    let (backend, process) = start(&[]).await;
+    *backend.script.lock().unwrap() = Script {
+        messages: Some(vec![json!({"data": "aGVs"})]),
+        status: Some(tonic::Status::data_loss("disk")),
+        ..Script::default()
+    };
+    let download = b"GET /v1/download/x HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    let answer = process.raw(&[download]).await;
+    assert!(!answer.ends_with("0\r\n\r\n"), "{answer}");
+}
+
+/// Case 54: the deadline of a client ends the call, and is called so over REST and gRPC.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deadline_is_504() {
+    let (backend, process) = start(&[]).await;
+    backend.script.lock().unwrap().delay = Duration::from_secs(1000);
+    let rest =
+        b"GET /v1/everything HTTP/1.1\r\nhost: x\r\ngrpc-timeout: 50m\r\nconnection: close\r\n\r\n";
+    let answer = process.raw(&[rest]).await;
+    assert!(answer.starts_with("HTTP/1.1 504 "), "{answer}");
+    assert!(
+        answer.contains("\"status\":\"DEADLINE_EXCEEDED\""),
+        "{answer}"
+    );
+}
+
+/// Cases 56 and 57: a message leaves when it is there, and silence is filled.
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_flow_and_beat() {
+    let (backend, process) = start(&["--heartbeat-seconds=1".to_owned()]).await;
+    *backend.script.lock().unwrap() = Script {
+        messages: Some(vec![json!({"event": {"cursor": "c1"}}), json!({})]),
+        delay: Duration::from_secs(3),
+        ..Script::default()
+    };
+    let mut call = request("GET /v1/watch/t", None);
+    call.headers_mut()
+        .insert("accept", "text/event-stream".parse().unwrap());
+    let mut body = process.send(call).await.into_body();
+    let mut text = String::new();
+    while !text.contains("id: c1\n") {
+        let frame = body.frame().await.expect("the stream goes on").unwrap();
+        text.push_str(std::str::from_utf8(&frame.into_data().unwrap()).unwrap());
+    }
+    assert!(text.starts_with(": heartbeat\n\n"), "{text}");
+}
+
+/// Case 58: gRPC-Web, binary and text, in front of a server that speaks gRPC alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn grpc_web_is_translated() {
+    let (backend, process) = start(&[]).await;
+    let frame = &b"\0\0\0\0\x03\x52\x01a"[..];
+    use base64::Engine as _;
+    let base64 = base64::engine::general_purpose::STANDARD;
+    for text in [false, true] {
+        let body = if text {
+            base64.encode(frame).into()
+        } else {
+            bytes::Bytes::from_static(frame)
+        };
+        let mut call = request("POST /echo.v1.Echo/Post", None);
+        *call.body_mut() = Body::new(Full::new(body));
+        let kind = if text {
+            "application/grpc-web-text"
+        } else {
+            "application/grpc-web"
+        };
+        call.headers_mut()
+            .insert("content-type", kind.parse().unwrap());
+        // The answer takes the form that is accepted.
+        call.headers_mut().insert("accept", kind.parse().unwrap());
+        let response = process.send(call).await;
+        assert_eq!(response.status(), 200);
+        let mut bytes = response.into_body().collect().await.unwrap().to_bytes();
+        if text {
+            // Each frame is padded by itself.
+            let decoded: Vec<u8> = bytes
+                .chunks(4)
+                .flat_map(|four| base64.decode(four).unwrap())
+                .collect();
+            bytes = decoded.into();
+        }
+        assert!(bytes.starts_with(frame), "{bytes:?}");
+        assert!(String::from_utf8_lossy(&bytes[frame.len()..]).contains("grpc-status:0"));
+        assert_eq!(
+            backend.seen.lock().unwrap().last().unwrap().message,
+            json!({"text": "a"})
+        );
+    }
+}
+
+/// Case 60: bytes that are no request end the connection or are refused, and the process goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn noise_does_no_harm() {
+    let (backend, process) = start(&[]).await;
+    let noise: [&[u8]; 7] = [
+        b"\0\0\0\0\r\n\r\n",
+        b"GET /v1/everything\r\n\r\n",
+        b"GET /\xff\xfe HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+        b"GET /v1/everything HTTP/9.9\r\nhost: x\r\n\r\n",
+        b"POST /v1/everything HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n",
+        b"POST /v1/everything HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff\xff\xff\xff\xff\xff\xff",
+    ];
+    for bytes in noise {
+        let mut socket = TcpStream::connect(process.address).await.unwrap();
+        socket.write_all(bytes).await.unwrap();
+        let mut answer = Vec::new();
+        // A reset is an answer too.
+        let _ = socket.read_to_end(&mut answer).await;
+        let text = String::from_utf8_lossy(&answer);
+        assert!(
+            !text.starts_with("HTTP/1.1 2") && !text.starts_with("HTTP/1.1 5"),
+            "{text}"
+        );
+    }
+    assert!(
+        backend.seen.lock().unwrap().is_empty(),
+        "nothing was half done"
+    );
+    assert_eq!(
+        process
+            .send(request("GET /v1/everything", None))
+            .await
+            .status(),
+        200
+    );
 }

@@ -1,4 +1,5 @@
-//! A gateway in front of a scripted gRPC backend, in process.
+//! A gateway in front of a scripted gRPC backend, in process; every request sent through [`World::send`] also goes through the
+//! standalone binary, and both must say the same.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -17,6 +18,8 @@ use serde_json::Value as Json;
 use sewa_gateway::{Gateway, GatewayConfig, GatewayService};
 use tonic::body::Body;
 use tower::{Layer as _, Service, ServiceExt as _};
+
+use crate::process::{self, Process};
 
 /// Descriptors of `tests/proto`, compiled once.
 pub(crate) fn pool() -> DescriptorPool {
@@ -194,6 +197,9 @@ impl Service<Request<Body>> for Backend {
 pub(crate) struct World {
     pub(crate) backend: Backend,
     pub(crate) service: GatewayService<Backend>,
+    /// Flags that give the binary the same settings; `None` where time stands still, which no other process can share.
+    flags: Option<Vec<String>>,
+    twin: tokio::sync::OnceCell<(Backend, Process)>,
 }
 
 /// A response read to its end.
@@ -205,6 +211,21 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
+    /// Everything but what each HTTP server adds by itself.
+    fn comparable(&self) -> (u16, Vec<String>, Vec<String>, &str) {
+        let list = |headers: &HeaderMap| {
+            let mut list: Vec<String> = headers
+                .iter()
+                .filter(|(name, _)| !matches!(name.as_str(), "date" | "content-length"))
+                .map(|(name, value)| format!("{name}: {value:?}"))
+                .collect();
+            list.sort();
+            list
+        };
+        let trailers = self.trailers.as_ref().map(list).unwrap_or_default();
+        (self.status, list(&self.headers), trailers, &self.text)
+    }
+
     pub(crate) fn json(&self) -> Json {
         serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("not JSON: {}", self.text))
     }
@@ -244,12 +265,23 @@ impl World {
         Self::with(GatewayConfig::default())
     }
 
+    /// Without the binary: for tests that hold the clock, and for random input, which is too much for a process each.
+    pub(crate) fn in_process() -> Self {
+        Self {
+            flags: None,
+            ..Self::new()
+        }
+    }
+
     pub(crate) fn with(config: GatewayConfig) -> Self {
+        let flags = Some(process::flags(&config));
         let backend = Backend::default();
         let gateway = Gateway::new(pool(), config).unwrap();
         Self {
             service: gateway.layer().layer(backend.clone()),
             backend,
+            flags,
+            twin: tokio::sync::OnceCell::new(),
         }
     }
 
@@ -258,8 +290,32 @@ impl World {
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Reply {
-        let response = self.service.clone().oneshot(request).await.unwrap();
-        read(response).await
+        let Some(flags) = &self.flags else {
+            return read(self.service.clone().oneshot(request).await.unwrap()).await;
+        };
+        let (parts, body) = request.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        let copy = || Request::from_parts(parts.clone(), Body::new(Full::new(bytes.clone())));
+        let here = read(self.service.clone().oneshot(copy()).await.unwrap()).await;
+        let (backend, process) = self.twin.get_or_init(|| process::start(flags)).await;
+        *backend.script.lock().unwrap() = self.backend.script.lock().unwrap().clone();
+        backend.seen.lock().unwrap().clear();
+        let there = read(process.send(copy()).await).await;
+        let line = format!("{} {}", parts.method, parts.uri);
+        assert_eq!(
+            here.comparable(),
+            there.comparable(),
+            "{line}, in process and through the binary"
+        );
+        if let Some(seen) = backend.seen.lock().unwrap().last() {
+            let expected = self.seen();
+            assert_eq!(
+                (&seen.path, &seen.message),
+                (&expected.path, &expected.message),
+                "{line}"
+            );
+        }
+        here
     }
 
     /// `GET /path` and so on, with no body.

@@ -15,7 +15,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use sewa_gateway::{ClientAddr, Gateway, GatewayConfig};
+use sewa_gateway::{ClientAddr, Gateway};
 use sewa_sdk::sewa::catalog::v1::catalog_service_server::CatalogServiceServer;
 use sewa_sdk::sewa::event::v1::event_service_server::EventServiceServer;
 use sewa_sdk::sewa::identity::v1::identity_service_server::IdentityServiceServer;
@@ -46,6 +46,8 @@ use crate::work;
 const LAST_CALLS: Duration = Duration::from_secs(25);
 /// How long a client may take to send the head of a request.
 const HEADER_PATIENCE: Duration = Duration::from_secs(30);
+/// Bytes of a head beyond the limit that are still read, so that the refusal is an answer in the error envelope.
+const HEAD_SLACK: usize = 32 << 10;
 /// Response headers that a page of another origin may read.
 const EXPOSED: [&str; 11] = [
     "grpc-status",
@@ -196,7 +198,7 @@ fn cors(config: &Config) -> CorsLayer {
 }
 
 async fn accept(app: &App, limits: Limits, listener: TcpListener) -> anyhow::Result<()> {
-    let gateway = Gateway::new(sewa_sdk::pool().clone(), GatewayConfig::default())
+    let gateway = Gateway::new(sewa_sdk::pool().clone(), app.config.rest.gateway())
         .context("the REST bindings of the contract")?;
     let grpc = ServiceBuilder::new()
         .layer(tonic_web::GrpcWebLayer::new())
@@ -206,13 +208,15 @@ async fn accept(app: &App, limits: Limits, listener: TcpListener) -> anyhow::Res
         .layer(pages::PagesLayer::new(app.clone()))
         .layer(cors(&app.config))
         .service(gateway.layer().layer(grpc));
+    let head_bytes = app.config.rest.header_bytes + HEAD_SLACK;
     let mut http = auto::Builder::new(TokioExecutor::new());
     http.http1()
         .timer(hyper_util::rt::TokioTimer::new())
         .header_read_timeout(HEADER_PATIENCE)
-        .max_buf_size(64 << 10);
+        .max_buf_size(head_bytes);
     http.http2()
         .timer(hyper_util::rt::TokioTimer::new())
+        .max_header_list_size(u32::try_from(head_bytes).unwrap_or(u32::MAX))
         .max_concurrent_streams(1024)
         .keep_alive_interval(Duration::from_secs(30))
         .adaptive_window(false);
