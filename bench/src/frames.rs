@@ -5,6 +5,15 @@ use anyhow::{Context, bail};
 use bytes::{Buf, BytesMut};
 use fluke_hpack::Decoder;
 
+/// How a call is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Style {
+    /// A gRPC frame, posted.
+    Grpc,
+    /// JSON, posted; a GET without a body if the message is empty.
+    Rest,
+}
+
 /// What arrives.
 pub(crate) enum Frame {
     /// So many bytes of replies.
@@ -13,8 +22,10 @@ pub(crate) enum Frame {
     Window(i64),
     /// To be sent back as it is.
     Echo(Vec<u8>),
-    /// A call ended with this status.
-    End(u32, String),
+    /// A REST reply begins with this status.
+    Begin(String),
+    /// A call ended; with this status if it is a gRPC call.
+    End(u32, Option<String>),
     /// Nothing of interest.
     Other,
 }
@@ -65,13 +76,18 @@ pub(crate) fn window(more: u32) -> Vec<u8> {
 }
 
 /// The headers that all calls of a connection share.
-pub(crate) fn head(port: u16, path: &str) -> Vec<u8> {
-    // Static table: 3 is `:method: POST`, 6 is `:scheme: http`.
-    let mut block = vec![0x80 | 3, 0x80 | 6];
+pub(crate) fn head(style: Style, port: u16, path: &str, empty: bool) -> Vec<u8> {
+    // Static table: 2 is `:method: GET`, 3 `:method: POST`, 6 `:scheme: http`.
+    let method = if style == Style::Rest && empty { 2 } else { 3 };
+    let mut block = vec![0x80 | method, 0x80 | 6];
     literal(&mut block, ":path", path);
     literal(&mut block, ":authority", &format!("127.0.0.1:{port}"));
-    literal(&mut block, "content-type", "application/grpc");
-    literal(&mut block, "te", "trailers");
+    if style == Style::Grpc {
+        literal(&mut block, "content-type", "application/grpc");
+        literal(&mut block, "te", "trailers");
+    } else if !empty {
+        literal(&mut block, "content-type", "application/json");
+    }
     block
 }
 
@@ -95,8 +111,9 @@ fn literal(block: &mut Vec<u8>, name: &str, value: &str) {
     }
 }
 
-/// Writes a unary gRPC call, and returns how much of the peer's window it takes.
+/// Writes a unary call, and returns how much of the peer's window it takes.
 pub(crate) fn request(
+    style: Style,
     out: &mut Vec<u8>,
     stream: u32,
     head: &[u8],
@@ -115,15 +132,25 @@ pub(crate) fn request(
     }
     let length = u32::try_from(out.len() - start - HEADER).unwrap_or(u32::MAX);
     out[start..start + 3].copy_from_slice(&length.to_be_bytes()[1..]);
-    header(out, 5 + message.len(), DATA, END_STREAM, stream);
-    out.push(0);
-    out.extend_from_slice(
-        &u32::try_from(message.len())
-            .unwrap_or(u32::MAX)
-            .to_be_bytes(),
-    );
+    let prefix = match style {
+        Style::Grpc => 5,
+        Style::Rest if message.is_empty() => {
+            out[start + 4] |= END_STREAM;
+            return 0;
+        }
+        Style::Rest => 0,
+    };
+    header(out, prefix + message.len(), DATA, END_STREAM, stream);
+    if style == Style::Grpc {
+        out.push(0);
+        out.extend_from_slice(
+            &u32::try_from(message.len())
+                .unwrap_or(u32::MAX)
+                .to_be_bytes(),
+        );
+    }
     out.extend_from_slice(message);
-    i64::try_from(5 + message.len()).unwrap_or(i64::MAX)
+    i64::try_from(prefix + message.len()).unwrap_or(i64::MAX)
 }
 
 /// Takes the next whole frame from what was received. The decoder may be used for any number of calls: making one costs more than all else here.
@@ -131,6 +158,7 @@ pub(crate) fn request(
 /// # Errors
 /// If the peer breaks off a call or the connection.
 pub(crate) fn next(
+    style: Style,
     input: &mut BytesMut,
     decoder: &mut Decoder<'_>,
 ) -> anyhow::Result<Option<Frame>> {
@@ -144,9 +172,14 @@ pub(crate) fn next(
         return Ok(None);
     };
     let frame = match kind {
+        // A REST reply ends with its body: its last bytes are not counted against the window, which is wide enough for that.
+        DATA if flags & END_STREAM != 0 => Frame::End(stream, None),
         DATA => Frame::Data(u32::try_from(length)?),
         HEADERS if flags & END_HEADERS == 0 => bail!("a header block in several frames"),
-        HEADERS if flags & END_STREAM != 0 => Frame::End(stream, status(payload, decoder)?),
+        HEADERS if flags & END_STREAM != 0 => {
+            Frame::End(stream, Some(status(payload, decoder, b"grpc-status")?))
+        }
+        HEADERS if style == Style::Rest => Frame::Begin(status(payload, decoder, b":status")?),
         RESET => bail!("a call was reset: {payload:?}"),
         GO_AWAY => bail!("the server says goodbye"),
         SETTINGS if flags & ACK == 0 => {
@@ -169,15 +202,15 @@ pub(crate) fn next(
     Ok(Some(frame))
 }
 
-/// The gRPC status in trailers, with its message if there is one.
-fn status(block: &[u8], decoder: &mut Decoder<'_>) -> anyhow::Result<String> {
+/// The status in a header block, with gRPC's message if there is one.
+fn status(block: &[u8], decoder: &mut Decoder<'_>, name: &[u8]) -> anyhow::Result<String> {
     let headers = decoder
         .decode(block)
-        .map_err(|e| anyhow::anyhow!("trailers: {e:?}"))?;
+        .map_err(|e| anyhow::anyhow!("a header block: {e:?}"))?;
     let text = |name: &[u8]| {
         let found = headers.iter().find(|(n, _)| n == name)?;
         Some(String::from_utf8_lossy(&found.1).into_owned())
     };
-    let status = text(b"grpc-status").context("a reply without a status")?;
+    let status = text(name).context("a reply without a status")?;
     Ok(text(b"grpc-message").map_or(status.clone(), |message| format!("{status}: {message}")))
 }

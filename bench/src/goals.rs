@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use crate::baseline::{self, Echo};
+use crate::frames::Style;
 use crate::load::{self, Outcome, Shot};
 use crate::measure::spread;
-use crate::platform::{ACCOUNTS, Platform, Server, bearers, orders};
+use crate::platform::{ACCOUNTS, Platform, Server, bearers, order_as_json, orders};
 use crate::{Plan, sweep};
 
 const PLACE: &str = "/sewa.order.v1.OrderService/PlaceOrder";
@@ -18,7 +19,7 @@ pub(crate) async fn run(plan: Plan, only: &[String]) -> anyhow::Result<()> {
     let wanted = |names: &[&str]| {
         only.is_empty() || names.iter().any(|n| only.iter().any(|asked| asked == n))
     };
-    if wanted(&["P1", "P2", "P3", "P4", "P9", "P19"]) {
+    if wanted(&["P1", "P2", "P3", "P4", "P9", "P10", "P19"]) {
         calls(plan, &wanted).await?;
     }
     if wanted(&["P14", "P15", "P19"]) {
@@ -63,6 +64,9 @@ async fn calls(plan: Plan, wanted: &impl Fn(&[&str]) -> bool) -> anyhow::Result<
     }
     if wanted(&["P9"]) {
         calls_against_echo(&server, plan).await?;
+    }
+    if wanted(&["P10"]) {
+        rest_against_grpc(&server, plan).await?;
     }
     drop(server);
     prove(&platform)
@@ -137,6 +141,7 @@ fn fdatasyncs() -> anyhow::Result<f64> {
 
 fn shot(accounts: usize, plans: usize) -> Shot {
     Shot {
+        style: Style::Grpc,
         path: PLACE,
         bearers: Arc::new(bearers(accounts)),
         messages: Arc::new(orders(plans)),
@@ -201,12 +206,14 @@ async fn pairs(
 async fn calls_against_echo(server: &Server, plan: Plan) -> anyhow::Result<()> {
     let echo = Echo::start().await?;
     let bare = Shot {
+        style: Style::Grpc,
         path: baseline::ECHO,
         bearers: Arc::new(Vec::new()),
         messages: Arc::new(vec![Vec::new()]),
         keyed: false,
     };
     let ours = Shot {
+        style: Style::Grpc,
         path: CALLER,
         bearers: Arc::new(bearers(ACCOUNTS)),
         messages: Arc::new(vec![Vec::new()]),
@@ -222,6 +229,48 @@ async fn calls_against_echo(server: &Server, plan: Plan) -> anyhow::Result<()> {
         ratios.push(ours.rate / bare.rate);
     }
     line("P9", &ratios, 0.6);
+    Ok(())
+}
+
+/// The same read and the same order by REST and by gRPC.
+async fn rest_against_grpc(server: &Server, plan: Plan) -> anyhow::Result<()> {
+    let shot = |style, path, message: Vec<u8>, keyed| Shot {
+        style,
+        path,
+        bearers: Arc::new(bearers(ACCOUNTS)),
+        messages: Arc::new(vec![message]),
+        keyed,
+    };
+    let read = (
+        shot(Style::Rest, "/v1/wallet", Vec::new(), false),
+        shot(
+            Style::Grpc,
+            "/sewa.wallet.v1.WalletService/GetWallet",
+            Vec::new(),
+            false,
+        ),
+    );
+    let place = (
+        shot(Style::Rest, "/v1/orders", order_as_json(), true),
+        shot(Style::Grpc, PLACE, orders(1).concat(), true),
+    );
+    let (mut reads, mut waits) = (Vec::new(), Vec::new());
+    for _ in 0..plan.pairs {
+        let rest = load::run(server.port, read.0.clone(), 64, plan.seconds).await?;
+        let grpc = load::run(server.port, read.1.clone(), 64, plan.seconds).await?;
+        println!("  P10: reads: {} against {}", show(&rest), show(&grpc));
+        reads.push(rest.rate / grpc.rate);
+        let rest = load::run(server.port, place.0.clone(), 64, plan.seconds).await?;
+        let grpc = load::run(server.port, place.1.clone(), 64, plan.seconds).await?;
+        println!("  P10: orders: {} against {}", show(&rest), show(&grpc));
+        waits.push(rest.p99.as_secs_f64() / grpc.p99.as_secs_f64());
+    }
+    line("P10 reads", &reads, 0.8);
+    let (middle, min, max) = spread(&waits);
+    println!(
+        "P10 p99 ratio={middle:.2} target<=1.25 min={min:.2} max={max:.2}{}",
+        if middle <= 1.25 { "" } else { " MISSED" }
+    );
     Ok(())
 }
 

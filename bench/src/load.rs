@@ -9,12 +9,14 @@ use anyhow::{Context, bail};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::frames::{self, Frame};
+use crate::frames::{self, Frame, Style};
 
 /// One kind of call: where, as whom, and with what.
 #[derive(Clone)]
 pub(crate) struct Shot {
-    /// `/package.Service/Method`.
+    /// gRPC or REST.
+    pub(crate) style: Style,
+    /// `/package.Service/Method`, or the path of the REST binding.
     pub(crate) path: &'static str,
     /// Bearers, used in turn.
     pub(crate) bearers: Arc<Vec<String>>,
@@ -114,7 +116,8 @@ async fn connection(
 ) -> anyhow::Result<Vec<u32>> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
     stream.set_nodelay(true)?;
-    let head = frames::head(port, shot.path);
+    let empty = shot.messages.iter().all(Vec::is_empty);
+    let head = frames::head(shot.style, port, shot.path, empty);
     // Keys are new in each run: the run is told by its own identifier.
     let run = uuid::Uuid::now_v7().simple().to_string();
     let mut calls = 0;
@@ -124,7 +127,7 @@ async fn connection(
         let bearer = (!shot.bearers.is_empty()).then(|| &*shot.bearers[pick % shot.bearers.len()]);
         let key = shot.keyed.then(|| format!("{run}-{id:x}"));
         let message = &shot.messages[pick % shot.messages.len()];
-        frames::request(out, id, &head, bearer, key.as_deref(), message)
+        frames::request(shot.style, out, id, &head, bearer, key.as_deref(), message)
     };
     let mut out = frames::hello();
     let mut window = frames::FIRST_WINDOW;
@@ -145,16 +148,18 @@ async fn connection(
         }
         out.clear();
         let now = Instant::now();
-        while let Some(frame) = frames::next(&mut input, &mut decoder)? {
+        while let Some(frame) = frames::next(shot.style, &mut input, &mut decoder)? {
             match frame {
                 Frame::Data(length) => received += length,
                 Frame::Window(more) => window += more,
                 Frame::Echo(answer) => out.extend_from_slice(&answer),
                 Frame::Other => {}
-                Frame::End(id, status) => {
-                    if status != "0" {
-                        bail!("a call was refused: status {status}");
-                    }
+                Frame::Begin(status) if status.starts_with('2') => {}
+                Frame::Begin(status) => bail!("a call was refused: status {status}"),
+                Frame::End(_, Some(status)) if status != "0" => {
+                    bail!("a call was refused: status {status}")
+                }
+                Frame::End(id, _) => {
                     let since = open.remove(&id).context("a reply to no call")?;
                     if now >= end {
                         continue;

@@ -210,3 +210,9 @@ pub(crate) fn orders(plans: usize) -> Vec<Vec<u8>> {
         })
         .collect()
 }
+
+/// The same order for the first plan as REST takes it.
+pub(crate) fn order_as_json() -> Vec<u8> {
+    let text = r#"{"draft":{"planId":"0192f0c1-0000-7000-8000-000000000001","regionId":"0192f0c1-0000-7000-8000-000000000201","imageId":"0192f0c1-0000-7000-8000-000000000101","period":"BILLING_PERIOD_MONTH","hostname":"bench"},"payment":"PAYMENT_WALLET"}"#;
+    text.as_bytes().to_vec()
+}
