@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use sewa_server::cli::{key, user};
+use sewa_server::cli::{contract, key, user};
 use sewa_server::config::{Config, Role};
 use sewa_server::{cli, dev, logs, serve};
 use tokio::net::TcpListener;
@@ -48,6 +48,9 @@ enum Command {
     /// API keys and signing keys.
     #[command(subcommand)]
     Key(key::Command),
+    /// The contract: compare two versions of it.
+    #[command(subcommand)]
+    Contract(contract::Command),
     /// Recompute the books and report every difference. Exits with 1 if there is one.
     Prove {
         /// Prove one account only.
@@ -57,7 +60,12 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match run(Arguments::parse()) {
+    let arguments = Arguments::parse();
+    // Needs no settings, and tells three outcomes apart.
+    if let Command::Contract(command) = &arguments.command {
+        return contract::run(command);
+    }
+    match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // For the operator, on one line; a backtrace would hide it.
@@ -87,6 +95,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             Command::Migrate => cli::migrate(&config).await,
             Command::User(command) => user::run(&config, command).await,
             Command::Key(command) => key::run(&config, command).await,
+            Command::Contract(_) => Ok(()), // main has answered it
             Command::Prove { account } => cli::prove(&config, account).await,
         }
     })

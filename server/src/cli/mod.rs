@@ -1,5 +1,6 @@
 //! What operators do from the command line, on the database itself.
 
+pub mod contract;
 pub mod key;
 pub mod user;
 
