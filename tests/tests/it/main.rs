@@ -18,6 +18,7 @@ mod instance;
 mod keys;
 mod lifecycle;
 mod limits;
+mod openapi;
 mod order;
 mod pages;
 mod permissions;
