@@ -35,10 +35,7 @@ lint: setup ## clippy on everything, and .sqlx against the migrations
 	$(ENV) tools/sqlx --check
 
 contract: setup ## lint the protos, and compare them with the last release: types by buf, promises by our own rules
-	$(ENV) buf lint
-	$(ENV) buf breaking proto --against $(RELEASED) --exclude-imports
-	$(ENV) buf build proto --as-file-descriptor-set --output .tools/contract.binpb
-	$(ENV) cargo run --quiet --locked --bin sewa -- contract compare $(RELEASED) .tools/contract.binpb
+	$(ENV) tools/contract
 
 generated: setup ## the committed generated code is what the protos say
 	$(ENV) rm -rf .tools/generated && cargo run --quiet -p sewa-codegen -- .tools/generated

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::Parser;
 use prost_reflect::DescriptorPool;
+use sewa_gateway::openapi::{self, Site};
 use sewa_gateway::{ForwardedFor, Gateway, GatewayConfig};
 use tokio::net::TcpListener;
 use tonic::transport::Endpoint;
@@ -43,7 +44,7 @@ async fn main() -> anyhow::Result<()> {
         .with_writer(std::io::stderr)
         .init();
     let arguments = Arguments::parse();
-    let gateway = gateway(&arguments)?;
+    let (gateway, site) = gateway(&arguments)?;
     let channel = Endpoint::from_shared(arguments.upstream.clone())
         .context("--upstream is not an address")?
         .tcp_nodelay(true)
@@ -57,11 +58,12 @@ async fn main() -> anyhow::Result<()> {
         routes = gateway.route_count(),
         "ready"
     );
-    proxy::serve(listener, &gateway, channel, stop_signal()).await;
+    proxy::serve(listener, &gateway, &site, channel, stop_signal()).await;
     Ok(())
 }
 
-fn gateway(arguments: &Arguments) -> anyhow::Result<Gateway> {
+/// The gateway, and the description of what it answers for.
+fn gateway(arguments: &Arguments) -> anyhow::Result<(Gateway, Site)> {
     let path = &arguments.descriptors;
     let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     let pool = DescriptorPool::decode(bytes.as_slice())
@@ -71,7 +73,8 @@ fn gateway(arguments: &Arguments) -> anyhow::Result<Gateway> {
     if arguments.trust_forwarded_for {
         config.forwarded_for = ForwardedFor::Append;
     }
-    Ok(Gateway::new(pool, config)?)
+    let document = openapi::document(&pool, &openapi::Settings::default())?;
+    Ok((Gateway::new(pool, config)?, Site::new(&document)))
 }
 
 /// Resolves on Ctrl-C or SIGTERM.

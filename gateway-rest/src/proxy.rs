@@ -11,6 +11,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use sewa_gateway::openapi::Site;
 use sewa_gateway::{ClientAddr, Gateway};
 use tokio::net::{TcpListener, TcpStream};
 use tonic::body::Body;
@@ -36,10 +37,11 @@ const HOP_BY_HOP: [HeaderName; 6] = [
 pub(crate) async fn serve(
     listener: TcpListener,
     gateway: &Gateway,
+    site: &Site,
     channel: Channel,
     stop: impl Future<Output = ()>,
 ) {
-    let service = gateway.layer().layer(Upstream { channel });
+    let service = site.layer().layer(gateway.layer().layer(Upstream { channel }));
     let open = GracefulShutdown::new();
     let mut server = auto::Builder::new(TokioExecutor::new());
     server
