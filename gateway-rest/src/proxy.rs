@@ -41,7 +41,9 @@ pub(crate) async fn serve(
     channel: Channel,
     stop: impl Future<Output = ()>,
 ) {
-    let service = site.layer().layer(gateway.layer().layer(Upstream { channel }));
+    let service = site
+        .layer()
+        .layer(gateway.layer().layer(Upstream { channel }));
     let open = GracefulShutdown::new();
     let mut server = auto::Builder::new(TokioExecutor::new());
     server

@@ -88,7 +88,7 @@ impl<'a> Schemas<'a> {
         let mut name = self.name(desc.full_name(), &package);
         match part {
             Part::Whole => {}
-            Part::Without(fields) if fields.is_empty() => {}
+            Part::Without([]) => {}
             Part::Without(_) => name.push_str("Body"),
             Part::Patch => name.push_str("Patch"),
         }
