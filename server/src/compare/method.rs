@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use prost_reflect::{DynamicMessage, MethodDescriptor, Value};
-use sewa_sdk::sewa::api::v1::{DeadlineRule, IdempotencyMode, MethodRule, method_rule::Access};
+use sewa_sdk::sewa::api::v1::{IdempotencyMode, MethodRule, method_rule::Access};
 
 use super::{Findings, Place};
 
@@ -102,22 +102,18 @@ fn deadlines(before: &MethodRule, after: &MethodRule, place: &Place, findings: &
         before.deadline.unwrap_or_default(),
         after.deadline.unwrap_or_default(),
     );
-    let sides: [(&str, fn(&DeadlineRule) -> Option<prost_types::Duration>); 2] = [
-        ("default", |rule| rule.default),
-        ("greatest", |rule| rule.max),
+    let sides = [
+        ("default", old.default, new.default),
+        ("greatest", old.max, new.max),
     ];
-    for (side, of) in sides {
-        let time = |rule: &DeadlineRule| {
-            of(rule)
-                .and_then(|d| Duration::try_from(d).ok())
+    for (side, was, is) in sides {
+        let time = |side: Option<prost_types::Duration>| {
+            side.and_then(|d| Duration::try_from(d).ok())
                 .unwrap_or_default()
         };
-        if time(&new) < time(&old) {
-            let message = format!(
-                "the {side} time was {:?} and is {:?}",
-                time(&old),
-                time(&new)
-            );
+        let (was, is) = (time(was), time(is));
+        if is < was {
+            let message = format!("the {side} time was {was:?} and is {is:?}");
             findings.add("DEADLINE_SHRUNK", place, message);
         }
     }
