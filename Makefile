@@ -37,9 +37,8 @@ fmt-check: setup
 lint: setup ## clippy on everything, and .sqlx against the migrations
 	$(ENV) tools/sqlx --check
 
-contract: setup ## lint the protos, and compare them with the last release
-	$(ENV) buf lint
-	$(ENV) if [ -e $(RELEASED) ]; then buf breaking proto --against $(RELEASED); fi
+contract: setup ## lint the protos, and compare them with the last release: types by buf, promises by our own rules
+	$(ENV) tools/contract
 
 generated: setup ## the committed generated code is what the protos say
 	$(ENV) rm -rf .tools/generated && cargo run --quiet -p sewa-codegen -- .tools/generated
@@ -52,7 +51,7 @@ sqlx: setup ## regenerate .sqlx after a change of a query or a migration
 	$(ENV) tools/sqlx
 
 freeze: setup ## record the contract as released: from now on `make contract` guards it
-	$(ENV) buf build proto --as-file-descriptor-set --output $(RELEASED)
+	$(ENV) buf build proto --as-file-descriptor-set --exclude-imports --output $(RELEASED)
 
 deny: setup ## licences, sources and duplicates of the dependencies
 	$(ENV) command -v cargo-deny >/dev/null || cargo install --quiet --locked --root .tools cargo-deny@0.20.2

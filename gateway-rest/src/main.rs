@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use clap::Parser;
 use prost_reflect::DescriptorPool;
 use sewa_gateway::Gateway;
+use sewa_gateway::openapi::{self, Site};
 use tokio::net::TcpListener;
 use tonic::transport::Endpoint;
 
@@ -22,7 +23,7 @@ async fn main() -> anyhow::Result<()> {
         .with_writer(std::io::stderr)
         .init();
     let arguments = Arguments::parse();
-    let gateway = gateway(&arguments)?;
+    let (gateway, site) = gateway(&arguments)?;
     let channel = Endpoint::from_shared(arguments.upstream.clone())
         .context("--upstream is not an address")?
         .tcp_nodelay(true)
@@ -39,6 +40,7 @@ async fn main() -> anyhow::Result<()> {
     proxy::serve(
         listener,
         &gateway,
+        &site,
         channel,
         arguments.header_bytes,
         stop_signal(),
@@ -47,12 +49,17 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn gateway(arguments: &Arguments) -> anyhow::Result<Gateway> {
+/// The gateway, and the description of what it answers for.
+fn gateway(arguments: &Arguments) -> anyhow::Result<(Gateway, Site)> {
     let path = &arguments.descriptors;
     let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     let pool = DescriptorPool::decode(bytes.as_slice())
         .with_context(|| format!("{} is not a complete descriptor set", path.display()))?;
-    Ok(Gateway::new(pool, arguments.config())?)
+    let document = openapi::document(&pool, &openapi::Settings::default())?;
+    Ok((
+        Gateway::new(pool, arguments.config())?,
+        Site::new(&document),
+    ))
 }
 
 /// Resolves on Ctrl-C or SIGTERM.

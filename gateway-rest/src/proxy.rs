@@ -12,6 +12,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use sewa_gateway::openapi::Site;
 use sewa_gateway::{ClientAddr, Gateway};
 use tokio::net::{TcpListener, TcpStream};
 use tonic::body::Body;
@@ -40,13 +41,13 @@ const HOP_BY_HOP: [HeaderName; 7] = [
 pub(crate) async fn serve(
     listener: TcpListener,
     gateway: &Gateway,
+    site: &Site,
     channel: Channel,
     header_bytes: usize,
     stop: impl Future<Output = ()>,
 ) {
-    let service = gateway
-        .layer()
-        .layer(tonic_web::GrpcWebLayer::new().layer(Upstream { channel }));
+    let grpc = tonic_web::GrpcWebLayer::new().layer(Upstream { channel });
+    let service = site.layer().layer(gateway.layer().layer(grpc));
     let open = GracefulShutdown::new();
     let mut server = auto::Builder::new(TokioExecutor::new());
     server

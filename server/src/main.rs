@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use sewa_server::cli::{call, key, user};
+use sewa_server::cli::{call, contract, key, user};
 use sewa_server::config::{Config, Role};
 use sewa_server::{cli, dev, logs, serve};
 use tokio::net::TcpListener;
@@ -53,6 +53,9 @@ enum Command {
     Token(call::Token),
     /// Call a method of the API.
     Call(call::Call),
+    /// The contract: compare two versions of it.
+    #[command(subcommand)]
+    Contract(contract::Command),
     /// Recompute the books and report every difference. Exits with 1 if there is one.
     Prove {
         /// Prove one account only.
@@ -62,7 +65,12 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match run(Arguments::parse()) {
+    let arguments = Arguments::parse();
+    // Needs no settings, and tells three outcomes apart.
+    if let Command::Contract(command) = &arguments.command {
+        return contract::run(command);
+    }
+    match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // For the operator, on one line; a backtrace would hide it.
@@ -96,6 +104,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             Command::Logout(arguments) => call::logout(arguments).await,
             Command::Token(arguments) => call::token(arguments).await,
             Command::Call(arguments) => call::call(arguments).await,
+            Command::Contract(_) => Ok(()), // main has answered it
             Command::Prove { account } => cli::prove(&config, account).await,
         }
     })

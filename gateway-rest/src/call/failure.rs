@@ -228,7 +228,7 @@ pub(crate) fn http_status(code: Code) -> StatusCode {
     }
 }
 
-fn status_name(code: Code) -> &'static str {
+pub(crate) fn status_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",
         Code::Cancelled => "CANCELLED",

@@ -6,15 +6,15 @@ use prost_reflect::{DynamicMessage, ExtensionDescriptor, MethodDescriptor, Value
 use super::table::Verb;
 
 /// One `HttpRule`.
-pub(super) struct Rule {
-    pub(super) method: Verb,
-    pub(super) template: String,
-    pub(super) body: String,
-    pub(super) response_body: String,
+pub(crate) struct Rule {
+    pub(crate) method: Verb,
+    pub(crate) template: String,
+    pub(crate) body: String,
+    pub(crate) response_body: String,
 }
 
 /// The rule of a method and its additional bindings, in order. Empty when the method has none.
-pub(super) fn rules(
+pub(crate) fn rules(
     method: &MethodDescriptor,
     extension: &ExtensionDescriptor,
 ) -> Result<Vec<Rule>, &'static str> {

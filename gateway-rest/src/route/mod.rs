@@ -3,7 +3,8 @@
 mod annotation;
 mod compile;
 mod table;
-mod template;
+pub(crate) mod template;
 
+pub(crate) use annotation::{Rule, rules};
 pub(crate) use compile::{BodyRule, FieldRef, Route, Routes, compile, dotted};
-pub(crate) use table::{Lookup, RawPath};
+pub(crate) use table::{Lookup, RawPath, Verb};

@@ -69,6 +69,8 @@ pub struct ReasonRule {
     pub retry: RetryClass,
     /// What to do.
     pub remedy: String,
+    /// Keys of the metadata it carries.
+    pub metadata_keys: Vec<String>,
 }
 
 impl Contract {
@@ -154,6 +156,7 @@ impl Contract {
                 code: Code::Internal,
                 retry: RetryClass::Nothing,
                 remedy: String::new(),
+                metadata_keys: Vec::new(),
             })
         })
     }
@@ -225,7 +228,8 @@ impl Contract {
                 for key in &rule.metadata_keys {
                     self.metadata.insert((reason.clone(), key.clone()));
                 }
-                let (retry, remedy) = (rule.retry(), rule.remedy);
+                let (retry, remedy, metadata_keys) =
+                    (rule.retry(), rule.remedy, rule.metadata_keys);
                 self.reasons_by_value.insert(
                     value.name().to_owned(),
                     ReasonRule {
@@ -233,6 +237,7 @@ impl Contract {
                         code,
                         retry,
                         remedy,
+                        metadata_keys,
                     },
                 );
             }

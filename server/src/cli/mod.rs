@@ -1,6 +1,7 @@
 //! What operators do from the command line: on the database itself, and through the API.
 
 pub mod call;
+pub mod contract;
 pub mod key;
 mod profile;
 pub mod user;

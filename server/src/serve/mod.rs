@@ -1,7 +1,8 @@
 //! The server: builds the parts, puts the layers in order on one port, and stops gracefully.
 //!
-//! From outside inwards: health and metrics pages, CORS, REST (`sewa_gateway`), gRPC-Web, the edge, the services in rank order, reflection and health.
+//! From outside inwards: health and metrics pages, CORS, the API's description, REST (`sewa_gateway`), gRPC-Web, the edge, the services in rank order, reflection and health.
 
+pub mod describe;
 pub mod pages;
 pub mod parts;
 
@@ -15,7 +16,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use sewa_gateway::{ClientAddr, Gateway};
+use sewa_gateway::{ClientAddr, Gateway, openapi};
 use sewa_sdk::sewa::catalog::v1::catalog_service_server::CatalogServiceServer;
 use sewa_sdk::sewa::event::v1::event_service_server::EventServiceServer;
 use sewa_sdk::sewa::identity::v1::identity_service_server::IdentityServiceServer;
@@ -34,6 +35,7 @@ use tower::{Layer, Service, ServiceBuilder};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::app::App;
+use crate::base::contract::Contract;
 use crate::config::{Config, Role};
 use crate::edge::EdgeLayer;
 use crate::edge::limit::Limits;
@@ -200,6 +202,10 @@ fn cors(config: &Config) -> CorsLayer {
 async fn accept(app: &App, limits: Limits, listener: TcpListener) -> anyhow::Result<()> {
     let gateway = Gateway::new(sewa_sdk::pool().clone(), app.config.rest.gateway())
         .context("the REST bindings of the contract")?;
+    let contract = Contract::get();
+    let description = describe::settings(contract, sewa_sdk::pool(), &app.config);
+    let document = openapi::document(sewa_sdk::pool(), &description)
+        .context("the OpenAPI document of the contract")?;
     let grpc = ServiceBuilder::new()
         .layer(tonic_web::GrpcWebLayer::new())
         .layer(EdgeLayer::new(app.clone(), limits))
@@ -207,6 +213,7 @@ async fn accept(app: &App, limits: Limits, listener: TcpListener) -> anyhow::Res
     let service = ServiceBuilder::new()
         .layer(pages::PagesLayer::new(app.clone()))
         .layer(cors(&app.config))
+        .layer(openapi::Site::new(&document).layer())
         .service(gateway.layer().layer(grpc));
     let head_bytes = app.config.rest.header_bytes + HEAD_SLACK;
     let mut http = auto::Builder::new(TokioExecutor::new());
@@ -234,7 +241,11 @@ async fn accept(app: &App, limits: Limits, listener: TcpListener) -> anyhow::Res
             },
             () = app.stop.cancelled() => break,
         };
-        stream.set_nodelay(true)?;
+        if let Err(error) = stream.set_nodelay(true) {
+            // The client was gone before it was greeted.
+            tracing::debug!(%error, %peer, "a connection broke");
+            continue;
+        }
         let service = TowerToHyperService::new(FromPeer {
             peer,
             inner: service.clone(),

@@ -23,6 +23,7 @@ mod instance_update;
 mod keys;
 mod lifecycle;
 mod limits;
+mod openapi;
 mod operation;
 mod order;
 mod order_repeat;
