@@ -18,7 +18,7 @@ use crate::details::Details;
 use crate::error::{self, Reason};
 use crate::reply::{self, Reply};
 use crate::retry;
-use crate::rules::{MethodRule, Repeat, RetryClass};
+use crate::rules::{MethodRule, Repeat, RetryClass, Shape};
 use crate::telemetry::Attempt;
 use crate::transport::{Inner, broken, full};
 
@@ -83,6 +83,12 @@ impl<'a> Call<'a> {
         if !head.headers.contains_key(REQUEST_ID) {
             head.headers.insert(REQUEST_ID, id(Uuid::now_v7()));
         }
+        if let Some(locale) = &inner.locale {
+            let headers = &mut head.headers;
+            headers
+                .entry(http::header::ACCEPT_LANGUAGE)
+                .or_insert_with(|| locale.clone());
+        }
         if rule.is_some_and(|rule| rule.repeat == Repeat::Keyed)
             && !head.headers.contains_key(IDEMPOTENCY_KEY)
         {
@@ -93,7 +99,10 @@ impl<'a> Call<'a> {
             .get::<CallOptions>()
             .copied()
             .unwrap_or_default();
-        let asked = deadline::read(&head.headers).map(|span| (span, Clock::Caller));
+        let unary = rule.is_some_and(|rule| rule.shape == Shape::Unary);
+        let asked = deadline::read(&head.headers)
+            .or(inner.timeout.filter(|_| unary))
+            .map(|span| (span, Clock::Caller));
         let declared = || Some((rule?.default_deadline?, Clock::Contract));
         // A span too long for the clock is as good as none.
         let deadline = asked
@@ -123,7 +132,7 @@ impl<'a> Call<'a> {
                     self.observe(Code::Ok, None, started, None);
                     self.inner
                         .notices
-                        .read(self.head.uri.path(), self.rule, response.headers());
+                        .read(self.head.uri.path(), response.headers());
                     return Ok(response);
                 }
                 Outcome::Unsent(status) => return Err(self.give_up(status)),
@@ -177,18 +186,18 @@ impl<'a> Call<'a> {
                 .send(Request::from_parts(head, full(self.body.clone())))
                 .await;
         }
-        let code = match &response {
-            Ok(response) => {
-                reply::failure(response.headers()).map_or(Code::Ok, |status| status.code())
-            }
-            Err(status) => status.code(),
+        let failure = match &response {
+            Ok(response) => reply::failure(response.headers()),
+            Err(status) => Some(status.clone()),
         };
-        self.observe(code, None, started, None);
+        let code = failure.as_ref().map_or(Code::Ok, Status::code);
+        let reason = failure.and_then(|status| Details::read(status.details()).reason);
+        self.observe(code, reason.as_ref(), started, None);
         match response {
             Ok(response) => {
                 self.inner
                     .notices
-                    .read(self.head.uri.path(), self.rule, response.headers());
+                    .read(self.head.uri.path(), response.headers());
                 Ok(response)
             }
             Err(status) => Err(self.give_up(status)),

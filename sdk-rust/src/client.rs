@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
+use http::HeaderValue;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
@@ -52,7 +53,10 @@ pub struct Builder {
     connections: usize,
     credentials: Credentials,
     policy: RetryPolicy,
+    timeout: Option<Duration>,
     attempt_timeout: Option<Duration>,
+    locale: Option<String>,
+    user_agent: Option<String>,
     connect_timeout: Duration,
     observer: Option<Arc<dyn Observer>>,
     rules: Option<&'static Rules>,
@@ -71,7 +75,10 @@ impl Builder {
             connections: 2,
             credentials: Credentials::None,
             policy: RetryPolicy::default(),
+            timeout: None,
             attempt_timeout: None,
+            locale: None,
+            user_agent: None,
             connect_timeout: Duration::from_secs(5),
             observer: None,
             rules: None,
@@ -96,6 +103,27 @@ impl Builder {
     #[must_use]
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
         self.policy = policy;
+        self
+    }
+
+    /// Time of each unary call that sets none of its own with [`tonic::Request::set_timeout`]. If not given, the contract says how long.
+    #[must_use]
+    pub fn timeout(mut self, span: Duration) -> Self {
+        self.timeout = Some(span);
+        self
+    }
+
+    /// Language of texts for end users, sent as `accept-language` with each call that sets none: `id`, `en`.
+    #[must_use]
+    pub fn locale(mut self, tag: impl Into<String>) -> Self {
+        self.locale = Some(tag.into());
+        self
+    }
+
+    /// Name and version of your program, put before the SDK's own in `user-agent`: `shop/1.2`. Connections of your own making name themselves.
+    #[must_use]
+    pub fn user_agent(mut self, program: impl Into<String>) -> Self {
+        self.user_agent = Some(program.into());
         self
     }
 
@@ -135,19 +163,27 @@ impl Builder {
             }
             Target::Channels(channels) => channels.into(),
             Target::Address(address) => {
-                let endpoint = endpoint(address, self.connect_timeout)?;
+                let agent = self.user_agent.as_deref();
+                let endpoint = endpoint(address, self.connect_timeout, agent)?;
                 (0..self.connections)
                     .map(|_| endpoint.connect_lazy())
                     .collect()
             }
         };
+        let locale = self.locale.map(|tag| {
+            HeaderValue::try_from(tag)
+                .map_err(|_| Status::invalid_argument("the locale is not visible ASCII"))
+        });
+        let locale = locale.transpose()?;
         let plain = |authority| {
             Transport(Arc::new(Inner {
                 channels: channels.clone(),
                 next: AtomicUsize::new(0),
                 rules: self.rules.unwrap_or_else(Rules::contract),
                 policy: self.policy.clone(),
+                timeout: self.timeout,
                 attempt_timeout: self.attempt_timeout,
+                locale: locale.clone(),
                 budget: Budget::new(&self.policy),
                 authority,
                 observer: self.observer.clone(),
@@ -180,7 +216,15 @@ impl fmt::Debug for Builder {
 /// Name and version, sent with each call.
 const USER_AGENT: &str = concat!("sewa-sdk-rust/", env!("CARGO_PKG_VERSION"));
 
-pub(crate) fn endpoint(address: String, connect_timeout: Duration) -> Result<Endpoint, Error> {
+pub(crate) fn endpoint(
+    address: String,
+    connect_timeout: Duration,
+    program: Option<&str>,
+) -> Result<Endpoint, Error> {
+    let agent = match program {
+        Some(program) => format!("{program} {USER_AGENT}"),
+        None => USER_AGENT.to_owned(),
+    };
     let invalid = |error: tonic::transport::Error| {
         Error::from(Status::invalid_argument(format!(
             "the endpoint is not usable: {error}"
@@ -188,7 +232,7 @@ pub(crate) fn endpoint(address: String, connect_timeout: Duration) -> Result<End
     };
     let encrypted = address.starts_with("https://");
     let endpoint = Endpoint::from_shared(address)
-        .and_then(|endpoint| endpoint.user_agent(USER_AGENT))
+        .and_then(|endpoint| endpoint.user_agent(agent))
         .map_err(invalid)?
         .connect_timeout(connect_timeout)
         .tcp_nodelay(true)

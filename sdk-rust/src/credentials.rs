@@ -7,6 +7,7 @@ use http::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 use tonic::Status;
 
+use crate::error::Error;
 use crate::session::{Session, SessionKeeper};
 
 /// Who the calls are made as. `Debug` never shows a secret.
@@ -39,13 +40,34 @@ impl Credentials {
         Self::Session(Session::login(email, password))
     }
 
-    /// `SEWA_API_KEY`, else `SEWA_TOKEN`, else nobody. The SDK looks at the environment nowhere else.
-    pub fn from_env() -> Self {
-        let read = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-        read("SEWA_API_KEY")
-            .map(Self::api_key)
-            .or_else(|| read("SEWA_TOKEN").map(Self::token))
-            .unwrap_or_default()
+    /// The first there is of `SEWA_API_KEY`, `SEWA_TOKEN`, and the API key in the file that `SEWA_API_KEY_FILE` names; else nobody. The SDK looks at the
+    /// environment nowhere else.
+    ///
+    /// # Errors
+    /// If the file cannot be read: a program that was meant to have a key must not go on without one.
+    pub fn from_env() -> Result<Self, Error> {
+        Self::chain(|name| std::env::var(name).ok())
+    }
+
+    /// As [`Credentials::from_env`], with the variables of your own source.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn chain(read: impl Fn(&str) -> Option<String>) -> Result<Self, Error> {
+        let read = |name| read(name).filter(|value| !value.is_empty());
+        if let Some(key) = read("SEWA_API_KEY") {
+            return Ok(Self::api_key(key));
+        }
+        if let Some(token) = read("SEWA_TOKEN") {
+            return Ok(Self::token(token));
+        }
+        let Some(path) = read("SEWA_API_KEY_FILE") else {
+            return Ok(Self::None);
+        };
+        let key = std::fs::read_to_string(&path).map_err(|error| {
+            Status::unauthenticated(format!("SEWA_API_KEY_FILE, {path}, cannot be read: {error}"))
+        })?;
+        Ok(Self::api_key(key.trim()))
     }
 }
 

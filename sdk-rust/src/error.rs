@@ -94,6 +94,12 @@ impl Error {
         self.0.details.metadata.get(key).map(String::as_str)
     }
 
+    /// All facts the reason comes with, in no order.
+    pub fn all_metadata(&self) -> impl Iterator<Item = (&str, &str)> {
+        let facts = self.0.details.metadata.iter();
+        facts.map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
     /// Every field of the request that breaks a rule, not only the first.
     pub fn field_violations(&self) -> &[FieldViolation] {
         &self.0.details.fields

@@ -179,7 +179,7 @@ pub fn serve(routes: Routes) -> Builder {
             Ok::<_, std::io::Error>(TokioIo::new(ours))
         }
     });
-    let endpoint = endpoint("http://fake".into(), Duration::from_secs(5))
+    let endpoint = endpoint("http://fake".into(), Duration::from_secs(5), None)
         .expect("a constant address is usable");
     let channel = endpoint.connect_with_connector_lazy(connect);
     Client::over([channel])

@@ -1,12 +1,12 @@
 //! Things an operator of a client should hear once: a method is going away, or the server speaks another contract.
 
-use std::sync::OnceLock;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use http::HeaderMap;
 use sha2::{Digest, Sha256};
 
-use crate::rules::MethodRule;
 
 /// SHA-256 of the descriptor set this SDK was generated from, in hexadecimal: what a server sends as `x-sewa-contract`.
 pub fn contract_digest() -> &'static str {
@@ -19,20 +19,26 @@ pub fn contract_digest() -> &'static str {
     })
 }
 
-/// What has been said already.
+/// What a client has said already.
 #[derive(Debug, Default)]
 pub(crate) struct Notices {
+    warned: Mutex<HashSet<String>>,
     compared: AtomicBool,
 }
 
 impl Notices {
+    /// True for the first caller alone: a deprecated method is reported once, not on each call.
+    fn is_first(&self, path: &str) -> bool {
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        !warned.contains(path) && warned.insert(path.to_owned())
+    }
+
     /// Looks at the headers of a reply.
-    pub(crate) fn read(&self, path: &str, rule: Option<&MethodRule>, headers: &HeaderMap) {
-        if let Some(rule) = rule
-            && let Some(notice) = ["deprecation", "warning", "warnings"]
+    pub(crate) fn read(&self, path: &str, headers: &HeaderMap) {
+        if let Some(notice) = ["deprecation", "warning", "warnings"]
                 .iter()
                 .find_map(|name| headers.get(*name))
-            && rule.first_warning()
+            && self.is_first(path)
         {
             let sunset = headers
                 .get("sunset")

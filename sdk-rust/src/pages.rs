@@ -8,6 +8,8 @@ use crate::error::Error;
 /// Yields the items of a list, asking for the next page when the last one is used up. A page is asked for only when an item of it is wanted, so dropping the
 /// stream early costs nothing more.
 ///
+/// A server that answers a page with the token of that same page would never come to an end; that is an error.
+///
 /// `set_token` puts the page token into the request, `call` makes the call, and `split` takes items and next token out of the reply.
 ///
 /// ```no_run
@@ -38,6 +40,7 @@ where
     Pending: Future<Output = Result<Response<Resp>, Status>>,
 {
     async_stream::try_stream! {
+        let mut asked = String::new();
         loop {
             let (items, token) = split(call(request.clone()).await?.into_inner());
             for item in items {
@@ -46,6 +49,11 @@ where
             if token.is_empty() {
                 break;
             }
+            if token == asked {
+                Err(Status::internal("the server answers with the page token it was asked with"))?;
+                return;
+            }
+            asked.clone_from(&token);
             set_token(&mut request, token);
         }
     }

@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use prost_reflect::{DescriptorPool, DynamicMessage, EnumDescriptor, MethodDescriptor, Value};
@@ -29,7 +28,6 @@ pub struct MethodRule {
     pub default_deadline: Option<Duration>,
     /// Whether one message goes in and one comes out.
     pub shape: Shape,
-    warned: AtomicBool,
 }
 
 /// Whether a method may be repeated when it is not known if the first try took effect.
@@ -162,14 +160,9 @@ impl MethodRule {
                 (false, true) => Shape::ServerStream,
                 (false, false) => Shape::Unary,
             },
-            warned: AtomicBool::new(false),
         }
     }
 
-    /// True for the first caller alone: a deprecated method is reported once, not on each call.
-    pub(crate) fn first_warning(&self) -> bool {
-        !self.warned.swap(true, Ordering::Relaxed)
-    }
 }
 
 impl ReasonRule {

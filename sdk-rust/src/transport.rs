@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use http_body_util::{BodyExt, Full};
 use tonic::Status;
 use tonic::body::Body;
@@ -32,7 +32,9 @@ pub(crate) struct Inner {
     pub(crate) next: AtomicUsize,
     pub(crate) rules: &'static Rules,
     pub(crate) policy: RetryPolicy,
+    pub(crate) timeout: Option<Duration>,
     pub(crate) attempt_timeout: Option<Duration>,
+    pub(crate) locale: Option<HeaderValue>,
     pub(crate) budget: Budget,
     pub(crate) authority: Authority,
     pub(crate) observer: Option<Arc<dyn Observer>>,

@@ -29,6 +29,8 @@ pub struct WatchOptions {
     pub types: Vec<EventType>,
     /// Only this subject; all if empty.
     pub subject_id: String,
+    /// A stream silent for this long is taken for dead and resumed; 60 s if absent. Keep it above the 15 s between a server's checkpoints.
+    pub silence: Option<Duration>,
 }
 
 /// Follows the events of the account. The stream ends only with an error that a new connection cannot cure. One of them is `CURSOR_EXPIRED`: the log no longer
@@ -79,7 +81,7 @@ pub fn watch(
                 Ok(reply) => {
                     let mut messages = reply.into_inner();
                     loop {
-                        match timeout(SILENCE, messages.message()).await {
+                        match timeout(options.silence.unwrap_or(SILENCE), messages.message()).await {
                             Ok(Ok(Some(message))) => {
                                 (heard, cuts) = (true, 0);
                                 cursor = message.cursor;

@@ -1,0 +1,127 @@
+//! The scripted server: gRPC and gRPC-Web on one port, a fresh one for each case.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tonic::body::Body;
+use tonic_web::GrpcWebLayer;
+use tower::{Layer, ServiceExt, service_fn};
+
+use crate::case::{Line, Script};
+use crate::play;
+use crate::seen::Attempt;
+
+/// A server that plays the script of one case. Dropping it closes its port.
+#[derive(Debug)]
+pub struct Server {
+    /// Where it listens.
+    pub address: SocketAddr,
+    stage: Arc<Stage>,
+    task: JoinHandle<()>,
+}
+
+/// What the calls of one server share.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    pub(crate) script: Script,
+    seen: Mutex<BTreeMap<String, Vec<Attempt>>>,
+    taken: Mutex<BTreeMap<String, usize>>,
+}
+
+/// Names one attempt, to mark it later.
+#[derive(Debug, Clone)]
+pub(crate) struct Mark {
+    method: String,
+    number: usize,
+}
+
+impl Server {
+    /// Begins to play.
+    ///
+    /// # Errors
+    /// If no port is free.
+    pub async fn start(script: Script) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let stage = Arc::new(Stage {
+            script,
+            seen: Mutex::default(),
+            taken: Mutex::default(),
+        });
+        let played = Arc::clone(&stage);
+        let grpc = service_fn(move |request: http::Request<Body>| {
+            let stage = Arc::clone(&played);
+            async move { Ok::<_, std::convert::Infallible>(play::answer(stage, request).await) }
+        });
+        let service = GrpcWebLayer::new()
+            .layer(grpc)
+            .map_request(|request: http::Request<axum::body::Body>| request.map(Body::new));
+        let router = axum::Router::new().fallback_service(service);
+        let task = tokio::spawn(async move {
+            // Ends with the task alone.
+            let _ = axum::serve(listener, router).await;
+        });
+        Ok(Self {
+            address,
+            stage,
+            task,
+        })
+    }
+
+    /// What it saw up to now.
+    pub fn seen(&self) -> BTreeMap<String, Vec<Attempt>> {
+        std::mem::take(&mut self.stage.seen.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether as many attempts of the method were given up.
+    pub fn abandoned(&self, method: &str) -> usize {
+        let seen = self.stage.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.get(method)
+            .map_or(0, |all| all.iter().filter(|one| one.abandoned).count())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Stage {
+    /// Writes an attempt down.
+    pub(crate) fn note(&self, method: &str, mut attempt: Attempt) -> Mark {
+        attempt.at = Instant::now();
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = seen.entry(method.to_owned()).or_default();
+        all.push(attempt);
+        Mark {
+            method: method.to_owned(),
+            number: all.len() - 1,
+        }
+    }
+
+    /// The client gave this attempt up.
+    pub(crate) fn abandon(&self, mark: &Mark) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(one) = seen
+            .get_mut(&mark.method)
+            .and_then(|all| all.get_mut(mark.number))
+        {
+            one.abandoned = true;
+        }
+    }
+
+    /// The line the next call of a method gets.
+    pub(crate) fn next(&self, method: &str) -> Option<Line> {
+        let lines = self.script.methods.get(method)?;
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = taken.entry(method.to_owned()).or_default();
+        let line = lines.get(*at).or(lines.last()).cloned();
+        *at += 1;
+        line
+    }
+}
