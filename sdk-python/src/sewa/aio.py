@@ -38,6 +38,7 @@ class AsyncClient:
         credentials: Credentials | None = None,
         *,
         retry: RetryPolicy | None = None,
+        timeout: float | None = None,
         attempt_timeout: float | None = None,
         observer: Observer | None = None,
         on_notice: Callable[[str], None] | None = None,
@@ -53,7 +54,7 @@ class AsyncClient:
             channel = grpc.aio.secure_channel(address, tls or grpc.ssl_channel_credentials(), arguments)
         else:
             channel = grpc.aio.insecure_channel(address, arguments)
-        self._core = Core.new(retry, attempt_timeout, observer, on_notice, locale)
+        self._core = Core.new(retry, timeout, attempt_timeout, observer, on_notice, locale)
         self._credentials = credentials or Credentials()
         self._connection = _Connection(channel)
         renewable = self._credentials.renewable
@@ -247,7 +248,7 @@ async def _invoke(plan: Plan, authority: _Nobody | _Session, connection: _Connec
             call = inner(request, timeout=span, metadata=headers)
             answer = await call
         except grpc.aio.AioRpcError as failure:
-            error = _of_failure(failure)
+            cause = _of_failure(failure)
         except (asyncio.CancelledError, grpc.aio.UsageError):
             # Closing the channel cancels its calls, which looks to the caller as if its own task had been cancelled.
             if connection.ended:
@@ -257,12 +258,12 @@ async def _invoke(plan: Plan, authority: _Nobody | _Session, connection: _Connec
             received = plain(await call.initial_metadata())
             plan.answered(received)
             return answer, received
-        following = plan.failed(error, bearer)
+        following = plan.failed(cause, bearer)
         if following == RENEW:
             try:
                 assert bearer is not None
                 if not await authority.renewed(bearer, plan.left()):
-                    raise plan.final(error)
+                    raise plan.final(cause)
             except Error as refusal:
                 raise plan.final(refusal) from None
         else:

@@ -106,12 +106,14 @@ class Core:
     notices: Notices
     budget: Budget
     headers: Headers = ()
+    timeout: float | None = None
     rules: Rules = field(default_factory=contract)
 
     @classmethod
     def new(
         cls,
         retry: RetryPolicy | None,
+        timeout: float | None,
         attempt_timeout: float | None,
         observer: Observer | None,
         on_notice: Callable[[str], None] | None,
@@ -119,7 +121,7 @@ class Core:
     ) -> Core:
         policy = retry or RetryPolicy()
         headers = (("accept-language", locale),) if locale else ()
-        return cls(policy, CallOptions(None, attempt_timeout), observer, Notices(on_notice or log.warning), Budget(policy), headers)
+        return cls(policy, CallOptions(None, attempt_timeout), observer, Notices(on_notice or log.warning), Budget(policy), headers, timeout)
 
     def with_options(self, options: CallOptions) -> Core:
         """The same, shared, with other options."""
@@ -156,6 +158,8 @@ class Plan:
         key = given.get(KEY)
         self.key = None if key is None else str(key)
         now = time.monotonic()
+        if timeout is None:
+            timeout = core.timeout
         self._deadline: float | None = None
         self._clock = Clock.CALLER
         if timeout is not None:

@@ -56,6 +56,7 @@ class Client:
         credentials: Credentials | None = None,
         *,
         retry: RetryPolicy | None = None,
+        timeout: float | None = None,
         attempt_timeout: float | None = None,
         observer: Observer | None = None,
         on_notice: Callable[[str], None] | None = None,
@@ -66,7 +67,8 @@ class Client:
     ) -> None:
         """Connects when the first call needs it.
 
-        `endpoint` is `http://…` or `https://…`; `attempt_timeout` limits each attempt, in seconds; `on_notice` receives deprecations and differences of the
+        `endpoint` is `http://…` or `https://…`; `timeout` is the time of a call that is given none, instead of the contract's, and `attempt_timeout` limits
+        each attempt, both in seconds; `on_notice` receives deprecations and differences of the
         contract, which otherwise go to the logger `sewa`; `locale` asks for texts for end users in a language; `tls` replaces the system's roots; `options`
         are further arguments of the grpcio channel. Raises `ValueError` for an endpoint that is none.
         """
@@ -76,7 +78,7 @@ class Client:
             channel = grpc.secure_channel(address, tls or grpc.ssl_channel_credentials(), arguments)
         else:
             channel = grpc.insecure_channel(address, arguments)
-        self._core = Core.new(retry, attempt_timeout, observer, on_notice, locale)
+        self._core = Core.new(retry, timeout, attempt_timeout, observer, on_notice, locale)
         self._credentials = credentials or Credentials()
         self._connection = Connection(channel)
         renewable = self._credentials.renewable
@@ -431,17 +433,17 @@ def _invoke(
                 raise plan.final(closed()) from None
             if isinstance(failure, ValueError):
                 raise
-            error = _of_failure(failure)
+            cause = _of_failure(failure)
         else:
             received = plain(call.initial_metadata())
             plan.answered(received)
             return answer, received
-        following = plan.failed(error, bearer)
+        following = plan.failed(cause, bearer)
         if following == RENEW:
             try:
                 assert bearer is not None
                 if not authority.renewed(bearer, plan.left()):
-                    raise plan.final(error)
+                    raise plan.final(cause)
             except Error as refusal:
                 raise plan.final(refusal) from None
         elif future is not None:
