@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use sewa_server::cli::{key, user};
+use sewa_server::cli::{call, key, user};
 use sewa_server::config::{Config, Role};
 use sewa_server::{cli, dev, logs, serve};
 use tokio::net::TcpListener;
@@ -48,6 +48,14 @@ enum Command {
     /// API keys and signing keys.
     #[command(subcommand)]
     Key(key::Command),
+    /// Sign in at a server and keep the session for `sewa call`.
+    Login(call::Login),
+    /// End a session and forget it.
+    Logout(call::Logout),
+    /// Print an access token of a session, renewed if it had to be, for programs such as grpcurl.
+    Token(call::Token),
+    /// Call a method of the API.
+    Call(call::Call),
     /// Recompute the books and report every difference. Exits with 1 if there is one.
     Prove {
         /// Prove one account only.
@@ -87,6 +95,10 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             Command::Migrate => cli::migrate(&config).await,
             Command::User(command) => user::run(&config, command).await,
             Command::Key(command) => key::run(&config, command).await,
+            Command::Login(arguments) => call::login(arguments).await,
+            Command::Logout(arguments) => call::logout(arguments).await,
+            Command::Token(arguments) => call::token(arguments).await,
+            Command::Call(arguments) => call::call(arguments).await,
             Command::Prove { account } => cli::prove(&config, account).await,
         }
     })

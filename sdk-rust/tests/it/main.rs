@@ -4,6 +4,7 @@
 
 mod connections;
 mod deadlines;
+mod error_table;
 mod errors;
 mod notices;
 mod pages;

@@ -1,6 +1,8 @@
-//! What operators do from the command line, on the database itself.
+//! What operators do from the command line: on the database itself, and through the API.
 
+pub mod call;
 pub mod key;
+mod profile;
 pub mod user;
 
 use anyhow::Context;

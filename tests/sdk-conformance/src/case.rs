@@ -158,7 +158,10 @@ pub fn read_all(folder: &Path) -> anyhow::Result<Vec<Case>> {
     let mut cases: Vec<Case> = Vec::new();
     for file in files {
         let text = std::fs::read_to_string(&file)?;
+        // By way of JSON, in which a variant with content is a plain object and needs no tag of YAML's own.
         let read: Vec<Case> = serde_yaml_ng::from_str(&text)
+            .map_err(anyhow::Error::from)
+            .and_then(|read: Value| Ok(serde_json::from_value(read)?))
             .with_context(|| format!("reading {}", file.display()))?;
         cases.extend(read);
     }

@@ -20,6 +20,9 @@ use crate::seen::Attempt;
 use crate::server::{Mark, Stage};
 use crate::wire;
 
+/// How long a stream stays up after its last message before it is cut.
+const BEFORE_A_CUT: Duration = Duration::from_millis(150);
+
 /// Marks its attempt as given up, unless the line was played to its end.
 struct Watch {
     stage: Arc<Stage>,
@@ -146,6 +149,8 @@ fn frames(
         match then {
             Then::Hang => std::future::pending::<()>().await,
             Then::Cut => {
+                // A reset overtakes what is queued for sending, so a cut right behind a message would be a cut before it.
+                sleep(BEFORE_A_CUT).await;
                 watch.played = true;
                 yield Err(std::io::Error::other("cut by the script"));
             }

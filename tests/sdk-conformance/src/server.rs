@@ -30,6 +30,7 @@ pub(crate) struct Stage {
     pub(crate) script: Script,
     seen: Mutex<BTreeMap<String, Vec<Attempt>>>,
     taken: Mutex<BTreeMap<String, usize>>,
+    given_up: tokio::sync::Notify,
 }
 
 /// Names one attempt, to mark it later.
@@ -51,6 +52,7 @@ impl Server {
             script,
             seen: Mutex::default(),
             taken: Mutex::default(),
+            given_up: tokio::sync::Notify::new(),
         });
         let played = Arc::clone(&stage);
         let grpc = service_fn(move |request: http::Request<Body>| {
@@ -77,11 +79,20 @@ impl Server {
         std::mem::take(&mut self.stage.seen.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Whether as many attempts of the method were given up.
-    pub fn abandoned(&self, method: &str) -> usize {
-        let seen = self.stage.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.get(method)
-            .map_or(0, |all| all.iter().filter(|one| one.abandoned).count())
+    /// Waits until as many attempts of the method were given up. Word of a cancelled call travels on its own, so it cannot be asked for at once.
+    pub async fn abandoned(&self, method: &str, wanted: usize) {
+        loop {
+            let more = self.stage.given_up.notified();
+            let count = {
+                let seen = self.stage.seen.lock().unwrap_or_else(PoisonError::into_inner);
+                let all = seen.get(method).map_or(&[][..], Vec::as_slice);
+                all.iter().filter(|one| one.abandoned).count()
+            };
+            if count >= wanted {
+                return;
+            }
+            more.await;
+        }
     }
 }
 
@@ -113,6 +124,8 @@ impl Stage {
         {
             one.abandoned = true;
         }
+        drop(seen);
+        self.given_up.notify_one();
     }
 
     /// The line the next call of a method gets.

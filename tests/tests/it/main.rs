@@ -8,6 +8,7 @@
 )]
 
 mod catalog;
+mod command_line;
 mod contract;
 mod events;
 mod fulfilment;

@@ -1,0 +1,341 @@
+//! `sewa login`, `sewa call`, `sewa token`, `sewa logout`: the API from a terminal, without anybody pasting tokens.
+
+use std::io::{IsTerminal, Read, Write};
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use futures_util::TryStreamExt;
+use sewa_sdk::sewa::identity::v1::identity_service_client::IdentityServiceClient;
+use sewa_sdk::sewa::identity::v1::{LoginRequest, LogoutRequest, RefreshTokenRequest, Tokens};
+use sewa_sdk::{Client, Credentials, Error, RawMethod};
+use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue};
+use uuid::Uuid;
+
+use super::profile::{Profile, Store};
+
+/// Where `sewa dev` serves.
+const ENDPOINT: &str = "http://127.0.0.1:7070";
+/// A token with less left than this is renewed before it is used.
+const RENEW_AHEAD: chrono::TimeDelta = chrono::TimeDelta::seconds(30);
+
+/// `sewa login`.
+#[derive(Debug, clap::Args)]
+pub struct Login {
+    /// E-mail address.
+    #[arg(long)]
+    email: String,
+    /// The server.
+    #[arg(long, default_value = ENDPOINT)]
+    endpoint: String,
+    /// Name of the profile to keep the session in.
+    #[arg(long, default_value = "default")]
+    profile: String,
+}
+
+/// `sewa logout`.
+#[derive(Debug, clap::Args)]
+pub struct Logout {
+    /// The profile whose session ends.
+    #[arg(long, default_value = "default")]
+    profile: String,
+}
+
+/// `sewa token`.
+#[derive(Debug, clap::Args)]
+pub struct Token {
+    /// The profile whose token is wanted.
+    #[arg(long, default_value = "default")]
+    profile: String,
+}
+
+/// `sewa call`.
+#[derive(Debug, clap::Args)]
+pub struct Call {
+    /// The method, `sewa.wallet.v1.WalletService/GetWallet`; its last words will do: `WalletService/GetWallet`, `GetWallet`.
+    method: String,
+    /// The request as protobuf JSON; `-` reads it from standard input.
+    #[arg(default_value = "{}")]
+    request: String,
+    /// The profile to call as. Without one: SEWA_API_KEY, SEWA_TOKEN or SEWA_API_KEY_FILE, else the profile `default`, else nobody.
+    #[arg(long)]
+    profile: Option<String>,
+    /// The server; that of the profile if not given.
+    #[arg(long)]
+    endpoint: Option<String>,
+    /// Idempotency key, 1 to 64 characters, to repeat a write safely. A new one if not given.
+    #[arg(long)]
+    key: Option<String>,
+    /// A header to send, `name: value`. Can be given more than once.
+    #[arg(long = "header", short = 'H')]
+    headers: Vec<String>,
+    /// Seconds the call may take; what the contract says for the method if not given.
+    #[arg(long)]
+    timeout: Option<u64>,
+}
+
+/// Signs in and keeps the session. The password is asked for, or read from standard input where that is no terminal.
+///
+/// # Errors
+/// If the server refuses, or the profile cannot be written.
+pub async fn login(arguments: Login) -> anyhow::Result<()> {
+    let store = Store::open(&arguments.profile)?;
+    let client = client(&arguments.endpoint, Credentials::None)?;
+    let request = LoginRequest {
+        email: arguments.email.clone(),
+        password: password()?,
+    };
+    let mut identity = client.service(IdentityServiceClient::new);
+    let reply = identity.login(request).await.map_err(readable)?;
+    let tokens = reply.into_inner().tokens.context("no tokens came")?;
+    store.write(&Profile::new(
+        arguments.endpoint,
+        arguments.email.clone(),
+        tokens,
+    ))?;
+    println!(
+        "signed in as {}; profile {}",
+        arguments.email, arguments.profile
+    );
+    Ok(())
+}
+
+/// Ends the session at the server, then forgets it. A session that is over already is only forgotten.
+///
+/// # Errors
+/// If there is no such profile, or the server cannot be reached: then the session is kept, so that it can still be ended.
+pub async fn logout(arguments: Logout) -> anyhow::Result<()> {
+    let store = Store::open(&arguments.profile)?;
+    let profile = store
+        .read()?
+        .with_context(|| format!("there is no profile {}", arguments.profile))?;
+    let client = client(&profile.endpoint, Credentials::None)?;
+    let request = LogoutRequest {
+        refresh_token: profile.refresh_token,
+    };
+    let ended = client
+        .service(IdentityServiceClient::new)
+        .logout(request)
+        .await;
+    if let Err(status) = ended
+        && status.code() != tonic::Code::Unauthenticated
+    {
+        return Err(readable(status));
+    }
+    store.delete()?;
+    println!("signed out; profile {} is gone", arguments.profile);
+    Ok(())
+}
+
+/// Prints an access token that is good for at least half a minute.
+///
+/// # Errors
+/// If there is no such profile, or its session is over.
+pub async fn token(arguments: Token) -> anyhow::Result<()> {
+    let store = Store::open(&arguments.profile)?;
+    let mut profile = store
+        .read()?
+        .with_context(|| format!("there is no profile {}", arguments.profile))?;
+    if is_stale(&profile) {
+        renew(&store, &mut profile).await?;
+    }
+    print(&profile.access_token);
+    Ok(())
+}
+
+/// Calls a method and prints the reply, or each message of a stream, as JSON.
+///
+/// # Errors
+/// What the server says, with what can be done about it.
+pub async fn call(arguments: Call) -> anyhow::Result<()> {
+    let request = match arguments.request.as_str() {
+        "-" => std::io::read_to_string(std::io::stdin()).context("standard input")?,
+        text => text.to_owned(),
+    };
+    let chosen = match &arguments.profile {
+        Some(name) => Some(name.as_str()),
+        None if matches!(Credentials::from_env()?, Credentials::None) => Some("default"),
+        None => None,
+    };
+    let store = chosen.map(Store::open).transpose()?;
+    let mut profile = match &store {
+        Some(store) => store.read()?,
+        None => None,
+    };
+    if profile.is_none()
+        && let Some(name) = &arguments.profile
+    {
+        bail!("there is no profile {name}; sewa login --profile {name} makes it");
+    }
+    let endpoint = arguments
+        .endpoint
+        .clone()
+        .or_else(|| Some(profile.as_ref()?.endpoint.clone()))
+        .unwrap_or_else(|| ENDPOINT.to_owned());
+    if let (Some(profile), Some(own)) = (&profile, &arguments.endpoint) {
+        ensure!(
+            profile.endpoint == *own,
+            "the session of this profile is of {}, and its tokens are not shown to another server",
+            profile.endpoint
+        );
+    }
+    // The method is known before anything is sent, so that a misspelt name costs nothing.
+    method(&client(&endpoint, Credentials::None)?, &arguments.method)?;
+    if let (Some(store), Some(profile)) = (&store, &mut profile)
+        && is_stale(profile)
+    {
+        renew(store, profile).await?;
+    }
+    let key = arguments
+        .key
+        .clone()
+        .unwrap_or_else(|| Uuid::now_v7().to_string());
+    let credentials = match &profile {
+        Some(profile) => Credentials::token(profile.access_token.as_str()),
+        None => Credentials::from_env()?,
+    };
+    match perform(&arguments, &endpoint, credentials, &request, &key).await {
+        Err(error) if error.is("TOKEN_EXPIRED") => {
+            let (Some(store), Some(profile)) = (&store, &mut profile) else {
+                return Err(explained(error));
+            };
+            renew(store, profile).await?;
+            let credentials = Credentials::token(profile.access_token.as_str());
+            let again = perform(&arguments, &endpoint, credentials, &request, &key).await;
+            again.map_err(explained)
+        }
+        other => other.map_err(explained),
+    }
+}
+
+async fn perform(
+    arguments: &Call,
+    endpoint: &str,
+    credentials: Credentials,
+    json: &str,
+    key: &str,
+) -> Result<(), Error> {
+    let client = Client::builder(endpoint).credentials(credentials).build()?;
+    let invalid = |what: String| Error::from(tonic::Status::invalid_argument(what));
+    let method =
+        method(&client, &arguments.method).map_err(|error| invalid(format!("{error:#}")))?;
+    let mut request = tonic::Request::new(method.request(json)?);
+    let named = arguments.headers.iter().map(|header| {
+        let (name, value) = header.split_once(':').unwrap_or((header, ""));
+        (name.trim(), value.trim())
+    });
+    let keyed = sewa_sdk::Rules::contract()
+        .method(&format!(
+            "/{}/{}",
+            method.descriptor().parent_service().full_name(),
+            method.descriptor().name()
+        ))
+        .is_some_and(|rule| rule.repeat == sewa_sdk::Repeat::Keyed);
+    let keyed = keyed || arguments.key.is_some();
+    for (name, value) in named.chain(keyed.then_some(("idempotency-key", key))) {
+        let header: Option<(AsciiMetadataKey, AsciiMetadataValue)> =
+            name.parse().ok().zip(value.parse().ok());
+        let (name, value) =
+            header.ok_or_else(|| invalid(format!("`{name}: {value}` is no header")))?;
+        request.metadata_mut().insert(name, value);
+    }
+    if let Some(seconds) = arguments.timeout {
+        request.set_timeout(Duration::from_secs(seconds));
+    }
+    if method.descriptor().is_server_streaming() {
+        let mut messages = std::pin::pin!(method.stream(request).await?);
+        while let Some(message) = messages.try_next().await? {
+            print(&sewa_sdk::to_json(&message)?);
+        }
+    } else {
+        let reply = method.unary(request).await?;
+        print(&sewa_sdk::to_json(reply.get_ref())?);
+    }
+    Ok(())
+}
+
+/// One line a message; a reader that went away is no fault.
+fn print(line: &str) {
+    let mut out = std::io::stdout().lock();
+    if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
+        std::process::exit(0);
+    }
+}
+
+/// Finds a method by its name or the end of it.
+fn method(client: &Client, name: &str) -> anyhow::Result<RawMethod> {
+    let wanted = name.trim_start_matches('/').replace('/', ".");
+    let ending = format!(".{wanted}");
+    let found: Vec<String> = sewa_sdk::pool()
+        .services()
+        .flat_map(|service| service.methods().collect::<Vec<_>>())
+        .map(|method| method.full_name().to_owned())
+        .filter(|full| full.starts_with("sewa.") && (*full == wanted || full.ends_with(&ending)))
+        .collect();
+    match found.as_slice() {
+        [one] => Ok(client.raw(one)?),
+        [] => bail!("the contract has no method {name}; `sewa call ListPermissions` lists all"),
+        many => bail!("{name} could be {}", many.join(" or ")),
+    }
+}
+
+fn is_stale(profile: &Profile) -> bool {
+    profile.access_expire_time - RENEW_AHEAD < chrono::Utc::now()
+}
+
+/// Renews the session and keeps the new tokens at once: the old ones work no more.
+async fn renew(store: &Store, profile: &mut Profile) -> anyhow::Result<()> {
+    let client = client(&profile.endpoint, Credentials::None)?;
+    let request = RefreshTokenRequest {
+        refresh_token: profile.refresh_token.clone(),
+    };
+    let mut identity = client.service(IdentityServiceClient::new);
+    let reply = identity.refresh_token(request).await.map_err(|status| {
+        readable(status).context(format!(
+            "the session of {} is over; sewa login --email {0} begins another",
+            profile.email
+        ))
+    })?;
+    let tokens: Tokens = reply.into_inner().tokens.context("no tokens came")?;
+    *profile = Profile::new(profile.endpoint.clone(), profile.email.clone(), tokens);
+    store.write(profile)
+}
+
+fn client(endpoint: &str, credentials: Credentials) -> anyhow::Result<Client> {
+    let built = Client::builder(endpoint).credentials(credentials).build();
+    built.map_err(explained)
+}
+
+fn readable(status: tonic::Status) -> anyhow::Error {
+    explained(Error::from(status))
+}
+
+/// The error with the catalogue's advice.
+fn explained(error: Error) -> anyhow::Error {
+    match error.remedy() {
+        Some(remedy) => anyhow::anyhow!("{error}\n  {remedy}"),
+        None => anyhow::anyhow!("{error}"),
+    }
+}
+
+/// Asks for a password without showing it, or reads it where nobody can be asked.
+fn password() -> anyhow::Result<String> {
+    use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+    let mut input = std::io::stdin();
+    let mut text = String::new();
+    if input.is_terminal() {
+        eprint!("password: ");
+        let shown = tcgetattr(&input)?;
+        let mut hidden = shown.clone();
+        hidden.local_modes.remove(LocalModes::ECHO);
+        tcsetattr(&input, OptionalActions::Now, &hidden)?;
+        let read = input.read_line(&mut text);
+        tcsetattr(&input, OptionalActions::Now, &shown)?;
+        eprintln!();
+        read?;
+    } else {
+        input.read_to_string(&mut text)?;
+    }
+    let password = text.trim_end_matches(['\r', '\n']);
+    ensure!(!password.is_empty(), "there is no password");
+    Ok(password.to_owned())
+}
