@@ -368,8 +368,8 @@ async def pages(method: Callable[[Q], Awaitable[R]], request: Q) -> AsyncIterato
     asked.CopyFrom(request)
     while True:
         reply = await method(asked)
-        token = next_token(asked, reply)
         yield reply
+        token = next_token(asked, reply)
         if not token:
             return
         asked.page_token = token

@@ -204,7 +204,8 @@ class Plan:
         own = self.core.options.attempt_timeout
         if own is not None and (self._limit is None or now + own < self._limit[0]):
             self._limit = (now + own, Clock.ATTEMPT)
-        return tuple(headers), None if self._limit is None else max(self._limit[0] - now, 0.0)
+        # grpcio rounds up what it tells the server.
+        return tuple(headers), None if self._limit is None else max(self._limit[0] - now - 0.002, 0.0)
 
     def answered(self, headers: Headers) -> None:
         """The attempt succeeded."""

@@ -265,8 +265,8 @@ def pages(method: Callable[[Q], R], request: Q) -> Iterator[R]:
     asked.CopyFrom(request)
     while True:
         reply = method(asked)
-        token = next_token(asked, reply)
         yield reply
+        token = next_token(asked, reply)
         if not token:
             return
         asked.page_token = token

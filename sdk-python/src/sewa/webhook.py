@@ -11,6 +11,7 @@ import binascii
 import enum
 import hashlib
 import hmac
+import json
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -51,6 +52,8 @@ class Delivery:
     """When it was signed, in seconds of the Unix epoch."""
     event: event_pb2.Event | None
     """The event, unless the body is something else."""
+    type: str | None
+    """Name of the event's type, also of one this package does not know."""
 
 
 def verify(
@@ -85,7 +88,7 @@ def verify(
             genuine |= _fits(key, scheme, signature, signed)
     if not genuine:
         raise Rejected(Why.SIGNATURE)
-    return Delivery(message_id, int(timestamp), _event(body))
+    return Delivery(message_id, int(timestamp), *_event(body))
 
 
 def sign(secret: str, message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
@@ -142,9 +145,12 @@ def _fits(key: _Key, scheme: str, signature: bytes, signed: bytes) -> bool:
     return True
 
 
-def _event(body: bytes) -> event_pb2.Event | None:
+def _event(body: bytes) -> tuple[event_pb2.Event | None, str | None]:
     try:
         event = json_format.Parse(body, event_pb2.Event(), ignore_unknown_fields=True)
-    except (json_format.ParseError, UnicodeDecodeError):
-        return None
-    return event if event.id else None
+        kind = json.loads(body).get("type")
+    except (json_format.ParseError, ValueError):
+        return None, None
+    if not event.id:
+        return None, None
+    return event, kind if isinstance(kind, str) else event_pb2.EventType.Name(event.type) if event.type in event_pb2.EventType.values() else str(kind)

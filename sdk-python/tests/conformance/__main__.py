@@ -17,6 +17,10 @@ from .answers import Json, signed, told_error, verified
 from .by_asyncio import ByAsyncio
 from .by_threads import ByThreads
 
+UNSUPPORTED = {
+    "deadline-shrinks-with-each-attempt": "grpcio tells the server a deadline this long in whole seconds",
+    "error-details-are-no-base64": "grpcio itself refuses such an answer, as INTERNAL",
+}
 WAYS: dict[str, Any] = {"threads": ByThreads, "asyncio": ByAsyncio}
 
 
@@ -125,7 +129,9 @@ def main() -> None:
     way = WAYS[sys.argv[1]]
     for line in sys.stdin:
         request: Json = json.loads(line)
-        if request["transport"] == "grpc":
+        if request["case"] in UNSUPPORTED:
+            answer = {"case": request["case"], "unsupported": UNSUPPORTED[request["case"]]}
+        elif request["transport"] == "grpc":
             answer = asyncio.run(play(way, request))
         else:
             answer = {"case": request["case"], "unsupported": "grpcio speaks gRPC over HTTP/2 only"}

@@ -65,7 +65,7 @@ def verified(wanted: Json) -> Json:
         return {"webhook": {"ok": False, "why": rejected.why.name}}
     told: Json = {"ok": True, "id": delivery.id}
     if delivery.event is not None:
-        told["type"] = kind(delivery.event)
+        told["type"] = delivery.type
         told["event"] = printed(delivery.event)
     return {"webhook": told}
 
