@@ -1,14 +1,15 @@
-//! The load: unary gRPC calls over plain HTTP/2, in a closed loop with a fixed number in flight. Frames are encoded beforehand, because the generator shares the
-//! machine with what it measures.
+//! The load: unary gRPC calls in a closed loop with a fixed number in flight. The generator shares the machine with what it measures, so it is as cheap as one can
+//! be: one thread, frames written by hand ([`crate::frames`]), no header compression.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use bytes::{BufMut, Bytes, BytesMut};
-use h2::client::SendRequest;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+
+use crate::frames::{self, Frame};
 
 /// One kind of call: where, as whom, and with what.
 #[derive(Clone)]
@@ -28,7 +29,7 @@ pub(crate) struct Shot {
 pub(crate) struct Outcome {
     /// Calls a second.
     pub(crate) rate: f64,
-    /// Calls counted.
+    /// Calls that ended while the run was counted.
     pub(crate) calls: usize,
     /// Median.
     pub(crate) p50: Duration,
@@ -42,37 +43,22 @@ const STREAMS: usize = 32;
 const WARM_UP: Duration = Duration::from_secs(1);
 
 /// Keeps `in_flight` calls under way for `seconds`. Any call that fails spoils the run.
+///
+/// # Errors
+/// If a call is refused or a connection breaks.
 pub(crate) async fn run(
     port: u16,
     shot: Shot,
     in_flight: usize,
     seconds: u64,
 ) -> anyhow::Result<Outcome> {
-    let connections = in_flight.div_ceil(STREAMS).max(2).min(in_flight);
-    let counter = Arc::new(AtomicU64::new(
-        u64::from(std::process::id()) << 40 | u64::from(Instant::now().elapsed().subsec_nanos()),
-    ));
-    let begin = Instant::now();
-    let (count_from, end) = (begin + WARM_UP, begin + Duration::from_secs(seconds));
-    let mut tasks = tokio::task::JoinSet::new();
-    for connection in 0..connections {
-        let sender = connect(port).await?;
-        let streams = in_flight / connections + usize::from(connection < in_flight % connections);
-        for _ in 0..streams {
-            tasks.spawn(stream(
-                sender.clone(),
-                port,
-                shot.clone(),
-                Arc::clone(&counter),
-                count_from,
-                end,
-            ));
-        }
-    }
-    let mut latencies = Vec::new();
-    while let Some(finished) = tasks.join_next().await {
-        latencies.extend(finished??);
-    }
+    let mut latencies = tokio::task::spawn_blocking(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        runtime.block_on(connections(port, &shot, in_flight, seconds))
+    })
+    .await??;
     latencies.sort_unstable();
     let at = |share: f64| {
         #[expect(
@@ -81,9 +67,11 @@ pub(crate) async fn run(
             clippy::cast_precision_loss,
             reason = "an index"
         )]
-        let index =
-            ((latencies.len() as f64 * share) as usize).min(latencies.len().saturating_sub(1));
-        Duration::from_micros(u64::from(latencies.get(index).copied().unwrap_or(0)))
+        let index = (latencies.len() as f64 * share) as usize;
+        let last = latencies.len().saturating_sub(1);
+        Duration::from_micros(u64::from(
+            latencies.get(index.min(last)).copied().unwrap_or(0),
+        ))
     };
     #[expect(clippy::cast_precision_loss, reason = "a rate")]
     let rate = latencies.len() as f64 / (Duration::from_secs(seconds) - WARM_UP).as_secs_f64();
@@ -95,105 +83,97 @@ pub(crate) async fn run(
     })
 }
 
-async fn connect(port: u16) -> anyhow::Result<SendRequest<Bytes>> {
-    let stream = TcpStream::connect(("127.0.0.1", port)).await?;
-    stream.set_nodelay(true)?;
-    let (sender, connection) = h2::client::Builder::new()
-        .initial_window_size(1 << 20)
-        .initial_connection_window_size(1 << 24)
-        .handshake(stream)
-        .await?;
-    tokio::spawn(async move {
-        // An error shows in the calls of the connection.
-        let _ = connection.await;
-    });
-    Ok(sender)
+async fn connections(
+    port: u16,
+    shot: &Shot,
+    in_flight: usize,
+    seconds: u64,
+) -> anyhow::Result<Vec<u32>> {
+    let count = in_flight.div_ceil(STREAMS).max(2).min(in_flight);
+    let begin = Instant::now();
+    let (count_from, end) = (begin + WARM_UP, begin + Duration::from_secs(seconds));
+    let mut all = Vec::new();
+    for number in 0..count {
+        let streams = in_flight / count + usize::from(number < in_flight % count);
+        all.push(connection(
+            port, shot, number, count, streams, count_from, end,
+        ));
+    }
+    Ok(futures_util::future::try_join_all(all).await?.concat())
 }
 
-async fn stream(
-    sender: SendRequest<Bytes>,
+/// Calls over one connection until `end`, and the times of those that ended after `count_from`, in microseconds.
+async fn connection(
     port: u16,
-    shot: Shot,
-    counter: Arc<AtomicU64>,
+    shot: &Shot,
+    number: usize,
+    of: usize,
+    streams: usize,
     count_from: Instant,
     end: Instant,
 ) -> anyhow::Result<Vec<u32>> {
-    let mut latencies = Vec::with_capacity(4096);
-    loop {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    stream.set_nodelay(true)?;
+    let head = frames::head(port, shot.path);
+    // Keys are new in each run: the run is told by its own identifier.
+    let run = uuid::Uuid::now_v7().simple().to_string();
+    let mut calls = 0;
+    let mut begin = |out: &mut Vec<u8>, id: u32| {
+        let pick = number + calls * of;
+        calls += 1;
+        let bearer = (!shot.bearers.is_empty()).then(|| &*shot.bearers[pick % shot.bearers.len()]);
+        let key = shot.keyed.then(|| format!("{run}-{id:x}"));
+        let message = &shot.messages[pick % shot.messages.len()];
+        frames::request(out, id, &head, bearer, key.as_deref(), message)
+    };
+    let mut out = frames::hello();
+    let mut window = frames::FIRST_WINDOW;
+    let mut next = 1;
+    let mut open: HashMap<u32, Instant> = HashMap::with_capacity(streams);
+    for _ in 0..streams {
+        window -= begin(&mut out, next);
+        open.insert(next, Instant::now());
+        next += 2;
+    }
+    stream.write_all(&out).await?;
+    let (mut input, mut latencies) = (bytes::BytesMut::with_capacity(1 << 16), Vec::new());
+    let mut received = 0;
+    let mut decoder = fluke_hpack::Decoder::new();
+    while !open.is_empty() {
+        if stream.read_buf(&mut input).await? == 0 {
+            bail!("the server closed a connection with calls on it");
+        }
+        out.clear();
         let now = Instant::now();
-        if now >= end {
-            return Ok(latencies);
+        while let Some(frame) = frames::next(&mut input, &mut decoder)? {
+            match frame {
+                Frame::Data(length) => received += length,
+                Frame::Window(more) => window += more,
+                Frame::Echo(answer) => out.extend_from_slice(&answer),
+                Frame::Other => {}
+                Frame::End(id, status) => {
+                    if status != "0" {
+                        bail!("a call was refused: status {status}");
+                    }
+                    let since = open.remove(&id).context("a reply to no call")?;
+                    if now >= end {
+                        continue;
+                    }
+                    if now >= count_from {
+                        latencies.push(u32::try_from((now - since).as_micros())?);
+                    }
+                    window -= begin(&mut out, next);
+                    open.insert(next, now);
+                    next += 2;
+                }
+            }
         }
-        call(
-            sender.clone(),
-            port,
-            &shot,
-            counter.fetch_add(1, Ordering::Relaxed),
-        )
-        .await?;
-        if now >= count_from {
-            latencies.push(u32::try_from(now.elapsed().as_micros()).unwrap_or(u32::MAX));
+        anyhow::ensure!(window > 0, "the server's window is too small for the load");
+        if received > frames::REFILL {
+            out.extend_from_slice(&frames::window(received));
+            received = 0;
         }
+        stream.write_all(&out).await?;
     }
-}
-
-async fn call(
-    sender: SendRequest<Bytes>,
-    port: u16,
-    shot: &Shot,
-    number: u64,
-) -> anyhow::Result<()> {
-    let pick = usize::try_from(number).unwrap_or(0);
-    let message = &shot.messages[pick % shot.messages.len()];
-    let mut request = http::Request::post(format!("http://127.0.0.1:{port}{}", shot.path))
-        .header("content-type", "application/grpc")
-        .header("te", "trailers");
-    if !shot.bearers.is_empty() {
-        request = request.header(
-            "authorization",
-            format!("Bearer {}", shot.bearers[pick % shot.bearers.len()]),
-        );
-    }
-    if shot.keyed {
-        request = request.header(
-            "idempotency-key",
-            format!("bench-{number:x}-{}", uuid::Uuid::now_v7().simple()),
-        );
-    }
-    let mut frame = BytesMut::with_capacity(5 + message.len());
-    frame.put_u8(0);
-    frame.put_u32(u32::try_from(message.len())?);
-    frame.extend_from_slice(message);
-    let mut sender = sender.ready().await?;
-    let (response, mut body) = sender.send_request(request.body(())?, false)?;
-    body.send_data(frame.freeze(), true)?;
-    let response = response.await?;
-    if let Some(status) = response.headers().get("grpc-status") {
-        return accepted(status, response.headers());
-    }
-    let mut stream = response.into_body();
-    while let Some(chunk) = stream.data().await {
-        let length = chunk?.len();
-        stream.flow_control().release_capacity(length)?;
-    }
-    let trailers = stream
-        .trailers()
-        .await?
-        .context("a reply without trailers")?;
-    accepted(
-        trailers
-            .get("grpc-status")
-            .context("a reply without a status")?,
-        &trailers,
-    )
-}
-
-fn accepted(status: &http::HeaderValue, headers: &http::HeaderMap) -> anyhow::Result<()> {
-    if status == "0" {
-        return Ok(());
-    }
-    bail!(
-        "a call was refused: status {status:?}, {:?}",
-        headers.get("grpc-message")
-    )
+    Ok(latencies)
 }

@@ -1,9 +1,10 @@
 //! Measures the product beside its baselines: both on the same PostgreSQL, in turns, within one run. Prints one line for each goal and asserts nothing, because
 //! times depend on the machine and ratios within a run hardly do.
 //!
-//! `sewa-bench short` takes a few minutes, `sewa-bench full` longer. The binary `sewa` is expected beside this one.
+//! `sewa-bench short` takes a few minutes, `sewa-bench full` longer; names of goals after it measure only those. The binary `sewa` is expected beside this one.
 
 mod baseline;
+mod frames;
 mod goals;
 mod load;
 mod measure;
@@ -42,9 +43,9 @@ const FULL: Plan = Plan {
 async fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
     match arguments.next().as_deref() {
-        Some("short") => goals::run(SHORT).await,
-        Some("full") => goals::run(FULL).await,
+        Some("short") => goals::run(SHORT, &arguments.collect::<Vec<_>>()).await,
+        Some("full") => goals::run(FULL, &arguments.collect::<Vec<_>>()).await,
         Some("echo") => baseline::echo(arguments.next().context("a port")?.parse()?).await,
-        _ => bail!("usage: sewa-bench short|full"),
+        _ => bail!("usage: sewa-bench short|full [goal]..., for example sewa-bench short P1 P14"),
     }
 }

@@ -39,9 +39,10 @@ pub(crate) async fn fill(pool: &PgPool, fleet: i64, due: i64) -> anyhow::Result<
     .bind(due)
     .execute(pool)
     .await?;
-    sqlx::raw_sql("vacuum analyze subscriptions; checkpoint")
-        .execute(pool)
-        .await?;
+    // Each alone: several statements sent as one are one transaction, in which a table cannot be vacuumed.
+    for statement in ["vacuum analyze subscriptions", "checkpoint"] {
+        sqlx::raw_sql(statement).execute(pool).await?;
+    }
     Ok(())
 }
 

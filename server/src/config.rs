@@ -40,6 +40,8 @@ pub struct Config {
     pub log_format: String,
     /// Calls a minute and caller, by rate class. A class not named here counts as `default`.
     pub rates: HashMap<String, u32>,
+    /// Seconds an access token is valid.
+    pub access_token_seconds: u32,
     /// Seconds until an order that has no machine is given up.
     pub provisioning_deadline_seconds: u64,
     /// Web origins that browsers may call from; `*` for any.
@@ -68,6 +70,7 @@ impl Default for Config {
                 ("register".to_owned(), 3),
                 ("order".to_owned(), 10),
             ]),
+            access_token_seconds: 900,
             provisioning_deadline_seconds: 600,
             cors_origins: Vec::new(),
             simulator_boot_ms: 1500,
@@ -147,6 +150,12 @@ impl Config {
         }
         for (class, limit) in self.rates.iter().filter(|(_, limit)| **limit == 0) {
             problems.push(format!("rates.{class} must be at least 1, not {limit}"));
+        }
+        if !(1..=3600).contains(&self.access_token_seconds) {
+            problems.push(format!(
+                "access_token_seconds must be 1 to 3600, not {}: a token cannot be taken back before it ends",
+                self.access_token_seconds
+            ));
         }
         if self.provisioning_deadline_seconds == 0 {
             problems.push("provisioning_deadline_seconds must be at least 1".to_owned());

@@ -34,6 +34,12 @@ impl Settings {
         self.0.insert(format!("SEWA_{name}"), value.to_string());
         self
     }
+
+    /// Leaves `SEWA_<name>` unset, so that the server's own default holds.
+    #[must_use]
+    pub fn without(self, name: &str) -> Self {
+        self.with(name, "")
+    }
 }
 
 /// A platform. Its books are proved when it is dropped.
@@ -71,6 +77,7 @@ impl World {
         ]);
         settings.extend(Settings::defaults().0);
         settings.extend(own.0);
+        settings.retain(|_, value| !value.is_empty());
         let server = Server::start(settings.clone()).unwrap_or_else(|error| panic!("{error:#}"));
         let test = std::thread::current().name().unwrap_or_default().to_owned();
         Self {

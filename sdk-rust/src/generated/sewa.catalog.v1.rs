@@ -825,7 +825,7 @@ pub mod catalog_service_client {
         }
         /// Adds a plan. It is sold as soon as it has a price and is not archived.
         ///
-        /// Example request: `{"code": "vps-2-4", "displayName": "VPS 2 vCPU 4 GiB", "vcpus": 2, "memoryMib": 4096, "diskGib": 80, "transferGib": 4000, "provider": "simulator", "providerSize": "s-2vcpu-4gb"}`
+        /// Example request: `{"code": "vps-2-4-ssd", "displayName": "VPS 2 vCPU 4 GiB SSD", "vcpus": 2, "memoryMib": 4096, "diskGib": 80, "transferGib": 4000, "provider": "simulator", "providerSize": "s-2vcpu-4gb"}`
         pub async fn create_plan(
             &mut self,
             request: impl tonic::IntoRequest<super::CreatePlanRequest>,
@@ -990,7 +990,7 @@ pub mod catalog_service_server {
         >;
         /// Adds a plan. It is sold as soon as it has a price and is not archived.
         ///
-        /// Example request: `{"code": "vps-2-4", "displayName": "VPS 2 vCPU 4 GiB", "vcpus": 2, "memoryMib": 4096, "diskGib": 80, "transferGib": 4000, "provider": "simulator", "providerSize": "s-2vcpu-4gb"}`
+        /// Example request: `{"code": "vps-2-4-ssd", "displayName": "VPS 2 vCPU 4 GiB SSD", "vcpus": 2, "memoryMib": 4096, "diskGib": 80, "transferGib": 4000, "provider": "simulator", "providerSize": "s-2vcpu-4gb"}`
         async fn create_plan(
             &self,
             request: tonic::Request<super::CreatePlanRequest>,

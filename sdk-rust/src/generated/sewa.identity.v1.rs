@@ -140,7 +140,7 @@ impl ::prost::Name for ApiKey {
 /// One accepted write.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AuditEntry {
-    /// The account written to; empty for platform-wide writes.
+    /// The account of the caller; empty for staff, whose request says what they wrote to.
     #[prost(string, tag = "1")]
     pub account_id: ::prost::alloc::string::String,
     /// The user or API key that made the call.

@@ -626,7 +626,8 @@ pub mod instance_service_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
-    /// Instances: what was bought, running. Every change is an operation; one at a time for each instance.
+    /// Instances: what was bought, running. Every change is an operation; one at a time for each instance. Staff reach those of every account by id; lists want the account
+    /// named.
     #[derive(Debug, Clone)]
     pub struct InstanceServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -1123,7 +1124,8 @@ pub mod instance_service_server {
             tonic::Status,
         >;
     }
-    /// Instances: what was bought, running. Every change is an operation; one at a time for each instance.
+    /// Instances: what was bought, running. Every change is an operation; one at a time for each instance. Staff reach those of every account by id; lists want the account
+    /// named.
     #[derive(Debug)]
     pub struct InstanceServiceServer<T> {
         inner: Arc<T>,

@@ -490,6 +490,9 @@ pub struct ListRenewalsRequest {
     /// Only of this instance; of all if empty.
     #[prost(string, tag = "3")]
     pub instance_id: ::prost::alloc::string::String,
+    /// Staff: the account to look at. Empty for the caller's own.
+    #[prost(string, tag = "4")]
+    pub account_id: ::prost::alloc::string::String,
 }
 impl ::prost::Name for ListRenewalsRequest {
     const NAME: &'static str = "ListRenewalsRequest";

@@ -82,6 +82,9 @@ pub struct ListOperationsRequest {
     /// Only of this instance; of all if empty.
     #[prost(string, tag = "3")]
     pub instance_id: ::prost::alloc::string::String,
+    /// Staff: the account to look at. Empty for the caller's own.
+    #[prost(string, tag = "4")]
+    pub account_id: ::prost::alloc::string::String,
 }
 impl ::prost::Name for ListOperationsRequest {
     const NAME: &'static str = "ListOperationsRequest";
@@ -195,7 +198,7 @@ pub mod operation_service_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
-    /// Operations: work that outlives the call that asked for it.
+    /// Operations: work that outlives the call that asked for it. Staff reach those of every account by id; lists want the account named.
     #[derive(Debug, Clone)]
     pub struct OperationServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -446,7 +449,7 @@ pub mod operation_service_server {
             tonic::Status,
         >;
     }
-    /// Operations: work that outlives the call that asked for it.
+    /// Operations: work that outlives the call that asked for it. Staff reach those of every account by id; lists want the account named.
     #[derive(Debug)]
     pub struct OperationServiceServer<T> {
         inner: Arc<T>,

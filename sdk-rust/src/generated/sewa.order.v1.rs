@@ -454,6 +454,9 @@ pub struct ListOrdersRequest {
     /// Only orders placed before this.
     #[prost(message, optional, tag = "7")]
     pub placed_before: ::core::option::Option<::prost_types::Timestamp>,
+    /// Staff: the account to look at. Empty for the caller's own.
+    #[prost(string, tag = "8")]
+    pub account_id: ::prost::alloc::string::String,
 }
 impl ::prost::Name for ListOrdersRequest {
     const NAME: &'static str = "ListOrdersRequest";
@@ -965,7 +968,7 @@ pub mod order_service_client {
                 .insert(GrpcMethod::new("sewa.order.v1.OrderService", "GetOrder"));
             self.inner.unary(req, path, codec).await
         }
-        /// Lists the account's orders, newest first, without their histories.
+        /// Lists the account's orders, newest first, without their histories. Staff name the account, or search in all by SearchOrders.
         pub async fn list_orders(
             &mut self,
             request: impl tonic::IntoRequest<super::ListOrdersRequest>,
@@ -1172,7 +1175,7 @@ pub mod order_service_server {
             tonic::Response<super::GetOrderResponse>,
             tonic::Status,
         >;
-        /// Lists the account's orders, newest first, without their histories.
+        /// Lists the account's orders, newest first, without their histories. Staff name the account, or search in all by SearchOrders.
         async fn list_orders(
             &self,
             request: tonic::Request<super::ListOrdersRequest>,

@@ -499,6 +499,9 @@ pub struct ListDepositsRequest {
     /// Only this state; all if not set.
     #[prost(enumeration = "deposit::State", tag = "3")]
     pub state: i32,
+    /// Staff: the account to look at. Empty for the caller's own.
+    #[prost(string, tag = "4")]
+    pub account_id: ::prost::alloc::string::String,
 }
 impl ::prost::Name for ListDepositsRequest {
     const NAME: &'static str = "ListDepositsRequest";

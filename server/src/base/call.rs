@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::base::contract::Method;
 use crate::base::id::AccountId;
-use crate::base::status;
+use crate::base::status::{self, Invalid};
 
 /// Who makes a call.
 #[derive(Clone, Debug)]
@@ -74,12 +74,32 @@ impl Caller {
     /// The account to read: the caller's own, or the one named by staff. A customer who names a foreign account sees nothing there, as if it did not exist.
     ///
     /// # Errors
-    /// PERMISSION_DENIED for staff who name none; INVALID_REQUEST for a malformed id.
+    /// INVALID_REQUEST for staff who name none, and for a malformed id.
     pub fn account_or(&self, named: &str) -> Result<AccountId, Status> {
         match self.account {
             Some(own) => Ok(own),
-            None if named.is_empty() => self.account(),
+            None if named.is_empty() => Err(status::invalid(Invalid::new(
+                "account_id",
+                "REQUIRED",
+                "staff must name the account",
+            ))),
             None => AccountId::parse("account_id", named),
+        }
+    }
+
+    /// The account that something named by its id alone belongs to: the caller's own, or the one `find` says for staff, who see all accounts. What `find` does not
+    /// know is `None`; whether the caller's own account has it, the caller's own query tells.
+    ///
+    /// # Errors
+    /// UNAVAILABLE or INTERNAL if the database fails.
+    pub async fn account_holding(
+        &self,
+        find: impl Future<Output = Result<Option<AccountId>, sqlx::Error>>,
+    ) -> Result<Option<AccountId>, Status> {
+        match self.account {
+            Some(own) => Ok(Some(own)),
+            // The contract lets only staff come here without an account.
+            None => find.await.map_err(|e| status::database(&e)),
         }
     }
 

@@ -7,6 +7,7 @@ pub mod crypto;
 pub mod db;
 pub mod id;
 pub mod lane;
+pub mod mask;
 pub mod money;
 pub mod outbox;
 pub mod page;

@@ -18,18 +18,30 @@ use crate::base::status;
 /// A write to record.
 #[derive(Clone)]
 pub struct Record {
-    account_id: Uuid,
-    principal_id: Uuid,
-    method: &'static str,
-    key: String,
-    fingerprint: [u8; 16],
-    code: i16,
-    reply: Vec<u8>,
-    request: bytes::Bytes,
-    before: Option<Vec<u8>>,
-    request_id: String,
-    ip: String,
-    recorded_at: chrono::DateTime<chrono::Utc>,
+    /// Whose audit trail it is in.
+    pub account_id: Uuid,
+    /// The user or API key that called.
+    pub principal_id: Uuid,
+    /// `package.Service/Method`.
+    pub method: &'static str,
+    /// The idempotency key.
+    pub key: String,
+    /// Keyed digest of the request.
+    pub fingerprint: [u8; 16],
+    /// gRPC status code of the outcome.
+    pub code: i16,
+    /// The outcome, encoded.
+    pub reply: Vec<u8>,
+    /// The request, secrets cleared.
+    pub request: bytes::Bytes,
+    /// The state before a change, as an encoded `Any`.
+    pub before: Option<Vec<u8>>,
+    /// `x-request-id`.
+    pub request_id: String,
+    /// Network address of the caller.
+    pub ip: String,
+    /// When the call arrived.
+    pub recorded_at: chrono::DateTime<chrono::Utc>,
 }
 
 /// The outcome of an earlier call with the same key.

@@ -35,7 +35,8 @@ const ROLES: &[&str] = &[
     "sysadmin",
 ];
 
-/// Every permission, sorted, with the groups of roles that hold it. Staff belong to no account, so what acts on the caller's own account is not theirs.
+/// Every permission, sorted, with the groups of roles that hold it. Staff belong to no account: what they hold works on every account's things, found by id or by the
+/// account they name, and what acts on the caller's own account is not theirs.
 const TABLE: &[(&str, &[&[&str]])] = &[
     ("audit.read", &[OWNERS, SUPPORT, FINANCE]),
     ("catalog.write", &[BUSINESS]),

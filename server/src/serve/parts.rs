@@ -18,8 +18,10 @@ use crate::provider::compute::simulator::{self, Simulator};
 use crate::provider::compute::{Compute, Providers};
 use crate::service::{catalog, identity, order};
 
-/// Lanes of group commit. One commits while the other collects.
-const LANES: usize = 2;
+/// Lanes of group commit: one for every two cores, because a lane keeps a core of PostgreSQL busy, and fewer lanes collect larger batches.
+fn lanes() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))
+}
 
 /// Builds everything, or says what is missing.
 ///
@@ -49,14 +51,17 @@ pub async fn build(config: Config, stop: CancellationToken) -> anyhow::Result<(A
         signer: Arc::new(
             identity::tokens::Signer::load(&db, &master)
                 .await
-                .context("signing keys")?,
+                .context("signing keys")?
+                .lasting(chrono::Duration::seconds(i64::from(
+                    config.access_token_seconds,
+                ))),
         ),
         catalog: catalog::Cache::default(),
         providers: Providers::new([(
             simulator::NAME.to_owned(),
             Arc::new(simulator) as Arc<dyn Compute>,
         )]),
-        placing: order::place::lanes(db.clone(), clock.clone(), tail.clone(), LANES),
+        placing: order::place::lanes(db.clone(), clock.clone(), tail.clone(), lanes()),
         db,
         clock,
         master,

@@ -3,13 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use prost_reflect::{
-    Cardinality, DynamicMessage, EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor,
-    MethodDescriptor, Value,
+    DynamicMessage, EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor,
+    Value,
 };
 use sewa_sdk::pool;
-use sewa_tests::seen;
 
-fn methods() -> Vec<MethodDescriptor> {
+pub(crate) fn methods() -> Vec<MethodDescriptor> {
     let services = pool()
         .services()
         .filter(|service| service.full_name().starts_with("sewa."));
@@ -18,7 +17,7 @@ fn methods() -> Vec<MethodDescriptor> {
         .collect()
 }
 
-fn messages() -> impl Iterator<Item = MessageDescriptor> {
+pub(crate) fn messages() -> impl Iterator<Item = MessageDescriptor> {
     pool().all_messages().filter(|message| {
         message.full_name().starts_with("sewa.")
             && !message.is_map_entry()
@@ -26,17 +25,17 @@ fn messages() -> impl Iterator<Item = MessageDescriptor> {
     })
 }
 
-fn enums() -> impl Iterator<Item = EnumDescriptor> {
+pub(crate) fn enums() -> impl Iterator<Item = EnumDescriptor> {
     pool()
         .all_enums()
         .filter(|found| found.full_name().starts_with("sewa."))
 }
 
-fn path_of(method: &MethodDescriptor) -> String {
+pub(crate) fn path_of(method: &MethodDescriptor) -> String {
     format!("{}/{}", method.parent_service().full_name(), method.name())
 }
 
-fn option(options: DynamicMessage, name: &str) -> Option<Value> {
+pub(crate) fn option(options: DynamicMessage, name: &str) -> Option<Value> {
     let extension = pool()
         .get_extension_by_name(name)
         .unwrap_or_else(|| panic!("the contract lacks {name}"));
@@ -45,24 +44,24 @@ fn option(options: DynamicMessage, name: &str) -> Option<Value> {
         .then(|| options.get_extension(&extension).into_owned())
 }
 
-fn rule(method: &MethodDescriptor) -> DynamicMessage {
+pub(crate) fn rule(method: &MethodDescriptor) -> DynamicMessage {
     option(method.options(), "sewa.api.v1.method")
         .and_then(|rule| rule.as_message().cloned())
         .unwrap_or_else(|| panic!("{} has no rule", path_of(method)))
 }
 
-fn http(method: &MethodDescriptor) -> Option<DynamicMessage> {
+pub(crate) fn http(method: &MethodDescriptor) -> Option<DynamicMessage> {
     option(method.options(), "google.api.http").and_then(|rule| rule.as_message().cloned())
 }
 
-fn text(message: &DynamicMessage, field: &str) -> String {
+pub(crate) fn text(message: &DynamicMessage, field: &str) -> String {
     message
         .get_field_by_name(field)
         .and_then(|value| value.as_str().map(str::to_owned))
         .unwrap_or_default()
 }
 
-fn number(message: &DynamicMessage, field: &str) -> i32 {
+pub(crate) fn number(message: &DynamicMessage, field: &str) -> i32 {
     message
         .get_field_by_name(field)
         .and_then(|value| value.as_enum_number())
@@ -70,7 +69,7 @@ fn number(message: &DynamicMessage, field: &str) -> i32 {
 }
 
 /// HTTP verb and path of a method.
-fn binding(method: &MethodDescriptor) -> Option<(&'static str, String)> {
+pub(crate) fn binding(method: &MethodDescriptor) -> Option<(&'static str, String)> {
     let http = http(method)?;
     ["get", "put", "post", "delete", "patch"]
         .into_iter()
@@ -79,7 +78,7 @@ fn binding(method: &MethodDescriptor) -> Option<(&'static str, String)> {
 }
 
 /// The numbers of `google.api.field_behavior`: 2 REQUIRED, 3 OUTPUT_ONLY, 5 IMMUTABLE.
-fn behaviors(field: &FieldDescriptor) -> BTreeSet<i32> {
+pub(crate) fn behaviors(field: &FieldDescriptor) -> BTreeSet<i32> {
     let behaviors = option(field.options(), "google.api.field_behavior");
     behaviors
         .as_ref()
@@ -91,7 +90,7 @@ fn behaviors(field: &FieldDescriptor) -> BTreeSet<i32> {
 }
 
 /// The messages requests are made of.
-fn sent() -> BTreeMap<String, MessageDescriptor> {
+pub(crate) fn sent() -> BTreeMap<String, MessageDescriptor> {
     reachable(methods().iter().map(MethodDescriptor::input).collect())
 }
 
@@ -113,7 +112,7 @@ fn reachable(mut open: Vec<MessageDescriptor>) -> BTreeMap<String, MessageDescri
 }
 
 #[track_caller]
-fn none(faults: Vec<String>) {
+pub(crate) fn none(faults: Vec<String>) {
     assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
 }
 
@@ -197,7 +196,7 @@ fn r9_what_clients_cannot_write_is_marked() {
     none(faults);
 }
 
-fn validation(field: &FieldDescriptor) -> Option<DynamicMessage> {
+pub(crate) fn validation(field: &FieldDescriptor) -> Option<DynamicMessage> {
     option(field.options(), "buf.validate.field").and_then(|rules| rules.as_message().cloned())
 }
 
@@ -246,7 +245,7 @@ fn r10_ids_in_requests_are_uuids_named_by_their_type() {
     none(faults);
 }
 
-fn upper_snake(name: &str) -> String {
+pub(crate) fn upper_snake(name: &str) -> String {
     let mut out = String::new();
     for letter in name.chars() {
         if letter.is_ascii_uppercase() && !out.is_empty() {
@@ -362,314 +361,6 @@ fn r24_every_method_says_whether_a_repeat_is_safe_and_twice_the_same() {
         };
         if !ok || (reads && level != IdempotencyLevel::NoSideEffects) {
             faults.push(format!("{}: {level:?} with mode {mode}", path_of(&method)));
-        }
-    }
-    none(faults);
-}
-
-#[test]
-fn r35_to_r37_reasons_are_declared_once_and_listed_ones_exist() {
-    let mut faults = Vec::new();
-    let mut known = BTreeSet::new();
-    for reasons in enums().filter(|found| found.name().ends_with("ErrorReason")) {
-        let prefix = upper_snake(reasons.name()) + "_";
-        for value in reasons.values().filter(|value| value.number() != 0) {
-            known.insert(value.name().trim_start_matches(&prefix).to_owned());
-            let Some(rule) = option(value.options(), "sewa.api.v1.error")
-                .and_then(|rule| rule.as_message().cloned())
-            else {
-                faults.push(format!("{} has no rule", value.full_name()));
-                continue;
-            };
-            if text(&rule, "code").is_empty()
-                || number(&rule, "retry") == 0
-                || !text(&rule, "remedy").ends_with('.')
-            {
-                faults.push(format!("{}: {rule}", value.full_name()));
-            }
-        }
-    }
-    let common: BTreeSet<String> = pool()
-        .get_enum_by_name("sewa.api.v1.CommonErrorReason")
-        .unwrap()
-        .values()
-        .map(|value| {
-            value
-                .name()
-                .trim_start_matches("COMMON_ERROR_REASON_")
-                .to_owned()
-        })
-        .collect();
-    for (method, reasons) in seen::listed() {
-        faults.extend(
-            reasons
-                .iter()
-                .filter(|reason| !known.contains(*reason))
-                .map(|reason| format!("{method} lists unknown {reason}")),
-        );
-        faults.extend(
-            reasons
-                .iter()
-                .filter(|reason| common.contains(*reason))
-                .map(|reason| format!("{method} lists {reason}, which goes without saying")),
-        );
-    }
-    none(faults);
-}
-
-#[test]
-fn r37_every_listed_error_is_provoked_by_a_test_that_exists() {
-    let promised = seen::promises();
-    let sources = sources();
-    let mut faults = Vec::new();
-    let listed: BTreeSet<seen::Refusal> = seen::listed()
-        .iter()
-        .flat_map(|(method, reasons)| {
-            reasons
-                .iter()
-                .map(move |reason| (method.clone(), reason.clone()))
-        })
-        .collect();
-    let provoked: BTreeSet<seen::Refusal> = promised
-        .iter()
-        .map(|(refusal, _)| refusal.clone())
-        .collect();
-    faults.extend(
-        listed
-            .difference(&provoked)
-            .map(|(method, reason)| format!("no test provokes {reason} of {method}")),
-    );
-    faults.extend(
-        provoked
-            .difference(&listed)
-            .map(|(method, reason)| format!("{method} does not list {reason}")),
-    );
-    for (refusal, test) in &promised {
-        // `never:why` stands where this build cannot give the error at all.
-        let Some((module, name)) = test.split_once("::") else {
-            if !test.starts_with("never:") {
-                faults.push(format!("{refusal:?}: {test} is no test"));
-            }
-            continue;
-        };
-        if !sources
-            .get(module)
-            .is_some_and(|source| source.contains(&format!("async fn {name}()")))
-        {
-            faults.push(format!("{refusal:?}: there is no test {test}"));
-        }
-    }
-    none(faults);
-}
-
-fn sources() -> BTreeMap<String, String> {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it");
-    let files = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|file| file.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|e| e == "rs"));
-    files
-        .map(|path| {
-            (
-                path.file_stem().unwrap().to_string_lossy().into_owned(),
-                std::fs::read_to_string(&path).unwrap(),
-            )
-        })
-        .collect()
-}
-
-#[test]
-fn r41_what_clients_send_is_bounded() {
-    let mut faults = Vec::new();
-    for message in sent()
-        .values()
-        .filter(|message| message.full_name().starts_with("sewa.") && !message.is_map_entry())
-    {
-        for field in message
-            .fields()
-            .filter(|field| !behaviors(field).contains(&3) && !behaviors(field).contains(&5))
-        {
-            let rules = validation(&field)
-                .map(|rules| rules.to_string())
-                .unwrap_or_default();
-            let bounded = match (field.kind(), field.cardinality()) {
-                _ if field.is_map() => rules.contains("max_pairs"),
-                (_, Cardinality::Repeated) => rules.contains("max_items"),
-                (Kind::String | Kind::Bytes, _) => ["max_len", "uuid:true", "in:["]
-                    .iter()
-                    .any(|rule| rules.contains(rule)),
-                (Kind::Int32 | Kind::Int64, _) => rules.contains("lte"),
-                _ => true,
-            };
-            if !bounded {
-                faults.push(format!("{} has no maximum: {rules}", field.full_name()));
-            }
-        }
-    }
-    none(faults);
-}
-
-#[test]
-fn r42_every_method_says_who_may_call_it() {
-    let mut faults = Vec::new();
-    for method in methods() {
-        let rule = rule(&method);
-        let public = rule
-            .get_field_by_name("public")
-            .and_then(|value| value.as_bool())
-            .unwrap_or(false);
-        let permission = text(&rule, "permission");
-        let well_formed = permission.split_once('.').is_some_and(|(group, verb)| {
-            [group, verb].iter().all(|word| {
-                !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
-            })
-        });
-        if public == well_formed {
-            faults.push(format!(
-                "{}: public {public}, permission {permission:?}",
-                path_of(&method)
-            ));
-        }
-    }
-    none(faults);
-}
-
-#[test]
-fn r44_secrets_are_redacted() {
-    let secret = pool().get_extension_by_name("sewa.api.v1.secret").unwrap();
-    let word = |name: &str| ["password", "secret", "access_token", "refresh_token"].contains(&name);
-    let mut faults = Vec::new();
-    for field in messages().flat_map(|message| message.fields().collect::<Vec<_>>()) {
-        let options = field.options();
-        let redacted = options
-            .get_field_by_name("debug_redact")
-            .and_then(|value| value.as_bool())
-            .unwrap_or(false);
-        if options.has_extension(&secret) != redacted || (word(field.name()) && !redacted) {
-            faults.push(field.full_name().to_owned());
-        }
-    }
-    none(faults);
-}
-
-#[test]
-fn r45_every_method_has_a_path_of_the_house_or_says_why_not() {
-    let mut faults = Vec::new();
-    let mut taken = BTreeSet::new();
-    for method in methods() {
-        let Some((verb, path)) = binding(&method) else {
-            if option(method.options(), "sewa.api.v1.no_http").is_none() {
-                faults.push(format!(
-                    "{} has neither a path nor a reason",
-                    path_of(&method)
-                ));
-            }
-            continue;
-        };
-        let http = http(&method).unwrap();
-        let body = text(&http, "body");
-        let verbed = path.rsplit('/').next().unwrap_or_default().contains(':');
-        let ok = match verb {
-            "get" | "delete" => body.is_empty(),
-            "post" => body == "*",
-            "patch" => !body.is_empty() && body != "*" && !verbed,
-            _ => false,
-        };
-        if !ok
-            || !(path.starts_with("/v1/") || path.starts_with("/.well-known/"))
-            || path.ends_with('/')
-        {
-            faults.push(format!(
-                "{}: {verb} {path} with body {body:?}",
-                path_of(&method)
-            ));
-        }
-        let shape: String = path
-            .split('/')
-            .map(|part| {
-                if part.starts_with('{') {
-                    part.find('}').map_or("{}", |end| &part[end..])
-                } else {
-                    part
-                }
-            })
-            .collect::<Vec<_>>()
-            .join("/");
-        if !taken.insert((verb, shape)) {
-            faults.push(format!("{}: {verb} {path} is taken", path_of(&method)));
-        }
-        if method.is_server_streaming() && verb != "get" {
-            faults.push(format!("{}: a stream is read with GET", path_of(&method)));
-        }
-    }
-    none(faults);
-}
-
-/// Comments by the full name of what they are about.
-fn comments() -> BTreeMap<String, String> {
-    let mut found = BTreeMap::new();
-    for file in pool()
-        .files()
-        .filter(|file| file.name().starts_with("sewa/"))
-    {
-        let proto = file.file_descriptor_proto();
-        let locations = proto
-            .source_code_info
-            .iter()
-            .flat_map(|info| &info.location);
-        for location in locations.filter(|location| !location.leading_comments().is_empty()) {
-            // 6: service, 2: method.
-            if let [6, service, 2, method] = location.path[..] {
-                let service = &proto.service[usize::try_from(service).unwrap()];
-                let method = &service.method[usize::try_from(method).unwrap()];
-                found.insert(
-                    format!("{}.{}/{}", proto.package(), service.name(), method.name()),
-                    location.leading_comments().to_owned(),
-                );
-            }
-        }
-    }
-    found
-}
-
-#[test]
-fn r49_every_method_is_explained_and_its_example_is_a_request() {
-    let comments = comments();
-    let mut faults = Vec::new();
-    for method in methods() {
-        let path = path_of(&method);
-        let Some(comment) = comments.get(&path) else {
-            faults.push(format!("{path} has no comment"));
-            continue;
-        };
-        if !comment
-            .trim()
-            .split_inclusive('.')
-            .next()
-            .is_some_and(|sentence| {
-                sentence.trim_start().starts_with(char::is_uppercase) && sentence.ends_with('.')
-            })
-        {
-            faults.push(format!(
-                "{path}: {comment:?} does not begin with a sentence"
-            ));
-        }
-        let example = comment
-            .split_once("Example request: `")
-            .and_then(|(_, rest)| rest.split_once('`'))
-            .map(|(json, _)| json);
-        let Some(example) = example else {
-            if binding(&method).is_some_and(|(verb, _)| ["post", "patch"].contains(&verb)) {
-                faults.push(format!("{path} has no example"));
-            }
-            continue;
-        };
-        let mut reader = serde_json::Deserializer::from_str(example);
-        let options = prost_reflect::DeserializeOptions::new().deny_unknown_fields(true);
-        if let Err(error) =
-            DynamicMessage::deserialize_with_options(method.input(), &mut reader, &options)
-        {
-            faults.push(format!("{path}: {example}: {error}"));
         }
     }
     none(faults);

@@ -1,5 +1,6 @@
 //! What providers and staff do to orders. [O2 O3 O5 V7 W5]
 
+use sewa_sdk::sewa::event::v1::EventType;
 use sewa_sdk::sewa::order::v1::order::State;
 use sewa_sdk::sewa::order::v1::{
     ApproveOrderPaymentRequest, Order, Payment, PlaceOrderRequest, RejectOrderPaymentRequest,
@@ -348,4 +349,29 @@ async fn money_received_for_a_machine_that_cannot_be_had_stays_in_the_wallet() {
     budi.wait_order(&order.id, State::Refunded).await;
     let total = sewa_tests::actor::rupiah(order.quote.as_ref().unwrap().total.as_ref());
     assert_eq!(budi.balance().await, (total, 0));
+}
+
+#[tokio::test]
+async fn an_order_nobody_paid_for_expires_and_takes_nothing() {
+    let mut world = World::new().await;
+    let (budi, finance) = (world.reseller().await, world.staff("finance").await);
+    let order = wait_for_staff(&budi, "web-1").await;
+    // Nobody waits days for a test, and what is due when a server starts is done first.
+    sqlx::query("update orders set deadline_at = now() - interval '1 second'")
+        .execute(&mut world.behind_the_scenes().await)
+        .await
+        .unwrap();
+    world.restart();
+    let expired = budi.wait_order(&order.id, State::Expired).await;
+    assert_eq!(path(&expired), [State::PendingPayment, State::Expired]);
+    assert!(budi.transactions().await.is_empty());
+    let told = budi
+        .logged(1, |event| event.r#type() == EventType::OrderExpired)
+        .await;
+    assert_eq!(told[0].subject_id, order.id);
+    let late = finance
+        .orders()
+        .approve_order_payment(approval(&order))
+        .await;
+    assert_eq!(reason_of(late), "PAYMENT_STATUS_CONFLICT");
 }

@@ -5,8 +5,9 @@ use sewa_sdk::sewa::identity::v1::{
     Profile, RefreshTokenRequest, RegisterRequest, Tokens, UpdateProfileRequest,
 };
 use sewa_sdk::{Credentials, Session};
+use sewa_tests::patience::eventually;
 use sewa_tests::world::PASSWORD;
-use sewa_tests::{Actor, World, is_replay, keyed, reason_of, refused};
+use sewa_tests::{Actor, Settings, World, is_replay, keyed, reason_of, refused};
 use tonic::Code;
 
 fn registration(email: &str) -> RegisterRequest {
@@ -354,4 +355,30 @@ async fn a_suspended_account_is_told_so() {
         reason_of(refresh(&resumed, &budi.tokens.refresh_token).await),
         "ACCOUNT_SUSPENDED"
     );
+}
+
+#[tokio::test]
+async fn an_access_token_ends_and_a_session_goes_on() {
+    let world = World::with(Settings::default().with("ACCESS_TOKEN_SECONDS", 1)).await;
+    let budi = world.reseller().await;
+    let token = &budi.tokens.access_token;
+    let held = budi.through(world.client(Credentials::token(token)));
+    let error = eventually("the token has ended", || async {
+        match held.identity().get_caller(GetCallerRequest {}).await {
+            Ok(_) => Err("it still works"),
+            Err(status) => Ok(sewa_sdk::Error::from(status)),
+        }
+    })
+    .await;
+    assert!(
+        error.is("TOKEN_EXPIRED") && error.code() == Code::Unauthenticated,
+        "{error:?}"
+    );
+    let answer = world.http().bearer(token).get("/v1/caller").await;
+    assert_eq!(
+        (answer.status.as_u16(), answer.reason().as_str()),
+        (401, "TOKEN_EXPIRED")
+    );
+    // The SDK exchanges the refresh token by itself.
+    assert_eq!(budi.balance().await, (0, 0));
 }

@@ -1,6 +1,5 @@
 //! What can be done with a machine, and what cannot. [V1 V2 V5]
 
-use futures_util::future::join_all;
 use sewa_sdk::Error;
 use sewa_sdk::sewa::api::v1::Operation;
 use sewa_sdk::sewa::api::v1::operation::{Kind, State as Progress};
@@ -11,10 +10,7 @@ use sewa_sdk::sewa::instance::v1::{
     PowerOffInstanceRequest, PowerOnInstanceRequest, RebootInstanceRequest, RebuildInstanceRequest,
     ResetInstancePasswordRequest, ShutdownInstanceRequest, UpdateInstanceRequest,
 };
-use sewa_sdk::sewa::operation::v1::{
-    CancelOperationRequest, GetOperationRequest, ListOperationsRequest, WaitOperationRequest,
-};
-use sewa_sdk::sewa::sandbox::v1::ClearFaultsRequest;
+use sewa_sdk::sewa::operation::v1::{GetOperationRequest, ListOperationsRequest};
 use sewa_sdk::sewa::sandbox::v1::fault::Kind as FaultKind;
 use sewa_tests::{Actor, NOBODYS_ID, World, is_replay, keyed, reason_of, refused};
 
@@ -30,7 +26,7 @@ pub(crate) enum Verb {
     Delete,
 }
 
-const VERBS: [Verb; 7] = [
+pub(crate) const VERBS: [Verb; 7] = [
     Verb::PowerOn,
     Verb::PowerOff,
     Verb::Shutdown,
@@ -113,14 +109,14 @@ pub(crate) async fn ask(
     Ok(operation.expect("an operation"))
 }
 
-async fn owner_of_a_machine(world: &World) -> (Actor, Instance) {
+pub(crate) async fn owner_of_a_machine(world: &World) -> (Actor, Instance) {
     let budi = world.reseller().await;
     budi.deposit(2_000_000).await;
     let machine = budi.running("web-1").await;
     (budi, machine)
 }
 
-async fn done(owner: &Actor, verb: Verb, machine: &Instance, state: State) {
+pub(crate) async fn done(owner: &Actor, verb: Verb, machine: &Instance, state: State) {
     let operation = ask(owner, verb, &machine.id, "")
         .await
         .unwrap_or_else(|error| panic!("{verb:?}: {error}"));
@@ -356,233 +352,6 @@ async fn a_verb_the_state_does_not_allow_is_refused() {
 }
 
 #[tokio::test]
-async fn one_operation_at_a_time() {
-    let world = World::new().await;
-    let (budi, machine) = owner_of_a_machine(&world).await;
-    budi.inject(FaultKind::Error, 0).await;
-    let first = ask(&budi, Verb::Reboot, &machine.id, "").await.unwrap();
-    for verb in VERBS {
-        let error = refused(ask(&budi, verb, &machine.id, "").await);
-        assert!(
-            error.is("OPERATION_IN_PROGRESS") && error.metadata("operation_id") == Some(&*first.id),
-            "{verb:?}: {error:?}"
-        );
-    }
-    assert_eq!(budi.instance(&machine.id).await.operation_id, first.id);
-    budi.sandbox()
-        .clear_faults(ClearFaultsRequest {})
-        .await
-        .unwrap();
-    budi.finish(&first).await.unwrap();
-    // Of many at once one wins, and the others are told which.
-    let answers = join_all((0..8).map(|_| ask(&budi, Verb::Reboot, &machine.id, ""))).await;
-    let won: Vec<&Operation> = answers
-        .iter()
-        .filter_map(|answer| answer.as_ref().ok())
-        .collect();
-    assert_eq!(won.len(), 1, "{answers:?}");
-    for error in answers.iter().filter_map(|answer| answer.as_ref().err()) {
-        assert!(error.is("OPERATION_IN_PROGRESS"), "{error:?}");
-    }
-    budi.finish(won[0]).await.unwrap();
-}
-
-#[tokio::test]
-async fn an_operation_that_has_not_begun_can_be_called_off() {
-    let world = World::new().await;
-    let (budi, machine) = owner_of_a_machine(&world).await;
-    let cancel = |id: &str| CancelOperationRequest {
-        operation_id: id.to_owned(),
-    };
-    budi.inject(FaultKind::Error, 0).await;
-    let reboot = ask(&budi, Verb::Reboot, &machine.id, "").await.unwrap();
-    let cancelled = budi
-        .operations()
-        .cancel_operation(cancel(&reboot.id))
-        .await
-        .unwrap()
-        .into_inner()
-        .operation
-        .unwrap();
-    assert!(
-        cancelled.state() == Progress::Cancelled && cancelled.finish_time.is_some(),
-        "{cancelled:?}"
-    );
-    budi.sandbox()
-        .clear_faults(ClearFaultsRequest {})
-        .await
-        .unwrap();
-    assert_eq!(budi.instance(&machine.id).await.state(), State::Running);
-    let error = refused(budi.operations().cancel_operation(cancel(&reboot.id)).await);
-    assert!(
-        error.is("OPERATION_NOT_CANCELLABLE") && error.metadata("state") == Some("CANCELLED"),
-        "{error:?}"
-    );
-    for answer in [
-        budi.operations()
-            .cancel_operation(cancel(NOBODYS_ID))
-            .await
-            .map(drop),
-        budi.operations()
-            .get_operation(GetOperationRequest {
-                operation_id: NOBODYS_ID.to_owned(),
-            })
-            .await
-            .map(drop),
-        budi.operations()
-            .wait_operation(WaitOperationRequest {
-                operation_id: NOBODYS_ID.to_owned(),
-                timeout: None,
-            })
-            .await
-            .map(drop),
-    ] {
-        assert_eq!(reason_of(answer), "OPERATION_NOT_FOUND");
-    }
-    // Nothing waits longer than it was told to.
-    budi.inject(FaultKind::Error, 0).await;
-    let stuck = ask(&budi, Verb::Reboot, &machine.id, "").await.unwrap();
-    let timeout = Some(prost_types::Duration {
-        seconds: 0,
-        nanos: 300_000_000,
-    });
-    let waited = budi
-        .operations()
-        .wait_operation(WaitOperationRequest {
-            operation_id: stuck.id.clone(),
-            timeout,
-        })
-        .await
-        .unwrap()
-        .into_inner();
-    assert!(waited.operation.unwrap().finish_time.is_none());
-    budi.sandbox()
-        .clear_faults(ClearFaultsRequest {})
-        .await
-        .unwrap();
-    budi.finish(&stuck).await.unwrap();
-}
-
-#[tokio::test]
-async fn whoever_was_slower_is_told_so_by_the_etag() {
-    let world = World::new().await;
-    let (budi, machine) = owner_of_a_machine(&world).await;
-    let rename = |name: &str, etag: &str| UpdateInstanceRequest {
-        instance: Some(Instance {
-            id: machine.id.clone(),
-            display_name: name.to_owned(),
-            etag: etag.to_owned(),
-            ..Default::default()
-        }),
-        update_mask: Some(prost_types::FieldMask {
-            paths: vec!["display_name".to_owned()],
-        }),
-    };
-    let renamed = budi
-        .instances()
-        .update_instance(rename("shop", &machine.etag))
-        .await
-        .unwrap()
-        .into_inner()
-        .instance
-        .unwrap();
-    assert_eq!(renamed.display_name, "shop");
-    assert_ne!(renamed.etag, machine.etag);
-    let error = refused(
-        budi.instances()
-            .update_instance(rename("store", &machine.etag))
-            .await,
-    );
-    assert!(
-        error.is("ETAG_MISMATCH") && error.code() == tonic::Code::Aborted,
-        "{error:?}"
-    );
-    assert_eq!(
-        (error.metadata("sent"), error.metadata("current")),
-        (Some(&*machine.etag), Some(&*renamed.etag))
-    );
-    for verb in VERBS
-        .into_iter()
-        .filter(|verb| ![Verb::PowerOn, Verb::ResetPassword].contains(verb))
-    {
-        assert_eq!(
-            reason_of(ask(&budi, verb, &machine.id, &machine.etag).await),
-            "ETAG_MISMATCH",
-            "{verb:?}"
-        );
-    }
-    let operation = ask(&budi, Verb::Reboot, &machine.id, &renamed.etag)
-        .await
-        .unwrap();
-    budi.finish(&operation).await.unwrap();
-}
-
-#[tokio::test]
-async fn an_update_changes_what_its_mask_names_and_nothing_else() {
-    let world = World::new().await;
-    let (budi, machine) = owner_of_a_machine(&world).await;
-    let update = |instance: Instance, paths: &[&str]| UpdateInstanceRequest {
-        instance: Some(Instance {
-            id: machine.id.clone(),
-            ..instance
-        }),
-        update_mask: Some(prost_types::FieldMask {
-            paths: paths.iter().map(|path| (*path).to_owned()).collect(),
-        }),
-    };
-    let new = Instance {
-        display_name: "shop".to_owned(),
-        labels: [("team".to_owned(), "web".to_owned())].into(),
-        hostname: "hacked".to_owned(),
-        ..Default::default()
-    };
-    let changed = budi
-        .instances()
-        .update_instance(update(new.clone(), &["labels"]))
-        .await
-        .unwrap()
-        .into_inner()
-        .instance
-        .unwrap();
-    assert_eq!(
-        (
-            changed.display_name.as_str(),
-            changed.labels.len(),
-            changed.hostname.as_str()
-        ),
-        ("web-1", 1, "web-1")
-    );
-    for path in ["hostname", "state", "nonsense", "labels.team"] {
-        let error = refused(
-            budi.instances()
-                .update_instance(update(new.clone(), &[path]))
-                .await,
-        );
-        assert!(
-            error.is("FIELD_NOT_WRITABLE") && error.metadata("path") == Some(path),
-            "{error:?}"
-        );
-    }
-    let all = budi
-        .instances()
-        .update_instance(update(
-            Instance {
-                display_name: "shop".to_owned(),
-                ..Default::default()
-            },
-            &["*"],
-        ))
-        .await
-        .unwrap();
-    let all = all.into_inner().instance.unwrap();
-    assert_eq!(
-        (all.display_name.as_str(), all.labels.len()),
-        ("shop", 0),
-        "`*` replaces everything writable"
-    );
-}
-
-#[tokio::test]
 async fn a_foreign_machine_looks_like_none() {
     let world = World::new().await;
     let (budi, machine) = owner_of_a_machine(&world).await;
@@ -666,16 +435,6 @@ async fn a_machine_is_deleted_by_whoever_types_its_name() {
         gone.state() == State::Deleted && gone.next_charge.is_none(),
         "{gone:?}"
     );
-}
-
-#[tokio::test]
-async fn an_operation_survives_a_provider_that_errs_and_a_lost_answer() {
-    let world = World::new().await;
-    let (budi, machine) = owner_of_a_machine(&world).await;
-    for fault in [FaultKind::Error, FaultKind::AnswerLost, FaultKind::Slow] {
-        budi.inject(fault, 1).await;
-        done(&budi, Verb::Reboot, &machine, State::Running).await;
-    }
 }
 
 #[tokio::test]

@@ -1,19 +1,14 @@
 //! Renewal, grace, suspension, resumption and the end. [L1 L2 L5 L6 L7]
 
-use sewa_sdk::sewa::api::v1::BillingPeriod;
 use sewa_sdk::sewa::event::v1::{Event, EventType};
 use sewa_sdk::sewa::instance::v1::instance::State;
 use sewa_sdk::sewa::instance::v1::{DeleteInstanceRequest, Instance};
 use sewa_sdk::sewa::lifecycle::v1::renewal::State as RenewalState;
-use sewa_sdk::sewa::lifecycle::v1::scheduled_step::Kind as StepKind;
 use sewa_sdk::sewa::lifecycle::v1::{
-    ListPoliciesRequest, ListRenewalsRequest, PreviewRenewalRequest, PreviewScheduleRequest,
-    RenewInstanceRequest, Renewal, ScheduledStep, SetAccountPolicyRequest, SetAutoRenewRequest,
+    ListRenewalsRequest, PreviewRenewalRequest, PreviewScheduleRequest, RenewInstanceRequest,
+    Renewal, ScheduledStep, SetAutoRenewRequest,
 };
-use sewa_sdk::sewa::order::v1::OrderDraft;
-use sewa_sdk::sewa::sandbox::v1::{
-    AdvanceTestClockRequest, CreateTestClockRequest, GetTestClockRequest,
-};
+use sewa_sdk::sewa::sandbox::v1::GetTestClockRequest;
 use sewa_sdk::sewa::wallet::v1::transaction::Kind;
 use sewa_tests::actor::rupiah;
 use sewa_tests::patience::eventually;
@@ -22,7 +17,7 @@ use sewa_tests::{Actor, NOBODYS_ID, World, reason_of, refused};
 use crate::instance::{Verb, ask};
 
 /// Somebody with a clock, money for `periods` renewals, and a machine.
-async fn owner(world: &World, periods: i64) -> (Actor, Instance) {
+pub(crate) async fn owner(world: &World, periods: i64) -> (Actor, Instance) {
     let budi = world.reseller().await;
     budi.take_a_clock().await;
     let total = rupiah(
@@ -39,7 +34,7 @@ async fn owner(world: &World, periods: i64) -> (Actor, Instance) {
     (budi, machine)
 }
 
-fn total(machine: &Instance) -> i64 {
+pub(crate) fn total(machine: &Instance) -> i64 {
     rupiah(machine.next_charge.as_ref())
 }
 
@@ -56,7 +51,7 @@ async fn renewals(budi: &Actor) -> Vec<Renewal> {
         .renewals
 }
 
-async fn schedule(budi: &Actor, days: i32) -> Vec<ScheduledStep> {
+pub(crate) async fn schedule(budi: &Actor, days: i32) -> Vec<ScheduledStep> {
     let request = PreviewScheduleRequest {
         days,
         page_size: 200,
@@ -398,186 +393,6 @@ async fn a_machine_that_is_not_to_renew_ends_though_there_is_money() {
 }
 
 #[tokio::test]
-async fn what_the_schedule_foretells_is_what_happens() {
-    let world = World::new().await;
-    let (budi, machine) = owner(&world, 2).await;
-    let foretold = schedule(&budi, 120).await;
-    let kinds: Vec<(StepKind, bool)> = foretold
-        .iter()
-        .map(|step| (step.kind(), step.covered))
-        .collect();
-    let expected = [
-        (StepKind::Renew, true),
-        (StepKind::Renew, true),
-        (StepKind::Renew, false),
-        (StepKind::Suspend, true),
-        (StepKind::Terminate, true),
-    ];
-    assert_eq!(kinds, expected);
-    budi.advance(120, 0).await;
-    let told = [
-        EventType::Renewed,
-        EventType::RenewalFailed,
-        EventType::Suspended,
-        EventType::Terminated,
-    ];
-    let happened: Vec<(EventType, Option<prost_types::Timestamp>)> = budi
-        .logged(foretold.len(), |event| {
-            event.subject_id == machine.id && told.contains(&event.r#type())
-        })
-        .await
-        .into_iter()
-        .map(|event| (event.r#type(), event.occur_time))
-        .collect();
-    let foretold: Vec<(EventType, Option<prost_types::Timestamp>)> = foretold
-        .iter()
-        .map(|step| {
-            let kind = match (step.kind(), step.covered) {
-                (StepKind::Renew, true) => EventType::Renewed,
-                (StepKind::Renew, false) => EventType::RenewalFailed,
-                (StepKind::Suspend, _) => EventType::Suspended,
-                _ => EventType::Terminated,
-            };
-            (kind, step.step_time)
-        })
-        .collect();
-    assert_eq!(happened, foretold, "each thing, at its own time");
-    assert!(schedule(&budi, 400).await.is_empty());
-}
-
-#[tokio::test]
-async fn the_schedule_counts_one_balance_for_all_machines() {
-    let world = World::new().await;
-    let (budi, _) = owner(&world, 2).await;
-    budi.running("web-2").await;
-    let steps = schedule(&budi, 35).await;
-    let renewing: Vec<bool> = steps
-        .iter()
-        .filter(|step| step.kind() == StepKind::Renew)
-        .map(|step| step.covered)
-        .collect();
-    assert_eq!(
-        renewing,
-        [true, false],
-        "money for one renewal, two machines due: {steps:?}"
-    );
-}
-
-#[tokio::test]
-async fn an_invoiced_account_has_days_and_a_daily_prepaid_one_has_none() {
-    let world = World::new().await;
-    let (budi, finance) = (world.reseller().await, world.staff("finance").await);
-    budi.take_a_clock().await;
-    let policies = budi
-        .lifecycle()
-        .list_policies(ListPoliciesRequest::default())
-        .await
-        .unwrap()
-        .into_inner()
-        .policies;
-    let rule = |code: &str, period: BillingPeriod| {
-        let policy = policies.iter().find(|policy| policy.code == code).unwrap();
-        let rule = policy
-            .rules
-            .iter()
-            .find(|rule| rule.period() == period)
-            .unwrap();
-        (rule.suspend_after_hours, rule.terminate_after_hours)
-    };
-    assert_eq!(
-        [
-            BillingPeriod::Day,
-            BillingPeriod::Month,
-            BillingPeriod::Year
-        ]
-        .map(|p| rule("prepaid", p).0),
-        [0, 24, 72]
-    );
-    assert_eq!(
-        [
-            BillingPeriod::Day,
-            BillingPeriod::Month,
-            BillingPeriod::Year
-        ]
-        .map(|p| rule("invoiced", p)),
-        [(72, 360); 3]
-    );
-
-    let daily = OrderDraft {
-        period: BillingPeriod::Day.into(),
-        ..budi.draft("daily").await
-    };
-    budi.deposit(10_000 + rupiah(budi.preview(&daily).await.unwrap().total.as_ref()))
-        .await;
-    let prepaid = budi.place(daily.clone()).await.unwrap();
-    budi.wait_active(&prepaid).await;
-    let choose = |account: &str, policy: &str| SetAccountPolicyRequest {
-        account_id: account.to_owned(),
-        policy: policy.to_owned(),
-    };
-    finance
-        .lifecycle()
-        .set_account_policy(choose(&budi.account_id, "invoiced"))
-        .await
-        .unwrap();
-    assert_eq!(
-        reason_of(
-            finance
-                .lifecycle()
-                .set_account_policy(choose(&budi.account_id, "generous"))
-                .await
-        ),
-        "POLICY_NOT_FOUND"
-    );
-    assert_eq!(
-        reason_of(
-            finance
-                .lifecycle()
-                .set_account_policy(choose(NOBODYS_ID, "invoiced"))
-                .await
-        ),
-        "ACCOUNT_NOT_FOUND"
-    );
-    budi.deposit(10_000 + rupiah(budi.preview(&daily).await.unwrap().total.as_ref()))
-        .await;
-    let invoiced = budi
-        .place(OrderDraft {
-            hostname: "invoiced".to_owned(),
-            ..daily
-        })
-        .await
-        .unwrap();
-    budi.wait_active(&invoiced).await;
-    // What is left in the wallet pays for nothing.
-    let (left, _) = budi.balance().await;
-    let steps = schedule(&budi, 30).await;
-    let of = |id: &str, kind: StepKind| {
-        let step = steps.iter().find(|step| {
-            step.instance_id == id
-                && step.kind() == kind
-                && (kind != StepKind::Renew || !step.covered)
-        });
-        step.unwrap_or_else(|| panic!("{kind:?} of {id} with {left} left: {steps:?}"))
-            .step_time
-            .unwrap()
-            .seconds
-    };
-    for (id, suspend, terminate) in [
-        (&prepaid.order.instance_id, 0, 72),
-        (&invoiced.order.instance_id, 72, 360),
-    ] {
-        let due = of(id, StepKind::Renew);
-        assert_eq!(
-            (
-                of(id, StepKind::Suspend) - due,
-                of(id, StepKind::Terminate) - due
-            ),
-            (suspend * 3600, terminate * 3600)
-        );
-    }
-}
-
-#[tokio::test]
 async fn a_foreign_machine_cannot_be_renewed() {
     let world = World::new().await;
     let (budi, machine) = owner(&world, 1).await;
@@ -605,114 +420,4 @@ async fn a_foreign_machine_cannot_be_renewed() {
         }
     }
     assert!(budi.instance(&machine.id).await.auto_renew);
-}
-
-#[tokio::test]
-async fn a_clock_is_made_once_and_moves_only_forward_and_when_it_stands() {
-    let world = World::new().await;
-    let budi = world.reseller().await;
-    let advance = |seconds: i64| AdvanceTestClockRequest {
-        duration: Some(prost_types::Duration { seconds, nanos: 0 }),
-    };
-    assert_eq!(
-        reason_of(budi.sandbox().get_test_clock(GetTestClockRequest {}).await),
-        "CLOCK_NOT_FOUND"
-    );
-    assert_eq!(
-        reason_of(budi.sandbox().advance_test_clock(advance(60)).await),
-        "CLOCK_NOT_FOUND"
-    );
-    let made = budi.take_a_clock().await;
-    assert_eq!(made.now_time, made.target_time);
-    assert_eq!(
-        reason_of(
-            budi.sandbox()
-                .create_test_clock(CreateTestClockRequest {})
-                .await
-        ),
-        "CLOCK_EXISTS"
-    );
-    assert_eq!(
-        reason_of(budi.sandbox().advance_test_clock(advance(0)).await),
-        "INVALID_REQUEST"
-    );
-    // While it is on its way nobody sends it elsewhere; the SDK waits for it, so one attempt is asked for.
-    let mut request = tonic::Request::new(advance(60));
-    request.extensions_mut().insert(sewa_sdk::CallOptions {
-        max_attempts: Some(1),
-        ..Default::default()
-    });
-    let mut database = world.behind_the_scenes().await;
-    let mut walking = sqlx::Connection::begin(&mut database).await.unwrap();
-    sqlx::query("lock table subscriptions in access exclusive mode")
-        .execute(&mut *walking)
-        .await
-        .unwrap();
-    budi.sandbox()
-        .advance_test_clock(advance(3600))
-        .await
-        .unwrap();
-    let error = refused(budi.sandbox().advance_test_clock(request).await);
-    assert!(
-        error.is("CLOCK_ADVANCING") && error.retry().after.is_some(),
-        "{error:?}"
-    );
-    walking.rollback().await.unwrap();
-    let there = budi.wait_clock().await;
-    assert_eq!(
-        there.now_time.unwrap().seconds - made.now_time.unwrap().seconds,
-        3600
-    );
-}
-
-#[tokio::test]
-async fn nobody_plays_with_a_real_account() {
-    use sewa_sdk::sewa::sandbox::v1::{
-        ClearFaultsRequest, InjectFaultRequest, ListFaultsRequest, SettleDepositRequest, fault,
-        settle_deposit_request::Outcome,
-    };
-    let world = World::new().await;
-    let real = world.real_reseller().await;
-    let mut sandbox = real.sandbox();
-    let answers = [
-        sandbox
-            .settle_deposit(SettleDepositRequest {
-                deposit_id: NOBODYS_ID.to_owned(),
-                outcome: Outcome::Paid.into(),
-            })
-            .await
-            .map(drop),
-        sandbox
-            .inject_fault(InjectFaultRequest {
-                kind: fault::Kind::Error.into(),
-                times: 1,
-            })
-            .await
-            .map(drop),
-        sandbox
-            .list_faults(ListFaultsRequest::default())
-            .await
-            .map(drop),
-        sandbox.clear_faults(ClearFaultsRequest {}).await.map(drop),
-        sandbox
-            .create_test_clock(CreateTestClockRequest {})
-            .await
-            .map(drop),
-        sandbox
-            .get_test_clock(GetTestClockRequest {})
-            .await
-            .map(drop),
-        sandbox
-            .advance_test_clock(AdvanceTestClockRequest {
-                duration: Some(prost_types::Duration {
-                    seconds: 1,
-                    nanos: 0,
-                }),
-            })
-            .await
-            .map(drop),
-    ];
-    for answer in answers {
-        assert_eq!(reason_of(answer), "SANDBOX_ONLY");
-    }
 }

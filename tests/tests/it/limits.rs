@@ -54,20 +54,26 @@ async fn signing_in_is_for_five_a_minute_by_default() {
 
 #[tokio::test]
 async fn the_defaults_are_those_of_the_requirements() {
-    // No RATES at all in the settings: an empty class keeps what the platform has.
-    let world = World::with(
-        Settings::default()
-            .with("RATES__DEFAULT", 100)
-            .with("RATES__LOGIN", 5)
-            .with("RATES__REGISTER", 3)
-            .with("RATES__ORDER", 10),
-    )
-    .await;
-    let printed = world.http().get("/v1/plans").await;
-    assert_eq!(printed.header("ratelimit-limit"), "100");
+    let classes = ["DEFAULT", "LOGIN", "REGISTER", "ORDER"];
+    let shipped = classes.iter().fold(Settings::default(), |settings, class| {
+        settings.without(&format!("RATES__{class}"))
+    });
+    let world = World::with(shipped).await;
+    let budi = world.reseller().await;
+    let http = world.http().bearer(&budi.tokens.access_token);
+    let limit_of = async |path: &str, body| {
+        let answer = http.post(path, body).await;
+        answer.header("ratelimit-limit").to_owned()
+    };
+    let plans = world.http().get("/v1/plans").await;
+    assert_eq!(plans.header("ratelimit-limit"), "100");
+    let nobody = json!({"email": "nobody@example.com", "password": "not this one"});
+    assert_eq!(limit_of("/v1/auth:login", nobody).await, "5");
+    assert_eq!(limit_of("/v1/orders", json!({})).await, "10");
+    // Budi was the first of three who may register from one address in a minute.
     let body = || json!({"email": "a@example.com", "password": "short"});
     let register = async || world.http().post("/v1/auth:register", body()).await;
-    for _ in 0..3 {
+    for _ in 0..2 {
         assert_eq!(register().await.reason(), "INVALID_REQUEST");
     }
     assert_eq!(register().await.reason(), "RATE_LIMITED");

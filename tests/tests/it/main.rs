@@ -8,22 +8,33 @@
 )]
 
 mod catalog;
+mod clock;
 mod command_line;
 mod contract;
+mod contract_errors;
+mod contract_methods;
 mod events;
 mod fulfilment;
 mod grpc_web;
 mod grpcurl;
 mod identity;
 mod instance;
+mod instance_update;
 mod keys;
 mod lifecycle;
 mod limits;
+mod operation;
 mod order;
+mod order_repeat;
 mod pages;
 mod permissions;
+mod policy;
+mod python;
 mod replicas;
 mod rest;
+mod rest_streams;
+mod schedule;
+mod staff;
 mod tour;
 mod validation;
 mod wallet;

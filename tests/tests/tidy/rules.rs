@@ -40,8 +40,6 @@ const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 const MAX_LINES: usize = 500;
-/// A theme of behaviour tests is a list of sentences, and longer for the calls being spelled out.
-const MAX_TEST_LINES: usize = 750;
 
 /// One file of the repository.
 #[derive(Debug)]
@@ -250,15 +248,13 @@ pub(crate) fn files_are_short(source: &Source) -> Vec<Finding> {
     const CODE: &[&str] = &["rs", "py", "ts", "tsx", "js", "go", "sh"];
     let extension = source.path.rsplit('.').next().unwrap_or_default();
     let count = source.text.lines().count();
-    let most = if source.path.starts_with("tests/tests/it/") {
-        MAX_TEST_LINES
-    } else {
-        MAX_LINES
-    };
-    if !CODE.contains(&extension) || count <= most {
+    if !CODE.contains(&extension) || count <= MAX_LINES {
         return Vec::new();
     }
-    vec![source.at(most + 1, format!("{count} lines: split it by what it does"))]
+    vec![source.at(
+        MAX_LINES + 1,
+        format!("{count} lines: split it by what it does"),
+    )]
 }
 
 pub(crate) fn names_have_a_meaning(source: &Source) -> Vec<Finding> {

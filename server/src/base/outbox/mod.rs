@@ -21,7 +21,8 @@ pub struct NewEvent {
     subject: Uuid,
     revision: i64,
     at: DateTime<Utc>,
-    payload: Vec<u8>,
+    /// The event's payload, encoded.
+    pub payload: Vec<u8>,
 }
 
 impl NewEvent {

@@ -167,6 +167,8 @@ async fn follow(
                     });
                 }
             }
+            // The server stops, and nobody reads the log here any more.
+            Err(sqlx::Error::PoolClosed) => return,
             Err(error) => tracing::warn!(%error, "the log could not be sampled"),
         }
         // The position is published before anybody is looked for who listens: a watcher that subscribes now reads up to it by itself.

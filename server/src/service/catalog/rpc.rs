@@ -7,6 +7,7 @@ use tonic::{Request, Response, Status, async_trait};
 use crate::app::App;
 use crate::base::call::Call;
 use crate::base::id::PlanId;
+use crate::base::mask;
 use crate::base::money::Rupiah;
 use crate::base::page::Page;
 use crate::base::status::{self, Invalid};
@@ -15,7 +16,6 @@ use crate::base::writes::{self, Claim};
 use crate::service::catalog::error::Error;
 use crate::service::catalog::model::{PLAN_FIELDS, Plan, Rank, Version};
 use crate::service::catalog::{self as slice, Changes, convert};
-use crate::service::identity::mask;
 
 /// The service.
 pub struct Catalog {

@@ -8,7 +8,6 @@
 pub mod audit;
 pub mod convert;
 pub mod error;
-pub mod mask;
 pub mod model;
 pub mod password;
 pub mod profile;

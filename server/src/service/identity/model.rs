@@ -6,7 +6,7 @@ use uuid::Uuid;
 use crate::base::id::{AccountId, ApiKeyId, UserId};
 use crate::edge::permissions;
 
-/// How long an access token lives.
+/// How long an access token lives, where the settings do not say.
 pub const ACCESS_LIFETIME: Duration = Duration::minutes(15);
 /// How long a refresh token lives.
 pub const REFRESH_LIFETIME: Duration = Duration::days(7);

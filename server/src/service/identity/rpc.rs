@@ -7,6 +7,7 @@ use tonic::{Request, Response, Status, async_trait};
 use crate::app::App;
 use crate::base::call::{Call, Caller, CallerKind};
 use crate::base::id::{AccountId, ApiKeyId};
+use crate::base::mask;
 use crate::base::page::Page;
 use crate::base::status::{self, Invalid};
 use crate::base::writes::{self, Claim};
@@ -15,7 +16,7 @@ use crate::service::identity::error::Error;
 use crate::service::identity::model::{AccountKind, PROFILE_FIELDS, Person};
 use crate::service::identity::profile::Changes;
 use crate::service::identity::{
-    self as slice, NewAccount, NewKey, audit, convert, mask, password, profile, session, store,
+    self as slice, NewAccount, NewKey, audit, convert, password, profile, session, store,
 };
 
 /// The service.

@@ -135,12 +135,12 @@ async fn issue(
         person.sandbox,
         family.id,
         now,
-        model::ACCESS_LIFETIME,
+        signer.lifetime(),
     );
     Ok(Tokens {
         access: signer.sign(&claims, now).await?,
         refresh: signer.seal_refresh(family.id, family.generation)?,
-        access_expires_at: now + model::ACCESS_LIFETIME,
+        access_expires_at: now + signer.lifetime(),
         refresh_expires_at: family.expires_at,
     })
 }

@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::base::clock::Clock;
 use crate::base::crypto::{self, MasterKey};
+use crate::service::identity::model;
 use crate::service::identity::store::signing::{self, Row};
 
 /// `iss` of every access token.
@@ -125,6 +126,7 @@ struct Keys {
 pub struct Signer {
     db: PgPool,
     master: MasterKey,
+    lifetime: Duration,
     keys: RwLock<Arc<Keys>>,
     reading: tokio::sync::Mutex<()>,
 }
@@ -145,9 +147,21 @@ impl Signer {
         Ok(Self {
             db: db.clone(),
             master: master.clone(),
+            lifetime: model::ACCESS_LIFETIME,
             keys: RwLock::new(Arc::new(keys)),
             reading: tokio::sync::Mutex::new(()),
         })
+    }
+
+    /// The same, whose access tokens are valid for another time.
+    #[must_use]
+    pub fn lasting(self, lifetime: Duration) -> Self {
+        Self { lifetime, ..self }
+    }
+
+    /// How long an access token is valid.
+    pub fn lifetime(&self) -> Duration {
+        self.lifetime
     }
 
     /// Signs an access token.

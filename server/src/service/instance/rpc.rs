@@ -19,6 +19,7 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::base::call::Call;
 use crate::base::id::{ImageId, InstanceId};
+use crate::base::mask;
 use crate::base::page::Page;
 use crate::base::status;
 use crate::base::writes::{self, Claim};
@@ -51,9 +52,12 @@ impl Instances {
         etag: &str,
         reply: fn(Option<Operation>) -> R,
     ) -> Result<Response<R>, Status> {
+        let id = InstanceId::parse("instance_id", instance_id)?;
+        let holding = store::account_of(&self.app.db, id);
+        let account = call.caller.account_holding(holding).await?;
         let target = Target {
-            account: call.caller.account()?,
-            id: InstanceId::parse("instance_id", instance_id)?,
+            account: account.ok_or(Error::InstanceNotFound)?,
+            id,
             etag,
         };
         let mut write = match writes::begin(&self.app.db, call).await? {
@@ -83,29 +87,19 @@ async fn view(connection: &mut PgConnection, call: &Call, id: InstanceId) -> Res
 
 /// The fields an update names. Without a mask those that are not empty are meant, as AIP-134 asks; to clear a field, name it.
 fn masked(request: &UpdateInstanceRequest, sent: &Instance) -> Result<Update, Error> {
-    let paths = request
-        .update_mask
-        .as_ref()
-        .map(|m| m.paths.as_slice())
-        .unwrap_or_default();
-    if let Some(path) = paths
-        .iter()
-        .find(|p| *p != "*" && !WRITABLE.contains(&p.as_str()))
-    {
-        return Err(Error::FieldNotWritable(path.clone()));
-    }
-    let names = |field: &str, present: bool| {
-        if paths.is_empty() {
-            present
-        } else {
-            paths.iter().any(|p| p == "*" || p == field)
-        }
-    };
+    let fields = mask::fields(
+        request.update_mask.as_ref(),
+        WRITABLE,
+        |field| match field {
+            "display_name" => !sent.display_name.is_empty(),
+            _ => !sent.labels.is_empty(),
+        },
+    )
+    .map_err(Error::FieldNotWritable)?;
+    let named = |field| fields.contains(&field);
     Ok(Update {
-        display_name: names("display_name", !sent.display_name.is_empty())
-            .then(|| sent.display_name.clone()),
-        labels: names("labels", !sent.labels.is_empty())
-            .then(|| sent.labels.clone().into_iter().collect()),
+        display_name: named("display_name").then(|| sent.display_name.clone()),
+        labels: named("labels").then(|| sent.labels.clone().into_iter().collect()),
     })
 }
 

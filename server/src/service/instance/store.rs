@@ -283,6 +283,19 @@ pub async fn get_any_view(
     Ok(row.fetch_optional(connection).await?.map(Into::into))
 }
 
+/// The account an instance belongs to.
+///
+/// # Errors
+/// Of the database.
+pub async fn account_of(pool: &PgPool, id: InstanceId) -> Result<Option<AccountId>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select account_id as "account_id: AccountId" from instances where id = $1"#,
+        id.0
+    )
+    .fetch_optional(pool)
+    .await
+}
+
 /// Instances of an account, newest first: of these states, and only before `before`.
 ///
 /// # Errors

@@ -20,7 +20,7 @@ use crate::base::writes::{self, Claim};
 use crate::service::lifecycle::error::Error;
 use crate::service::lifecycle::model::{self, POLICIES};
 use crate::service::lifecycle::{self, clock, convert, preview, store};
-use crate::service::wallet;
+use crate::service::{instance, wallet};
 
 /// Subscriptions a schedule is made of at most.
 const MAX_SUBSCRIPTIONS: i64 = 5000;
@@ -109,7 +109,9 @@ impl LifecycleService for Lifecycle {
     ) -> Result<Response<PreviewRenewalResponse>, Status> {
         let call = Call::of(&request)?;
         let instance = InstanceId::parse("instance_id", &request.get_ref().instance_id)?;
-        let account = call.caller.account()?;
+        let holding = instance::store::account_of(&self.app.db, instance);
+        let account = call.caller.account_holding(holding).await?;
+        let account = account.ok_or(Error::InstanceNotFound)?;
         let found = store::get(&self.app.db, account, instance)
             .await
             .map_err(|e| status::database(&e))?;
@@ -160,7 +162,7 @@ impl LifecycleService for Lifecycle {
     ) -> Result<Response<ListRenewalsResponse>, Status> {
         let call = Call::of(&request)?;
         let request = request.into_inner();
-        let account = call.caller.account()?;
+        let account = call.caller.account_or(&request.account_id)?;
         let page = Page::read(
             request.page_size,
             &request.page_token,

@@ -37,6 +37,13 @@ pub struct Operations {
 }
 
 impl Operations {
+    /// The account to look for an operation in.
+    async fn account_of(&self, call: &Call, id: OperationId) -> Result<AccountId, Status> {
+        let holding = store::account_of(&self.app.db, id);
+        let account = call.caller.account_holding(holding).await?;
+        Ok(account.ok_or(Error::OperationNotFound)?)
+    }
+
     async fn read(&self, account: AccountId, id: OperationId) -> Result<Operation, Status> {
         let found = store::get(&self.app.db, account, id)
             .await
@@ -84,7 +91,8 @@ impl OperationService for Operations {
     ) -> Result<Response<GetOperationResponse>, Status> {
         let call = Call::of(&request)?;
         let id = OperationId::parse("operation_id", &request.get_ref().operation_id)?;
-        let found = self.read(call.caller.account()?, id).await?;
+        let account = self.account_of(&call, id).await?;
+        let found = self.read(account, id).await?;
         Ok(Response::new(GetOperationResponse {
             operation: Some(convert::operation(&found)),
         }))
@@ -102,7 +110,8 @@ impl OperationService for Operations {
                 .unwrap_or(Duration::ZERO)
                 .min(MAX_WAIT)
         });
-        let found = self.wait(call.caller.account()?, id, timeout).await?;
+        let account = self.account_of(&call, id).await?;
+        let found = self.wait(account, id, timeout).await?;
         Ok(Response::new(WaitOperationResponse {
             operation: Some(convert::operation(&found)),
         }))
@@ -114,7 +123,7 @@ impl OperationService for Operations {
     ) -> Result<Response<ListOperationsResponse>, Status> {
         let call = Call::of(&request)?;
         let request = request.into_inner();
-        let account = call.caller.account()?;
+        let account = call.caller.account_or(&request.account_id)?;
         let instance = if request.instance_id.is_empty() {
             None
         } else {

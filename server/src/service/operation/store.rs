@@ -125,6 +125,19 @@ pub async fn get(
     )
 }
 
+/// The account an operation belongs to.
+///
+/// # Errors
+/// Of the database.
+pub async fn account_of(pool: &PgPool, id: OperationId) -> Result<Option<AccountId>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select account_id as "account_id: AccountId" from operations where id = $1"#,
+        id.0
+    )
+    .fetch_optional(pool)
+    .await
+}
+
 /// An operation, locked.
 ///
 /// # Errors

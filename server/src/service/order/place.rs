@@ -22,20 +22,24 @@ use crate::base::{db, outbox, writes};
 use crate::service::operation::NewOperation;
 use crate::service::order::error::Error;
 use crate::service::order::model::{Draft, Move, Order, Payment, Quote, State};
-use crate::service::order::{convert, news, store};
+use crate::service::order::{convert, news, store, together};
 use crate::service::wallet::model::{Action, Command};
 use crate::service::{operation, wallet};
 
 /// How long an order may wait for staff to confirm its payment.
 const PAYMENT_PATIENCE: Duration = Duration::days(7);
 
-/// One order to place.
+/// One order to place, with everything that is written beside it: made before the lane takes it, because the lane holds locks.
 pub struct Placement {
     call: Arc<Call>,
-    order: Order,
-    reply: PlaceOrderResponse,
-    /// The reply encoded, so that the lane does not do it while it holds locks.
-    encoded: Vec<u8>,
+    /// The order, still without its hold.
+    pub order: Order,
+    /// The idempotency record of its success.
+    pub record: writes::Record,
+    /// Why the money is held.
+    pub description: String,
+    /// The event that tells of it, encoded.
+    pub news: Vec<u8>,
 }
 
 /// What became of it.
@@ -140,24 +144,22 @@ pub async fn from_wallet(
     };
     let account = order.account;
     let placement = Arc::new(Placement {
+        record: writes::record(&call, Code::Ok, reply.encode_to_vec()),
+        description: format!("Order {}: {}", order.id, order.quote.plan_name),
+        news: news(&order, EventType::OrderPlaced, "").payload,
         call: Arc::clone(&call),
         order,
-        encoded: reply.encode_to_vec(),
-        reply,
     });
-    match app
-        .placing
-        .submit(account.0, Arc::clone(&placement))
-        .await?
-    {
-        Placed::Fresh => Ok(Response::new(placement.reply.clone())),
+    match app.placing.submit(account.0, placement).await? {
+        Placed::Fresh => Ok(Response::new(reply)),
         Placed::Repeat(stored) => stored.reply(&call),
     }
 }
 
 type Verdict = Result<Placed, Status>;
 
-/// Applies a batch in one transaction. Commands whose key turns out to be used already are taken out and the rest is applied again.
+/// Applies a batch: by one statement if all of it fits, as nearly always, otherwise with a closer look at each. Commands whose key turns out to be used already are
+/// taken out and the rest is applied again.
 async fn apply(
     db: &PgPool,
     clock: &Clock,
@@ -179,6 +181,13 @@ async fn apply(
             break;
         }
         let placements: Vec<&Placement> = open.iter().map(|i| batch[*i].as_ref()).collect();
+        if together::place(db, &placements, clock.now()).await? {
+            for i in open {
+                verdicts[i] = Some(Ok(Placed::Fresh));
+            }
+            tail.wake();
+            break;
+        }
         match attempt(db, clock, &placements).await {
             Ok(Attempt::Done(results)) => {
                 for (i, result) in open.into_iter().zip(results) {
@@ -228,7 +237,7 @@ async fn attempt(
     let asking: Vec<usize> = (0..placements.len())
         .filter(|i| results[*i].is_none())
         .collect();
-    let commands: Vec<Command> = asking.iter().map(|i| hold(&placements[*i].order)).collect();
+    let commands: Vec<Command> = asking.iter().map(|i| hold(placements[*i])).collect();
     let verdicts = wallet::apply(&mut tx, &commands, now).await?;
     let mut orders = Vec::with_capacity(asking.len());
     for (i, verdict) in asking.into_iter().zip(verdicts) {
@@ -268,19 +277,19 @@ async fn attempt(
     Ok(Attempt::Done(results))
 }
 
-fn hold(order: &Order) -> Command {
-    let description = format!("Order {}: {}", order.id, order.quote.plan_name);
+fn hold(placement: &Placement) -> Command {
+    let order = &placement.order;
     Command {
         account: order.account,
         action: Action::Hold(order.quote.total),
         subject: order.id.0,
-        description,
+        description: placement.description.clone(),
     }
 }
 
 fn record(placement: &Placement, result: &Result<(), Status>) -> writes::Record {
     match result {
-        Ok(()) => writes::record(&placement.call, Code::Ok, placement.encoded.clone()),
+        Ok(()) => placement.record.clone(),
         Err(refusal) => writes::record(
             &placement.call,
             refusal.code(),

@@ -139,7 +139,7 @@ impl OrderService for Orders {
     ) -> Result<Response<ListOrdersResponse>, Status> {
         let call = Call::of(&request)?;
         let request = request.into_inner();
-        let account = call.caller.account()?;
+        let account = call.caller.account_or(&request.account_id)?;
         let span = format!("{:?} {:?}", request.placed_from, request.placed_before);
         let binding = [
             "orders",

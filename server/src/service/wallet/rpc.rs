@@ -125,13 +125,16 @@ impl WalletService for Wallet {
     ) -> Result<Response<GetDepositResponse>, Status> {
         let call = Call::of(&request)?;
         let id = DepositId::parse("deposit_id", &request.get_ref().deposit_id)?;
+        let holding = store::account_of_deposit(&self.app.db, id);
+        let account = call.caller.account_holding(holding).await?;
+        let account = account.ok_or(Error::DepositNotFound)?;
         let mut connection = self
             .app
             .db
             .acquire()
             .await
             .map_err(|e| status::database(&e))?;
-        let found = store::get_deposit(&mut connection, call.caller.account()?, id)
+        let found = store::get_deposit(&mut connection, account, id)
             .await
             .map_err(|e| status::database(&e))?;
         let deposit = found.ok_or(Error::DepositNotFound)?;
@@ -146,7 +149,7 @@ impl WalletService for Wallet {
     ) -> Result<Response<ListDepositsResponse>, Status> {
         let call = Call::of(&request)?;
         let request = request.into_inner();
-        let account = call.caller.account()?;
+        let account = call.caller.account_or(&request.account_id)?;
         let page = Page::read(
             request.page_size,
             &request.page_token,

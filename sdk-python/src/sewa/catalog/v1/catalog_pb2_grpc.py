@@ -124,7 +124,7 @@ class CatalogServiceServicer:
     def CreatePlan(self, request, context):
         """Adds a plan. It is sold as soon as it has a price and is not archived.
 
-        Example request: `{"code": "vps-2-4", "displayName": "VPS 2 vCPU 4 GiB", "vcpus": 2, "memoryMib": 4096, "diskGib": 80, "transferGib": 4000, "provider": "simulator", "providerSize": "s-2vcpu-4gb"}`
+        Example request: `{"code": "vps-2-4-ssd", "displayName": "VPS 2 vCPU 4 GiB SSD", "vcpus": 2, "memoryMib": 4096, "diskGib": 80, "transferGib": 4000, "provider": "simulator", "providerSize": "s-2vcpu-4gb"}`
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

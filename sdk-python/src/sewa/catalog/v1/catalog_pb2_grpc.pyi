@@ -46,7 +46,7 @@ class CatalogServiceStub:
     CreatePlan: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.CreatePlanRequest, _catalog_pb2.CreatePlanResponse]
     """Adds a plan. It is sold as soon as it has a price and is not archived.
 
-    Example request: `{"code": "vps-2-4", "displayName": "VPS 2 vCPU 4 GiB", "vcpus": 2, "memoryMib": 4096, "diskGib": 80, "transferGib": 4000, "provider": "simulator", "providerSize": "s-2vcpu-4gb"}`
+    Example request: `{"code": "vps-2-4-ssd", "displayName": "VPS 2 vCPU 4 GiB SSD", "vcpus": 2, "memoryMib": 4096, "diskGib": 80, "transferGib": 4000, "provider": "simulator", "providerSize": "s-2vcpu-4gb"}`
     """
     UpdatePlan: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.UpdatePlanRequest, _catalog_pb2.UpdatePlanResponse]
     """Changes a plan's name or availability. Size and provider never change: instances were sold with them.
@@ -82,7 +82,7 @@ class CatalogServiceAsyncStub(CatalogServiceStub):
     CreatePlan: _aio.UnaryUnaryMultiCallable[_catalog_pb2.CreatePlanRequest, _catalog_pb2.CreatePlanResponse]  # type: ignore[assignment]
     """Adds a plan. It is sold as soon as it has a price and is not archived.
 
-    Example request: `{"code": "vps-2-4", "displayName": "VPS 2 vCPU 4 GiB", "vcpus": 2, "memoryMib": 4096, "diskGib": 80, "transferGib": 4000, "provider": "simulator", "providerSize": "s-2vcpu-4gb"}`
+    Example request: `{"code": "vps-2-4-ssd", "displayName": "VPS 2 vCPU 4 GiB SSD", "vcpus": 2, "memoryMib": 4096, "diskGib": 80, "transferGib": 4000, "provider": "simulator", "providerSize": "s-2vcpu-4gb"}`
     """
     UpdatePlan: _aio.UnaryUnaryMultiCallable[_catalog_pb2.UpdatePlanRequest, _catalog_pb2.UpdatePlanResponse]  # type: ignore[assignment]
     """Changes a plan's name or availability. Size and provider never change: instances were sold with them.
@@ -151,7 +151,7 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_catalog_pb2.CreatePlanResponse, _abc.Awaitable[_catalog_pb2.CreatePlanResponse]]:
         """Adds a plan. It is sold as soon as it has a price and is not archived.
 
-        Example request: `{"code": "vps-2-4", "displayName": "VPS 2 vCPU 4 GiB", "vcpus": 2, "memoryMib": 4096, "diskGib": 80, "transferGib": 4000, "provider": "simulator", "providerSize": "s-2vcpu-4gb"}`
+        Example request: `{"code": "vps-2-4-ssd", "displayName": "VPS 2 vCPU 4 GiB SSD", "vcpus": 2, "memoryMib": 4096, "diskGib": 80, "transferGib": 4000, "provider": "simulator", "providerSize": "s-2vcpu-4gb"}`
         """
 
     @_abc_1.abstractmethod

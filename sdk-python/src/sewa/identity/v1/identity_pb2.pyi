@@ -313,7 +313,7 @@ class AuditEntry(_message.Message):
     REPLY_JSON_FIELD_NUMBER: _builtins.int
     BEFORE_JSON_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
-    """The account written to; empty for platform-wide writes."""
+    """The account of the caller; empty for staff, whose request says what they wrote to."""
     actor_id: _builtins.str
     """The user or API key that made the call."""
     method: _builtins.str

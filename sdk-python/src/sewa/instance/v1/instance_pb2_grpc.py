@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class InstanceServiceStub:
-    """Instances: what was bought, running. Every change is an operation; one at a time for each instance.
+    """Instances: what was bought, running. Every change is an operation; one at a time for each instance. Staff reach those of every account by id; lists want the account
+    named.
     """
 
     def __init__(self, channel):
@@ -88,7 +89,8 @@ class InstanceServiceStub:
 
 
 class InstanceServiceServicer:
-    """Instances: what was bought, running. Every change is an operation; one at a time for each instance.
+    """Instances: what was bought, running. Every change is an operation; one at a time for each instance. Staff reach those of every account by id; lists want the account
+    named.
     """
 
     def ListInstances(self, request, context):
@@ -240,7 +242,8 @@ def add_InstanceServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class InstanceService:
-    """Instances: what was bought, running. Every change is an operation; one at a time for each instance.
+    """Instances: what was bought, running. Every change is an operation; one at a time for each instance. Staff reach those of every account by id; lists want the account
+    named.
     """
 
     @staticmethod

@@ -27,7 +27,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class InstanceServiceStub:
-    """Instances: what was bought, running. Every change is an operation; one at a time for each instance."""
+    """Instances: what was bought, running. Every change is an operation; one at a time for each instance. Staff reach those of every account by id; lists want the account
+    named.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -81,7 +83,9 @@ class InstanceServiceStub:
 
 @_typing.type_check_only
 class InstanceServiceAsyncStub(InstanceServiceStub):
-    """Instances: what was bought, running. Every change is an operation; one at a time for each instance."""
+    """Instances: what was bought, running. Every change is an operation; one at a time for each instance. Staff reach those of every account by id; lists want the account
+    named.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListInstances: _aio.UnaryUnaryMultiCallable[_instance_pb2.ListInstancesRequest, _instance_pb2.ListInstancesResponse]  # type: ignore[assignment]
@@ -131,7 +135,9 @@ class InstanceServiceAsyncStub(InstanceServiceStub):
     """
 
 class InstanceServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Instances: what was bought, running. Every change is an operation; one at a time for each instance."""
+    """Instances: what was bought, running. Every change is an operation; one at a time for each instance. Staff reach those of every account by id; lists want the account
+    named.
+    """
 
     @_abc_1.abstractmethod
     def ListInstances(

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class OperationServiceStub:
-    """Operations: work that outlives the call that asked for it.
+    """Operations: work that outlives the call that asked for it. Staff reach those of every account by id; lists want the account named.
     """
 
     def __init__(self, channel):
@@ -58,7 +58,7 @@ class OperationServiceStub:
 
 
 class OperationServiceServicer:
-    """Operations: work that outlives the call that asked for it.
+    """Operations: work that outlives the call that asked for it. Staff reach those of every account by id; lists want the account named.
     """
 
     def GetOperation(self, request, context):
@@ -123,7 +123,7 @@ def add_OperationServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class OperationService:
-    """Operations: work that outlives the call that asked for it.
+    """Operations: work that outlives the call that asked for it. Staff reach those of every account by id; lists want the account named.
     """
 
     @staticmethod

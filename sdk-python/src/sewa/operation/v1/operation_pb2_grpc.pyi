@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class OperationServiceStub:
-    """Operations: work that outlives the call that asked for it."""
+    """Operations: work that outlives the call that asked for it. Staff reach those of every account by id; lists want the account named."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -47,7 +47,7 @@ class OperationServiceStub:
 
 @_typing.type_check_only
 class OperationServiceAsyncStub(OperationServiceStub):
-    """Operations: work that outlives the call that asked for it."""
+    """Operations: work that outlives the call that asked for it. Staff reach those of every account by id; lists want the account named."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetOperation: _aio.UnaryUnaryMultiCallable[_operation_pb2.GetOperationRequest, _operation_pb2.GetOperationResponse]  # type: ignore[assignment]
@@ -63,7 +63,7 @@ class OperationServiceAsyncStub(OperationServiceStub):
     """
 
 class OperationServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Operations: work that outlives the call that asked for it."""
+    """Operations: work that outlives the call that asked for it. Staff reach those of every account by id; lists want the account named."""
 
     @_abc_1.abstractmethod
     def GetOperation(

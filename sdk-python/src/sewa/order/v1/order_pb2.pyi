@@ -659,6 +659,7 @@ class ListOrdersRequest(_message.Message):
     CLIENT_REFERENCE_FIELD_NUMBER: _builtins.int
     PLACED_FROM_FIELD_NUMBER: _builtins.int
     PLACED_BEFORE_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """Items per page, 50 if 0, at most 200."""
     page_token: _builtins.str
@@ -669,6 +670,8 @@ class ListOrdersRequest(_message.Message):
     """Only this plan; all if empty."""
     client_reference: _builtins.str
     """Only the order with this client reference."""
+    account_id: _builtins.str
+    """Staff: the account to look at. Empty for the caller's own."""
     @_builtins.property
     def placed_from(self) -> _timestamp_pb2.Timestamp:
         """Only orders placed at or after this."""
@@ -687,10 +690,11 @@ class ListOrdersRequest(_message.Message):
         client_reference: _builtins.str = ...,
         placed_from: _timestamp_pb2.Timestamp | None = ...,
         placed_before: _timestamp_pb2.Timestamp | None = ...,
+        account_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["placed_before", b"placed_before", "placed_from", b"placed_from"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_reference", b"client_reference", "page_size", b"page_size", "page_token", b"page_token", "placed_before", b"placed_before", "placed_from", b"placed_from", "plan_id", b"plan_id", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "client_reference", b"client_reference", "page_size", b"page_size", "page_token", b"page_token", "placed_before", b"placed_before", "placed_from", b"placed_from", "plan_id", b"plan_id", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -113,7 +113,7 @@ class OrderServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListOrders(self, request, context):
-        """Lists the account's orders, newest first, without their histories.
+        """Lists the account's orders, newest first, without their histories. Staff name the account, or search in all by SearchOrders.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

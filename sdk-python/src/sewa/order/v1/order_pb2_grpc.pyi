@@ -47,7 +47,7 @@ class OrderServiceStub:
     GetOrder: _grpc.UnaryUnaryMultiCallable[_order_pb2.GetOrderRequest, _order_pb2.GetOrderResponse]
     """Reads an order with its history."""
     ListOrders: _grpc.UnaryUnaryMultiCallable[_order_pb2.ListOrdersRequest, _order_pb2.ListOrdersResponse]
-    """Lists the account's orders, newest first, without their histories."""
+    """Lists the account's orders, newest first, without their histories. Staff name the account, or search in all by SearchOrders."""
     CancelOrder: _grpc.UnaryUnaryMultiCallable[_order_pb2.CancelOrderRequest, _order_pb2.CancelOrderResponse]
     """Cancels an order whose machine does not run yet, and releases its hold. States: PENDING_PAYMENT, PAID, PROVISIONING.
 
@@ -90,7 +90,7 @@ class OrderServiceAsyncStub(OrderServiceStub):
     GetOrder: _aio.UnaryUnaryMultiCallable[_order_pb2.GetOrderRequest, _order_pb2.GetOrderResponse]  # type: ignore[assignment]
     """Reads an order with its history."""
     ListOrders: _aio.UnaryUnaryMultiCallable[_order_pb2.ListOrdersRequest, _order_pb2.ListOrdersResponse]  # type: ignore[assignment]
-    """Lists the account's orders, newest first, without their histories."""
+    """Lists the account's orders, newest first, without their histories. Staff name the account, or search in all by SearchOrders."""
     CancelOrder: _aio.UnaryUnaryMultiCallable[_order_pb2.CancelOrderRequest, _order_pb2.CancelOrderResponse]  # type: ignore[assignment]
     """Cancels an order whose machine does not run yet, and releases its hold. States: PENDING_PAYMENT, PAID, PROVISIONING.
 
@@ -154,7 +154,7 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _order_pb2.ListOrdersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_order_pb2.ListOrdersResponse, _abc.Awaitable[_order_pb2.ListOrdersResponse]]:
-        """Lists the account's orders, newest first, without their histories."""
+        """Lists the account's orders, newest first, without their histories. Staff name the account, or search in all by SearchOrders."""
 
     @_abc_1.abstractmethod
     def CancelOrder(

@@ -335,6 +335,22 @@ pub async fn get_deposit(
     Ok(row.map(Into::into))
 }
 
+/// The account a deposit belongs to.
+///
+/// # Errors
+/// Of the database.
+pub async fn account_of_deposit(
+    pool: &PgPool,
+    id: DepositId,
+) -> Result<Option<AccountId>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select account_id as "account_id: AccountId" from deposits where id = $1"#,
+        id.0
+    )
+    .fetch_optional(pool)
+    .await
+}
+
 /// Deposits of an account before `before`, newest first; in one state unless `state` is empty.
 ///
 /// # Errors
