@@ -43,7 +43,8 @@ async fn the_wheel_plays_the_journey_and_every_snippet() {
     let snippets = temporary.path().join("snippets");
     std::fs::create_dir(&snippets).unwrap();
     said(&python, &[&folder("tests/snippets.py"), &snippets], temporary.path());
-    let strict = [Path::new("-m"), Path::new("mypy"), Path::new("--strict"), Path::new("snippets")];
+    let (mypy, settings) = (Path::new("mypy"), folder("pyproject.toml"));
+    let strict = [Path::new("-m"), mypy, Path::new("--config-file"), &settings, Path::new("snippets")];
     said(&python, &strict, temporary.path());
 
     let world = World::new().await;
