@@ -16,7 +16,12 @@ fn folder(name: &str) -> PathBuf {
 /// Runs a program without any variable of ours and returns what it printed.
 fn said(program: &Path, arguments: &[&Path], at: &Path) -> String {
     let mut command = Command::new(program);
-    for name in ["SEWA_API_KEY", "SEWA_TOKEN", "SEWA_API_KEY_FILE", "PYTHONPATH"] {
+    for name in [
+        "SEWA_API_KEY",
+        "SEWA_TOKEN",
+        "SEWA_API_KEY_FILE",
+        "PYTHONPATH",
+    ] {
         command.env_remove(name);
     }
     let output = command
@@ -34,21 +39,49 @@ fn said(program: &Path, arguments: &[&Path], at: &Path) -> String {
 async fn the_wheel_plays_the_journey_and_every_snippet() {
     let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.tools/python/bin/python");
     let temporary = tempfile::tempdir().unwrap();
-    let printed = said(&tools, &[&folder("tests/package.py"), temporary.path()], temporary.path());
+    let printed = said(
+        &tools,
+        &[&folder("tests/package.py"), temporary.path()],
+        temporary.path(),
+    );
     let python = PathBuf::from(printed.lines().last().unwrap());
 
-    let from = said(&python, &[Path::new("-c"), Path::new("import sewa; print(sewa.__file__)")], temporary.path());
-    assert!(from.starts_with(&*temporary.path().to_string_lossy()), "{from}");
+    let from = said(
+        &python,
+        &[
+            Path::new("-c"),
+            Path::new("import sewa; print(sewa.__file__)"),
+        ],
+        temporary.path(),
+    );
+    assert!(
+        from.starts_with(&*temporary.path().to_string_lossy()),
+        "{from}"
+    );
 
     let snippets = temporary.path().join("snippets");
     std::fs::create_dir(&snippets).unwrap();
-    said(&python, &[&folder("tests/snippets.py"), &snippets], temporary.path());
+    said(
+        &python,
+        &[&folder("tests/snippets.py"), &snippets],
+        temporary.path(),
+    );
     let (mypy, settings) = (Path::new("mypy"), folder("pyproject.toml"));
-    let strict = [Path::new("-m"), mypy, Path::new("--config-file"), &settings, Path::new("snippets")];
+    let strict = [
+        Path::new("-m"),
+        mypy,
+        Path::new("--config-file"),
+        &settings,
+        Path::new("snippets"),
+    ];
     said(&python, &strict, temporary.path());
 
     let world = World::new().await;
-    let journey = [Path::new("-m"), Path::new("journey"), &PathBuf::from(world.url())];
+    let journey = [
+        Path::new("-m"),
+        Path::new("journey"),
+        &PathBuf::from(world.url()),
+    ];
     let played = said(&python, &journey, &folder("examples"));
     assert!(played.ends_with("Every step was observed.\n"), "{played}");
 }
