@@ -102,13 +102,24 @@ async fn header(platform: &Platform) -> anyhow::Result<()> {
         .map(|(name, setting)| format!("{name}={setting}"))
         .collect();
     println!(
-        "{} cores; {}; {}",
-        cores,
+        "commit {}; {cores} cores; {}; {}",
+        commit(),
         version.split(" on ").next().unwrap_or_default(),
         settings.join(" ")
     );
     println!("fdatasync/s {:.0}", fdatasyncs()?);
     Ok(())
+}
+
+/// What is measured, as git names it.
+fn commit() -> String {
+    let output = std::process::Command::new("git")
+        .args(["describe", "--always", "--dirty"])
+        .output();
+    output.map_or_else(
+        |_| "unknown".to_owned(),
+        |o| String::from_utf8_lossy(&o.stdout).trim().to_owned(),
+    )
 }
 
 /// How often a second the disk writes a page down for good.
@@ -147,15 +158,18 @@ async fn orders_against_updates(
         let updates = baseline::updates(platform, plan.seconds)?;
         platform.settle().await?;
         let (cpu, wal) = (server.cpu(), platform.wal().await?);
+        let database = platform.cpu().await?;
         let placed = load::run(server.port, shot(ACCOUNTS, 1), in_flight, plan.seconds).await?;
         #[expect(clippy::cast_precision_loss, reason = "a ratio")]
         let orders = placed.calls as f64 * plan.seconds as f64 / (plan.seconds - 1) as f64;
-        let server_cpu = (server.cpu() - cpu).as_secs_f64() / orders * 1000.0;
+        let each = |used: std::time::Duration| used.as_secs_f64() / orders * 1e6;
+        let server_cpu = each(server.cpu() - cpu);
+        let database_cpu = each(platform.cpu().await?.saturating_sub(database));
         let wal = (platform.wal().await? - wal) / orders;
         println!(
-            "  {name}: {} against {updates:.0} updates/s; server CPU {server_cpu:.3} s and WAL {:.0} kB per 1000 orders",
+            "  {name}: {} against {updates:.0} updates/s; for each order {server_cpu:.0} us of CPU in the server, {database_cpu:.0} us in PostgreSQL, {:.1} kB of WAL",
             show(&placed),
-            wal * 1000.0 / 1024.0
+            wal / 1024.0
         );
         ratios.push(placed.rate / updates);
     }
@@ -227,9 +241,13 @@ async fn sweeps(platform: &Platform, plan: Plan) -> anyhow::Result<f64> {
         sizes.push((size, size / swept.rate));
         last = Some(swept);
     }
-    sweep::fill(&platform.pool, ONE_BY_ONE, ONE_BY_ONE).await?;
-    let single = sweep::one_by_one(platform, ONE_BY_ONE).await?;
-    println!("  P14: one transaction each: {single:.0} renewals/s");
+    let mut singles = Vec::new();
+    for _ in 0..plan.pairs {
+        sweep::fill(&platform.pool, ONE_BY_ONE, ONE_BY_ONE).await?;
+        let single = sweep::one_by_one(platform, ONE_BY_ONE).await?;
+        println!("  P14: one transaction each: {single:.0} renewals/s");
+        singles.push(single);
+    }
     if let (Some((small, quick)), Some((large, slow)), Some(last)) =
         (sizes.first(), sizes.last(), last)
     {
@@ -238,7 +256,8 @@ async fn sweeps(platform: &Platform, plan: Plan) -> anyhow::Result<f64> {
             (slow / quick).ln() / (large / small).ln(),
             1.10,
         );
-        line("P14", &[last.rate / single], 5.0);
+        let ratios: Vec<f64> = singles.iter().map(|single| last.rate / single).collect();
+        line("P14", &ratios, 5.0);
         line_at_most("P14 rows fetched", last.fetched, 10.0);
         #[expect(clippy::cast_precision_loss, reason = "a handful")]
         line_at_most("P14 sequential scans", last.scans as f64, 0.0);
@@ -250,7 +269,7 @@ async fn sweeps(platform: &Platform, plan: Plan) -> anyhow::Result<f64> {
 async fn among(platform: &Platform, plan: Plan) -> anyhow::Result<()> {
     let (due, small, large) = plan.among;
     let mut ratios = Vec::new();
-    for _ in 0..plan.pairs.min(2) {
+    for _ in 0..plan.pairs {
         sweep::fill(&platform.pool, small, due).await?;
         let few = sweep::sweep(platform, due).await?;
         sweep::fill(&platform.pool, large, due).await?;

@@ -43,6 +43,17 @@ pub(crate) fn cpu(pid: u32) -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
+/// Processor time used by the children of a process that still live.
+pub(crate) fn cpu_of_children(pid: u32) -> Duration {
+    let list = format!("/proc/{pid}/task/{pid}/children");
+    let children = std::fs::read_to_string(list).unwrap_or_default();
+    children
+        .split_whitespace()
+        .filter_map(|child| child.parse().ok())
+        .map(cpu)
+        .sum()
+}
+
 /// Median, least and greatest of some ratios.
 pub(crate) fn spread(ratios: &[f64]) -> (f64, f64, f64) {
     let mut sorted = ratios.to_vec();

@@ -165,6 +165,15 @@ impl Platform {
         Ok(())
     }
 
+    /// Processor time used by the sessions of PostgreSQL that are open.
+    pub(crate) async fn cpu(&self) -> anyhow::Result<Duration> {
+        let file: String = sqlx::query_scalar("select pg_read_file('postmaster.pid')")
+            .fetch_one(&self.pool)
+            .await?;
+        let pid = file.lines().next().unwrap_or_default().trim().parse()?;
+        Ok(measure::cpu_of_children(pid))
+    }
+
     /// Bytes of write-ahead log so far.
     pub(crate) async fn wal(&self) -> anyhow::Result<f64> {
         Ok(

@@ -10,9 +10,6 @@ use sewa_server::config::{Config, Role};
 use sewa_server::{cli, dev, logs, serve};
 use tokio::net::TcpListener;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Sells and resells virtual servers: API, ledger, provisioning and renewal in one binary.
 #[derive(Parser)]
 #[command(name = "sewa", version, arg_required_else_help = true)]

@@ -13,7 +13,6 @@ pub mod model;
 pub mod place;
 pub mod rpc;
 pub mod store;
-pub mod together;
 
 use chrono::{DateTime, Utc};
 use sewa_sdk::sewa::event::v1::event::Payload;

@@ -22,7 +22,8 @@ use crate::base::{db, outbox, writes};
 use crate::service::operation::NewOperation;
 use crate::service::order::error::Error;
 use crate::service::order::model::{Draft, Move, Order, Payment, Quote, State};
-use crate::service::order::{convert, news, store, together};
+use crate::service::order::store::{self, together};
+use crate::service::order::{convert, news};
 use crate::service::wallet::model::{Action, Command};
 use crate::service::{operation, wallet};
 

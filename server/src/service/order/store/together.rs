@@ -1,7 +1,7 @@
 //! The one statement that places a batch: idempotency records, wallets, journals, orders, operations and events in a single round trip and a single commit.
 //! It writes the tables of five slices, which nothing else may (docs/decisions/0009): the fixed cost of a statement is what a lightly loaded server pays for each
 //! order. It either places the whole batch or nothing of it; what does not fit as a whole is decided one by one, each slice writing its own tables
-//! ([`super::place`]).
+//! ([`crate::service::order::place`]).
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,7 @@
 //! The SQL of orders.
 
+pub mod together;
+
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
