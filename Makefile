@@ -2,6 +2,7 @@
 # line is a script in tools/. Settings that setup found (PATH, PROTOC, ...) come from .tools/env.
 
 ENV := . ./.tools/env &&
+PYTHON := .tools/python/bin/python
 RELEASED := proto/released.binpb
 
 .DEFAULT_GOAL := help
@@ -36,6 +37,7 @@ fmt-check: setup
 
 lint: setup ## clippy on everything, and .sqlx against the migrations
 	$(ENV) tools/sqlx --check
+	cd sdk-python && ../$(PYTHON) -m mypy
 
 contract: setup ## lint the protos, and compare them with the last release: types by buf, promises by our own rules
 	$(ENV) tools/contract
@@ -43,9 +45,11 @@ contract: setup ## lint the protos, and compare them with the last release: type
 generated: setup ## the committed generated code is what the protos say
 	$(ENV) rm -rf .tools/generated && cargo run --quiet -p sewa-codegen -- .tools/generated
 	diff -ru sdk-rust/src/generated .tools/generated || { echo "run make generate" >&2; exit 1; }
+	$(PYTHON) tools/generate-python --compare sdk-python/src
 
-generate: setup ## regenerate sdk-rust/src/generated after a change of proto/
+generate: setup ## regenerate the stubs of the SDKs after a change of proto/
 	$(ENV) buf format --write proto && cargo run -p sewa-codegen
+	$(PYTHON) tools/generate-python sdk-python/src
 
 sqlx: setup ## regenerate .sqlx after a change of a query or a migration
 	$(ENV) tools/sqlx

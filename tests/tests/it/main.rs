@@ -30,6 +30,7 @@ mod order_repeat;
 mod pages;
 mod permissions;
 mod policy;
+mod python;
 mod replicas;
 mod rest;
 mod rest_streams;

@@ -35,7 +35,13 @@ fn sources() -> Vec<Source> {
 
 /// Code that a person wrote.
 fn is_written(source: &Source) -> bool {
-    let generated = ["/generated/", "package-lock.json", "Cargo.lock", "go.sum"];
+    let generated = [
+        "/generated/",
+        "_pb2",
+        "package-lock.json",
+        "Cargo.lock",
+        "go.sum",
+    ];
     !generated.iter().any(|part| source.path.contains(part))
 }
 

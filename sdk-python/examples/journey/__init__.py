@@ -1,0 +1,1 @@
+"""The demonstration. See `__main__`."""

@@ -1,0 +1,1 @@
+"""Runner of the conformance suite in `tests/sdk-conformance`."""
