@@ -35,7 +35,7 @@ fn try_run(command: &mut Command) -> (bool, String) {
 
 fn python() -> Command {
     let mut command = Command::new("python3");
-    command.env("PYTHONPATH", tools().join("python"));
+    command.env("PYTHONPATH", tools().join("openapi-checks"));
     command
 }
 
