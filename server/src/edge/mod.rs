@@ -142,6 +142,7 @@ where
     S::Future: Send,
 {
     let started = Instant::now();
+    let open = reply::Open::new(method);
     let id = request_id(request.headers());
     let mut allowance = None;
     let response = match admit(&shared, method, request, &id, &mut allowance).await {
@@ -150,7 +151,11 @@ where
     };
     let response = reply::finish(response, &id, allowance);
     reply::observe(method, &response, &id, started.elapsed());
-    Ok(response)
+    Ok(if method.streaming {
+        open.until_body_ends(response)
+    } else {
+        response
+    })
 }
 
 async fn run<S>(
@@ -208,6 +213,7 @@ async fn admit(
         .get::<SocketAddr>()
         .map(|peer| peer.ip().to_canonical().to_string())
         .unwrap_or_default();
+    message::check_head(request.headers())?;
     let bearer = bearer(request.headers());
     let caller = match (&method.access, bearer) {
         (Access::Public, _) => Caller::anonymous(),

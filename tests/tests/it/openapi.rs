@@ -229,7 +229,7 @@ async fn the_server_does_what_the_document_says() {
                     // Streams and waits end by themselves.
                     .args(["--header", "grpc-timeout: 1S"])
                     // A busy machine is no finding.
-                    .args(["--request-timeout", "60"])
+                    .args(["--request-timeout", "10"])
                     .args([
                         "--checks",
                         CHECKS,
