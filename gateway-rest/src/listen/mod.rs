@@ -1,6 +1,7 @@
 //! One port for every protocol: accepts connections, takes TLS off them where it is wanted, speaks HTTP/1.1 and HTTP/2, and stops gracefully.
 
 mod cors;
+mod first_bytes;
 mod tls;
 
 use std::convert::Infallible;
@@ -22,6 +23,8 @@ use tonic::codegen::StdError;
 use tower::{Service, ServiceExt as _};
 
 use crate::config::ClientAddr;
+
+use first_bytes::FirstBytes;
 
 pub use cors::{Cors, CorsLayer, CorsService, InvalidOrigin};
 pub use tls::{Tls, TlsError};
@@ -169,11 +172,16 @@ where
 {
     // Fails if the client was gone before it was greeted.
     socket.set_nodelay(true)?;
+    let patience = listen.head_patience;
     match listen.tls {
-        None => converse(&server, socket, service, watcher).await,
+        None => {
+            let socket = FirstBytes::within(patience, socket);
+            converse(&server, socket, service, watcher).await
+        }
         Some(tls) => {
-            let greeted = tokio::time::timeout(listen.head_patience, tls.accept(socket)).await;
-            converse(&server, greeted??, service, watcher).await
+            let greeted = tokio::time::timeout(patience, tls.accept(socket)).await??;
+            let greeted = FirstBytes::within(patience, greeted);
+            converse(&server, greeted, service, watcher).await
         }
     }
 }
