@@ -20,11 +20,12 @@ const MAX_MESSAGE: usize = 1 << 20;
 /// A gRPC frame begins with a compression flag and a length.
 const FRAME_HEADER: usize = 5;
 
-/// Headers that decide who calls, or what is done once, and so must not be said twice: whoever looks at the other one would be told something else.
-const SINGLE: [&str; 4] = [
+/// Headers that decide who calls, what is done once or how bytes are read, and so must not be said twice: a proxy may have looked at the other one.
+const SINGLE: [&str; 5] = [
     "authorization",
     "idempotency-key",
     "grpc-encoding",
+    "grpc-timeout",
     "content-type",
 ];
 
@@ -105,7 +106,8 @@ pub fn body(message: Bytes) -> Body {
     Body::new(Full::new(frame.freeze()))
 }
 
-fn malformed(message: &str) -> Status {
+/// INVALID_REQUEST for bytes or headers that are no call.
+pub fn malformed(message: &str) -> Status {
     status::refuse(CommonErrorReason::InvalidRequest, message).status()
 }
 

@@ -339,6 +339,11 @@ async fn heads_that_say_two_things_or_nonsense_are_refused() {
                 vec![KEY, ("grpc-encoding", "gzip"), ("grpc-encoding", "br")],
                 "INVALID_REQUEST",
             ),
+            (vec![KEY, ("grpc-timeout", "soon")], "INVALID_REQUEST"),
+            (
+                vec![KEY, ("grpc-timeout", "1S"), ("grpc-timeout", "2S")],
+                "INVALID_REQUEST",
+            ),
             (vec![("idempotency-key", "a b")], "IDEMPOTENCY_KEY_REQUIRED"),
             (
                 vec![("idempotency-key", "k\u{fc}")],
