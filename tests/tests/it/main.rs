@@ -15,6 +15,7 @@ mod contract_errors;
 mod contract_methods;
 mod events;
 mod fulfilment;
+mod go;
 mod grpc_web;
 mod grpcurl;
 mod identity;
