@@ -42,8 +42,12 @@ pub struct Config {
     pub rates: HashMap<String, u32>,
     /// Seconds an access token is valid.
     pub access_token_seconds: u32,
+    /// Seconds for which a sign-in or a StepUp confirms that it is really the person who calls.
+    pub step_up_seconds: u32,
     /// Seconds until an order that has no machine is given up.
     pub provisioning_deadline_seconds: u64,
+    /// How long what is over is kept.
+    pub retention: Retention,
     /// Web origins that browsers may call from; `*` for any.
     pub cors_origins: Vec<String>,
     /// What one REST request may cost.
@@ -73,13 +77,59 @@ impl Default for Config {
                 ("order".to_owned(), 10),
             ]),
             access_token_seconds: 900,
+            step_up_seconds: 600,
             provisioning_deadline_seconds: 600,
+            retention: Retention::default(),
             cors_origins: Vec::new(),
             rest: RestLimits::default(),
             simulator_boot_ms: 1500,
             pg_bin_dir: PathBuf::new(),
             data_dir: PathBuf::from(".sewa"),
         }
+    }
+}
+
+/// How long what is over is kept. Journals, orders and the audit trail are kept for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retention {
+    /// Seconds an event stays in the log at least. Older cursors are refused with CURSOR_EXPIRED.
+    pub events_seconds: u32,
+    /// Seconds a finished operation can be read at least, from its beginning.
+    pub operations_seconds: u32,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        const DAYS_90: u32 = 90 * 86_400;
+        Self {
+            events_seconds: DAYS_90,
+            operations_seconds: DAYS_90,
+        }
+    }
+}
+
+impl Retention {
+    /// How long an event stays.
+    pub fn events(&self) -> chrono::Duration {
+        chrono::Duration::seconds(i64::from(self.events_seconds))
+    }
+
+    /// How long a finished operation stays.
+    pub fn operations(&self) -> chrono::Duration {
+        chrono::Duration::seconds(i64::from(self.operations_seconds))
+    }
+
+    fn problems(&self) -> Vec<String> {
+        const TEN_YEARS: u32 = 3650 * 86_400;
+        [
+            ("events_seconds", self.events_seconds),
+            ("operations_seconds", self.operations_seconds),
+        ]
+        .into_iter()
+        .filter(|(_, seconds)| !(1..=TEN_YEARS).contains(seconds))
+        .map(|(name, seconds)| format!("retention.{name} must be 1 to {TEN_YEARS}, not {seconds}"))
+        .collect()
     }
 }
 
@@ -219,9 +269,16 @@ impl Config {
                 self.access_token_seconds
             ));
         }
+        if !(1..=86_400).contains(&self.step_up_seconds) {
+            problems.push(format!(
+                "step_up_seconds must be 1 to 86400, not {}",
+                self.step_up_seconds
+            ));
+        }
         if self.provisioning_deadline_seconds == 0 {
             problems.push("provisioning_deadline_seconds must be at least 1".to_owned());
         }
+        problems.extend(self.retention.problems());
         problems.extend(self.rest.problems());
         if problems.is_empty() {
             Ok(())

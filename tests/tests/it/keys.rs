@@ -112,7 +112,7 @@ async fn nobody_gives_away_more_than_they_hold() {
     }
     // A key that may make keys cannot make one that may do more than itself.
     let clerk = budi.through(world.client(Credentials::api_key(
-        key(&budi, &["keys", "wallet.read"]).await.secret,
+        key(&budi, &["keys.write", "wallet.read"]).await.secret,
     )));
     assert_eq!(
         reason_of(

@@ -7,6 +7,7 @@
     reason = "a test fails by panicking, and a journey is read from top to bottom"
 )]
 
+mod capabilities;
 mod catalog;
 mod clock;
 mod command_line;
@@ -34,7 +35,9 @@ mod python;
 mod replicas;
 mod rest;
 mod rest_streams;
+mod retention;
 mod schedule;
+mod second_factor;
 mod staff;
 mod tour;
 mod validation;
