@@ -213,7 +213,7 @@ impl ::prost::Name for ApiKey {
 /// One accepted write.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AuditEntry {
-    /// The account of the caller; empty for staff, whose request says what they wrote to.
+    /// The account of the caller; empty for staff.
     #[prost(string, tag = "1")]
     pub account_id: ::prost::alloc::string::String,
     /// The user or API key that made the call.
@@ -246,6 +246,9 @@ pub struct AuditEntry {
     /// The state before as JSON; empty where the write made something new.
     #[prost(string, tag = "11")]
     pub before_json: ::prost::alloc::string::String,
+    /// The account that staff wrote to; empty for writes to the caller's own account and to no account.
+    #[prost(string, tag = "12")]
+    pub subject_account_id: ::prost::alloc::string::String,
 }
 impl ::prost::Name for AuditEntry {
     const NAME: &'static str = "AuditEntry";
@@ -914,7 +917,7 @@ pub struct ListAuditEntriesRequest {
     /// Token of the previous page; empty for the first.
     #[prost(string, tag = "2")]
     pub page_token: ::prost::alloc::string::String,
-    /// Staff only: entries of this account; empty for all.
+    /// Staff only: entries of this account, and what staff wrote to it; empty for all.
     #[prost(string, tag = "3")]
     pub account_id: ::prost::alloc::string::String,
     /// Entries of this method; empty for all.

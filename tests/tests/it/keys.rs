@@ -279,7 +279,7 @@ async fn the_secret_of_a_key_is_in_one_reply_only() {
     assert!(first.secret.starts_with("sk_") && again.secret.is_empty());
 }
 
-async fn audit(reader: &Actor, method: &str) -> Vec<AuditEntry> {
+pub(crate) async fn audit(reader: &Actor, method: &str) -> Vec<AuditEntry> {
     let request = ListAuditEntriesRequest {
         method: method.to_owned(),
         account_id: String::new(),

@@ -7,6 +7,7 @@
     reason = "a test fails by panicking, and a journey is read from top to bottom"
 )]
 
+mod audit;
 mod capabilities;
 mod catalog;
 mod clock;

@@ -427,6 +427,7 @@ impl IdentityService for Identity {
         };
         let filter = store::audit::Filter {
             account,
+            with_staff: call.caller.account.is_none(),
             method: request.method,
         };
         let (entries, next_page_token) = audit::list(

@@ -391,8 +391,9 @@ class AuditEntry(_message.Message):
     REQUEST_JSON_FIELD_NUMBER: _builtins.int
     REPLY_JSON_FIELD_NUMBER: _builtins.int
     BEFORE_JSON_FIELD_NUMBER: _builtins.int
+    SUBJECT_ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
-    """The account of the caller; empty for staff, whose request says what they wrote to."""
+    """The account of the caller; empty for staff."""
     actor_id: _builtins.str
     """The user or API key that made the call."""
     method: _builtins.str
@@ -411,6 +412,8 @@ class AuditEntry(_message.Message):
     """The reply, or the state after, as JSON, secrets left out."""
     before_json: _builtins.str
     """The state before as JSON; empty where the write made something new."""
+    subject_account_id: _builtins.str
+    """The account that staff wrote to; empty for writes to the caller's own account and to no account."""
     @_builtins.property
     def record_time(self) -> _timestamp_pb2.Timestamp:
         """When the write committed."""
@@ -429,10 +432,11 @@ class AuditEntry(_message.Message):
         request_json: _builtins.str = ...,
         reply_json: _builtins.str = ...,
         before_json: _builtins.str = ...,
+        subject_account_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["record_time", b"record_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "actor_id", b"actor_id", "before_json", b"before_json", "code", b"code", "idempotency_key", b"idempotency_key", "ip_address", b"ip_address", "method", b"method", "record_time", b"record_time", "reply_json", b"reply_json", "request_id", b"request_id", "request_json", b"request_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "actor_id", b"actor_id", "before_json", b"before_json", "code", b"code", "idempotency_key", b"idempotency_key", "ip_address", b"ip_address", "method", b"method", "record_time", b"record_time", "reply_json", b"reply_json", "request_id", b"request_id", "request_json", b"request_json", "subject_account_id", b"subject_account_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1321,7 +1325,7 @@ class ListAuditEntriesRequest(_message.Message):
     page_token: _builtins.str
     """Token of the previous page; empty for the first."""
     account_id: _builtins.str
-    """Staff only: entries of this account; empty for all."""
+    """Staff only: entries of this account, and what staff wrote to it; empty for all."""
     method: _builtins.str
     """Entries of this method; empty for all."""
     def __init__(
