@@ -51,7 +51,7 @@ const HEADER_PATIENCE: Duration = Duration::from_secs(30);
 /// Bytes of a head beyond the limit that are still read, so that the refusal is an answer in the error envelope.
 const HEAD_SLACK: usize = 32 << 10;
 /// Response headers that a page of another origin may read.
-const EXPOSED: [&str; 11] = [
+const EXPOSED: [&str; 12] = [
     "grpc-status",
     "grpc-message",
     "grpc-status-details-bin",
@@ -63,6 +63,7 @@ const EXPOSED: [&str; 11] = [
     "ratelimit-reset",
     "deprecation",
     "sunset",
+    "x-sewa-contract",
 ];
 
 /// Runs the platform on a listener until `app.stop` is cancelled, then lets calls in flight finish and workers give back what they hold.
@@ -191,6 +192,7 @@ fn cors(config: &Config) -> CorsLayer {
                 "grpc-timeout",
                 "x-grpc-web",
                 "x-user-agent",
+                "x-sewa-retry-count",
                 "last-event-id",
             ]
             .map(HeaderName::from_static),
