@@ -37,5 +37,6 @@ mod rest_streams;
 mod schedule;
 mod staff;
 mod tour;
+mod typescript;
 mod validation;
 mod wallet;
