@@ -67,7 +67,12 @@ fn shop() -> &'static Path {
             .map(|path| path.to_string_lossy().into_owned())
             .collect();
         let mut arguments = vec!["install", "--offline", "--install-links", "--no-audit"];
-        arguments.extend(["--ignore-scripts", "--no-fund", "--legacy-peer-deps", &package]);
+        arguments.extend([
+            "--ignore-scripts",
+            "--no-fund",
+            "--legacy-peer-deps",
+            &package,
+        ]);
         arguments.extend(installed.iter().map(String::as_str));
         said("npm", &arguments, shop.path());
         for part in ["tests", "examples", "bench"] {
@@ -97,11 +102,7 @@ fn the_package_is_whole_in_either_kind_of_module() {
         sewa_sdk::contract_digest()
     );
     for (kind, program) in [("module", import), ("commonjs", require)] {
-        let arguments = [
-            format!("--input-type={kind}"),
-            "--eval".to_owned(),
-            program,
-        ];
+        let arguments = [format!("--input-type={kind}"), "--eval".to_owned(), program];
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         assert_eq!(said("node", &arguments, shop()), expected, "{kind}");
     }
