@@ -60,7 +60,7 @@ export class BaseClient {
 
   /** Whether it was closed. */
   get closed(): boolean {
-    return this.#parts.connection.closed.aborted;
+    return this.#parts.connection.closed;
   }
 
   /** Limits of repeats. */

@@ -6,26 +6,43 @@ import type { Authority } from "./credentials.js";
 import { ofThrown, SewaError } from "./errors.js";
 import { sleep } from "./retry.js";
 
-/** The bare transport, and whether it is closed. */
+/** Ends a call: it follows the caller's signal and the connection until it is released. */
+interface Stop {
+  readonly signal: AbortSignal;
+  readonly abort: () => void;
+  readonly release: () => void;
+}
+
+/** The bare transport, the calls under way, and whether it is closed. */
 export class Connection {
   readonly transport: Transport;
-  readonly #closed = new AbortController();
   readonly #end: () => void;
+  // Not one signal that all calls listen to: Node takes more than ten listeners for a leak, and warns.
+  readonly #calls = new Set<() => void>();
+  #closed = false;
 
   constructor(transport: Transport, end: () => void = () => undefined) {
     this.transport = transport;
     this.#end = end;
   }
 
-  /** Aborted when it is closed. */
-  get closed(): AbortSignal {
-    return this.#closed.signal;
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** Begins a call. */
+  begin(signal: AbortSignal | undefined): Stop {
+    const stop = linked(signal, () => this.#calls.delete(stop.abort));
+    if (this.#closed) stop.abort();
+    else if (!stop.signal.aborted) this.#calls.add(stop.abort);
+    return stop;
   }
 
   /** Ends calls under way and closes the connections. */
   close(): void {
-    if (this.closed.aborted) return;
-    this.#closed.abort();
+    if (this.#closed) return;
+    this.#closed = true;
+    for (const abort of [...this.#calls]) abort();
     this.#end();
   }
 }
@@ -56,7 +73,7 @@ export async function invoke<I extends DescMessage, O extends DescMessage>(
   values?: ContextValues,
 ): Promise<{ response: UnaryResponse<I, O>; plan: Plan }> {
   const plan = new Plan(core, method, timeoutMs, header);
-  const stop = linked(connection.closed, signal);
+  const stop = connection.begin(signal);
   try {
     for (;;) {
       plan.begin();
@@ -92,7 +109,7 @@ async function openStream<I extends DescMessage, O extends DescMessage>(
   const requests: MessageInitShape<I>[] = [];
   for await (const request of input) requests.push(request);
   const plan = new Plan(core, method, timeoutMs, header);
-  const stop = linked(connection.closed, signal);
+  const stop = connection.begin(signal);
   let bearer: Bearer | undefined;
 
   /** Deals with a stream that was not opened: returns if it should be tried again. */
@@ -184,7 +201,7 @@ async function renew(
 
 /** Why a call is not to go on. */
 function stopped(connection: Connection, signal: AbortSignal): SewaError | undefined {
-  if (connection.closed.aborted) return new SewaError("CANCELLED", "the client is closed");
+  if (connection.closed) return new SewaError("CANCELLED", "the client is closed");
   return signal.aborted ? new SewaError("CANCELLED", "the caller cancelled the call") : undefined;
 }
 
@@ -192,17 +209,18 @@ async function* each<T>(items: readonly T[]): AsyncGenerator<T> {
   yield* items;
 }
 
-/** A signal that follows others until it is released. `AbortSignal.any` would keep one object for each call alive as long as the client. */
-export function linked(...signals: (AbortSignal | undefined)[]): { signal: AbortSignal; abort: () => void; release: () => void } {
+/** A signal that follows another until it is released. `AbortSignal.any` would keep one object for each call alive as long as the other. */
+export function linked(other: AbortSignal | undefined, released: () => void = () => undefined): Stop {
   const controller = new AbortController();
+  const release = (): void => {
+    other?.removeEventListener("abort", abort);
+    released();
+  };
   const abort = (): void => {
     release();
     controller.abort();
   };
-  const release = (): void => signals.forEach((one) => one?.removeEventListener("abort", abort));
-  for (const one of signals) {
-    if (one?.aborted) abort();
-    else if (!controller.signal.aborted) one?.addEventListener("abort", abort);
-  }
+  if (other?.aborted) controller.abort();
+  else other?.addEventListener("abort", abort);
   return { signal: controller.signal, abort, release };
 }

@@ -163,6 +163,12 @@ async fn a_page_of_another_origin_buys_a_server() {
 }
 
 #[test]
+fn many_calls_at_once_are_answered_and_ended() {
+    let ended = said("node", &["tests/parallel.js"], shop());
+    assert_eq!(ended, "all calls ended\n");
+}
+
+#[test]
 fn the_runtime_costs_little_over_the_bare_stub() {
     // The ratio itself is the benchmark's to judge; here it has to be measurable.
     let ratio = said("node", &["bench/overhead.js"], shop());
