@@ -18,4 +18,4 @@ import (
 )
 
 // ContractDigest is the SHA-256, in hexadecimal, of the contract this module was generated from: what a server sends as x-sewa-contract.
-const ContractDigest = "91c6c92cec3c61fbdf15eff94faec477ffd8c3f18590652eb2fe7526933e334f"
+const ContractDigest = "5d8ec8e9c43f612a0e82fa273fd9b4c8d687deb5663660d820cfb2a61f929e88"
