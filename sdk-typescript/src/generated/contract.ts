@@ -15,7 +15,7 @@ import { file_sewa_order_v1_order } from "./sewa/order/v1/order_pb.js";
 import { file_sewa_sandbox_v1_sandbox } from "./sewa/sandbox/v1/sandbox_pb.js";
 import { file_sewa_wallet_v1_wallet } from "./sewa/wallet/v1/wallet_pb.js";
 
-export const DIGEST = "91c6c92cec3c61fbdf15eff94faec477ffd8c3f18590652eb2fe7526933e334f";
+export const DIGEST = "5d8ec8e9c43f612a0e82fa273fd9b4c8d687deb5663660d820cfb2a61f929e88";
 export const FILES: readonly DescFile[] = [
   file_sewa_api_v1_billing,
   file_sewa_api_v1_errors,

@@ -15,7 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file sewa/identity/v1/identity.proto.
  */
 export const file_sewa_identity_v1_identity: GenFile = /*@__PURE__*/
-  fileDesc("Ch9zZXdhL2lkZW50aXR5L3YxL2lkZW50aXR5LnByb3RvEhBzZXdhLmlkZW50aXR5LnYxIrwBCgZUb2tlbnMSHQoMYWNjZXNzX3Rva2VuGAEgASgJQgeAAQGgtRgCEh4KDXJlZnJlc2hfdG9rZW4YAiABKAlCB4ABAaC1GAISOAoSYWNjZXNzX2V4cGlyZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIAEjkKE3JlZnJlc2hfZXhwaXJlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgAigQEKBkNhbGxlchIUCgphY2NvdW50X2lkGAEgASgJQgASEQoHdXNlcl9pZBgCIAEoCUIAEhQKCmFwaV9rZXlfaWQYAyABKAlCABIOCgRyb2xlGAQgASgJQgASFQoLcGVybWlzc2lvbnMYBSADKAlCABIRCgdzYW5kYm94GAYgASgIQgAijQIKB1Byb2ZpbGUSEQoHdXNlcl9pZBgBIAEoCUIAEhQKCmFjY291bnRfaWQYAiABKAlCABIPCgVlbWFpbBgDIAEoCUIAEg4KBG5hbWUYBCABKAlCABIPCgVwaG9uZRgFIAEoCUIAEhIKCGxhbmd1YWdlGAYgASgJQgASMQoLY3JlYXRlX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgASFgoMYWNjb3VudF9uYW1lGAggASgJQgASNQoMYWNjb3VudF9raW5kGAkgASgOMh0uc2V3YS5pZGVudGl0eS52MS5BY2NvdW50S2luZEIAEhEKB3NhbmRib3gYCiABKAhCACKOAgoGQXBpS2V5EgwKAmlkGAEgASgJQgASFgoMZGlzcGxheV9uYW1lGAIgASgJQgASEAoGc2NvcGVzGAMgAygJQgASMQoLY3JlYXRlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgASMQoLZXhwaXJlX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgASMQoLcmV2b2tlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgASMwoNbGFzdF91c2VfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCACKXAgoKQXVkaXRFbnRyeRIUCgphY2NvdW50X2lkGAEgASgJQgASEgoIYWN0b3JfaWQYAiABKAlCABIQCgZtZXRob2QYAyABKAlCABIxCgtyZWNvcmRfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCABIUCgppcF9hZGRyZXNzGAUgASgJQgASFAoKcmVxdWVzdF9pZBgGIAEoCUIAEhkKD2lkZW1wb3RlbmN5X2tleRgHIAEoCUIAEg4KBGNvZGUYCCABKAVCABIWCgxyZXF1ZXN0X2pzb24YCSABKAlCABIUCgpyZXBseV9qc29uGAogASgJQgASFQoLYmVmb3JlX2pzb24YCyABKAlCACKtAQoPUmVnaXN0ZXJSZXF1ZXN0Eg8KBWVtYWlsGAEgASgJQgASGQoIcGFzc3dvcmQYAiABKAlCB4ABAaC1GAESDgoEbmFtZRgDIAEoCUIAEhYKDGFjY291bnRfbmFtZRgEIAEoCUIAEjUKDGFjY291bnRfa2luZBgFIAEoDjIdLnNld2EuaWRlbnRpdHkudjEuQWNjb3VudEtpbmRCABIPCgdzYW5kYm94GAYgASgIImEKEFJlZ2lzdGVyUmVzcG9uc2USEgoKYWNjb3VudF9pZBgBIAEoCRIPCgd1c2VyX2lkGAIgASgJEigKBnRva2VucxgDIAEoCzIYLnNld2EuaWRlbnRpdHkudjEuVG9rZW5zIjoKDExvZ2luUmVxdWVzdBIPCgVlbWFpbBgBIAEoCUIAEhkKCHBhc3N3b3JkGAIgASgJQgeAAQGgtRgBImMKDUxvZ2luUmVzcG9uc2USKAoGdG9rZW5zGAEgASgLMhguc2V3YS5pZGVudGl0eS52MS5Ub2tlbnMSKAoGY2FsbGVyGAIgASgLMhguc2V3YS5pZGVudGl0eS52MS5DYWxsZXIiNQoTUmVmcmVzaFRva2VuUmVxdWVzdBIeCg1yZWZyZXNoX3Rva2VuGAEgASgJQgeAAQGgtRgBIkAKFFJlZnJlc2hUb2tlblJlc3BvbnNlEigKBnRva2VucxgBIAEoCzIYLnNld2EuaWRlbnRpdHkudjEuVG9rZW5zIi8KDUxvZ291dFJlcXVlc3QSHgoNcmVmcmVzaF90b2tlbhgBIAEoCUIHgAEBoLUYASIQCg5Mb2dvdXRSZXNwb25zZSISChBHZXRDYWxsZXJSZXF1ZXN0Ij0KEUdldENhbGxlclJlc3BvbnNlEigKBmNhbGxlchgBIAEoCzIYLnNld2EuaWRlbnRpdHkudjEuQ2FsbGVyIhMKEUdldFByb2ZpbGVSZXF1ZXN0IkAKEkdldFByb2ZpbGVSZXNwb25zZRIqCgdwcm9maWxlGAEgASgLMhkuc2V3YS5pZGVudGl0eS52MS5Qcm9maWxlInUKFFVwZGF0ZVByb2ZpbGVSZXF1ZXN0EiwKB3Byb2ZpbGUYASABKAsyGS5zZXdhLmlkZW50aXR5LnYxLlByb2ZpbGVCABIvCgt1cGRhdGVfbWFzaxgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE1hc2siQwoVVXBkYXRlUHJvZmlsZVJlc3BvbnNlEioKB3Byb2ZpbGUYASABKAsyGS5zZXdhLmlkZW50aXR5LnYxLlByb2ZpbGUiWAoTQ3JlYXRlQXBpS2V5UmVxdWVzdBIWCgxkaXNwbGF5X25hbWUYASABKAlCABIQCgZzY29wZXMYAiADKAlCABIXCg1saWZldGltZV9kYXlzGAMgASgFQgAiWgoUQ3JlYXRlQXBpS2V5UmVzcG9uc2USKQoHYXBpX2tleRgBIAEoCzIYLnNld2EuaWRlbnRpdHkudjEuQXBpS2V5EhcKBnNlY3JldBgCIAEoCUIHgAEBoLUYAiI/ChJMaXN0QXBpS2V5c1JlcXVlc3QSEwoJcGFnZV9zaXplGAEgASgFQgASFAoKcGFnZV90b2tlbhgCIAEoCUIAIloKE0xpc3RBcGlLZXlzUmVzcG9uc2USKgoIYXBpX2tleXMYASADKAsyGC5zZXdhLmlkZW50aXR5LnYxLkFwaUtleRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiKwoTRGVsZXRlQXBpS2V5UmVxdWVzdBIUCgphcGlfa2V5X2lkGAEgASgJQgAiFgoURGVsZXRlQXBpS2V5UmVzcG9uc2UiEAoOR2V0Sndrc1JlcXVlc3QiNgoPR2V0Sndrc1Jlc3BvbnNlEiMKBGtleXMYASADKAsyFS5zZXdhLmlkZW50aXR5LnYxLkp3ayJcCgNKd2sSCwoDa3R5GAEgASgJEgsKA2tpZBgCIAEoCRILCgNhbGcYAyABKAkSCwoDdXNlGAQgASgJEgsKA2NydhgFIAEoCRIJCgF4GAYgASgJEgkKAXkYByABKAkibAoXTGlzdEF1ZGl0RW50cmllc1JlcXVlc3QSEwoJcGFnZV9zaXplGAEgASgFQgASFAoKcGFnZV90b2tlbhgCIAEoCUIAEhQKCmFjY291bnRfaWQYAyABKAlCABIQCgZtZXRob2QYBCABKAlCACJoChhMaXN0QXVkaXRFbnRyaWVzUmVzcG9uc2USMwoNYXVkaXRfZW50cmllcxgBIAMoCzIcLnNld2EuaWRlbnRpdHkudjEuQXVkaXRFbnRyeRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkqYQoLQWNjb3VudEtpbmQSHAoYQUNDT1VOVF9LSU5EX1VOU1BFQ0lGSUVEEAASGQoVQUNDT1VOVF9LSU5EX0NVU1RPTUVSEAESGQoVQUNDT1VOVF9LSU5EX1JFU0VMTEVSEAIqmwgKE0lkZW50aXR5RXJyb3JSZWFzb24SJQohSURFTlRJVFlfRVJST1JfUkVBU09OX1VOU1BFQ0lGSUVEEAAScAohSURFTlRJVFlfRVJST1JfUkVBU09OX0VNQUlMX1RBS0VOEAEaSZq1GEUKDkFMUkVBRFlfRVhJU1RTGAMiMVNpZ24gaW4sIG9yIHJlZ2lzdGVyIHdpdGggYW5vdGhlciBlLW1haWwgYWRkcmVzcy4SYgopSURFTlRJVFlfRVJST1JfUkVBU09OX0lOVkFMSURfQ1JFREVOVElBTFMQAhozmrUYLwoPVU5BVVRIRU5USUNBVEVEGAMiGkNoZWNrIGUtbWFpbCBhbmQgcGFzc3dvcmQuElgKK0lERU5USVRZX0VSUk9SX1JFQVNPTl9SRUZSRVNIX1RPS0VOX0lOVkFMSUQQAxonmrUYIwoPVU5BVVRIRU5USUNBVEVEGAMiDlNpZ24gaW4gYWdhaW4uEn4KKklERU5USVRZX0VSUk9SX1JFQVNPTl9SRUZSRVNIX1RPS0VOX1JFVVNFRBAEGk6atRhKCg9VTkFVVEhFTlRJQ0FURUQYAyI1U2lnbiBpbiBhZ2FpbiwgYW5kIGZpbmQgb3V0IHdobyBlbHNlIGhvbGRzIHRoZSB0b2tlbi4SUgonSURFTlRJVFlfRVJST1JfUkVBU09OX1BST0ZJTEVfTk9UX0ZPVU5EEAUaJZq1GCEKCU5PVF9GT1VORBgDIhJTaWduIGluIGFzIGEgdXNlci4SewooSURFTlRJVFlfRVJST1JfUkVBU09OX0ZJRUxEX05PVF9XUklUQUJMRRAGGk2atRhJChBJTlZBTElEX0FSR1VNRU5UEgRwYXRoGAMiLU5hbWUgb25seSB3cml0YWJsZSBmaWVsZHMgaW4gdGhlIHVwZGF0ZSBtYXNrLhKKAQojSURFTlRJVFlfRVJST1JfUkVBU09OX1VOS05PV05fU0NPUEUQBxphmrUYXQoQSU5WQUxJRF9BUkdVTUVOVBIFc2NvcGUYAyJAVXNlIHNjb3BlcyB0aGF0IHlvdXIgb3duIHJvbGUgaG9sZHM7IExpc3RQZXJtaXNzaW9ucyBuYW1lcyB0aGVtLhJdCidJREVOVElUWV9FUlJPUl9SRUFTT05fQVBJX0tFWV9OT1RfRk9VTkQQCBowmrUYLAoJTk9UX0ZPVU5EGAMiHUxpc3QgdGhlIGtleXMgdG8gZmluZCBpdHMgaWQuEnAKI0lERU5USVRZX0VSUk9SX1JFQVNPTl9BUElfS0VZX0xJTUlUEAkaR5q1GEMKElJFU09VUkNFX0VYSEFVU1RFRBIFbGltaXQYAyIkUmV2b2tlIGEga2V5IHRoYXQgaXMgbm8gbG9uZ2VyIHVzZWQuMsMNCg9JZGVudGl0eVNlcnZpY2USfwoIUmVnaXN0ZXISIS5zZXdhLmlkZW50aXR5LnYxLlJlZ2lzdGVyUmVxdWVzdBoiLnNld2EuaWRlbnRpdHkudjEuUmVnaXN0ZXJSZXNwb25zZSIskAICirUYJRABIAIqCHJlZ2lzdGVyMggKAggKEgIIHjoLRU1BSUxfVEFLRU4SeAoFTG9naW4SHi5zZXdhLmlkZW50aXR5LnYxLkxvZ2luUmVxdWVzdBofLnNld2EuaWRlbnRpdHkudjEuTG9naW5SZXNwb25zZSIuirUYKhABIAEqBWxvZ2luMggKAggKEgIIHjoTSU5WQUxJRF9DUkVERU5USUFMUxKlAQoMUmVmcmVzaFRva2VuEiUuc2V3YS5pZGVudGl0eS52MS5SZWZyZXNoVG9rZW5SZXF1ZXN0GiYuc2V3YS5pZGVudGl0eS52MS5SZWZyZXNoVG9rZW5SZXNwb25zZSJGirUYQhABIAEqBWxvZ2luMggKAggKEgIIHjoVUkVGUkVTSF9UT0tFTl9JTlZBTElEOhRSRUZSRVNIX1RPS0VOX1JFVVNFRBJpCgZMb2dvdXQSHy5zZXdhLmlkZW50aXR5LnYxLkxvZ291dFJlcXVlc3QaIC5zZXdhLmlkZW50aXR5LnYxLkxvZ291dFJlc3BvbnNlIhyQAgKKtRgVEAEgASoFbG9naW4yCAoCCAoSAggeEoABCglHZXRDYWxsZXISIi5zZXdhLmlkZW50aXR5LnYxLkdldENhbGxlclJlcXVlc3QaIy5zZXdhLmlkZW50aXR5LnYxLkdldENhbGxlclJlc3BvbnNlIiqQAgGKtRgjCgxwcm9maWxlLnJlYWQgASoHZGVmYXVsdDIICgIIBRICCB4SlgEKCkdldFByb2ZpbGUSIy5zZXdhLmlkZW50aXR5LnYxLkdldFByb2ZpbGVSZXF1ZXN0GiQuc2V3YS5pZGVudGl0eS52MS5HZXRQcm9maWxlUmVzcG9uc2UiPZACAYq1GDYKDHByb2ZpbGUucmVhZCABKgdkZWZhdWx0MggKAggFEgIIHjoRUFJPRklMRV9OT1RfRk9VTkQStAEKDVVwZGF0ZVByb2ZpbGUSJi5zZXdhLmlkZW50aXR5LnYxLlVwZGF0ZVByb2ZpbGVSZXF1ZXN0Gicuc2V3YS5pZGVudGl0eS52MS5VcGRhdGVQcm9maWxlUmVzcG9uc2UiUpACAoq1GEsKDXByb2ZpbGUud3JpdGUgAioHZGVmYXVsdDIICgIIChICCB46EVBST0ZJTEVfTk9UX0ZPVU5EOhJGSUVMRF9OT1RfV1JJVEFCTEUSpQEKDENyZWF0ZUFwaUtleRIlLnNld2EuaWRlbnRpdHkudjEuQ3JlYXRlQXBpS2V5UmVxdWVzdBomLnNld2EuaWRlbnRpdHkudjEuQ3JlYXRlQXBpS2V5UmVzcG9uc2UiRpACAoq1GD8KCmtleXMud3JpdGUgAioHZGVmYXVsdDIICgIIChICCB46DVVOS05PV05fU0NPUEU6DUFQSV9LRVlfTElNSVQSgwEKC0xpc3RBcGlLZXlzEiQuc2V3YS5pZGVudGl0eS52MS5MaXN0QXBpS2V5c1JlcXVlc3QaJS5zZXdhLmlkZW50aXR5LnYxLkxpc3RBcGlLZXlzUmVzcG9uc2UiJ5ACAYq1GCAKCWtleXMucmVhZCABKgdkZWZhdWx0MggKAggFEgIIHhKaAQoMRGVsZXRlQXBpS2V5EiUuc2V3YS5pZGVudGl0eS52MS5EZWxldGVBcGlLZXlSZXF1ZXN0GiYuc2V3YS5pZGVudGl0eS52MS5EZWxldGVBcGlLZXlSZXNwb25zZSI7kAICirUYNAoKa2V5cy53cml0ZSACKgdkZWZhdWx0MggKAggKEgIIHjoRQVBJX0tFWV9OT1RfRk9VTkQSbgoHR2V0SndrcxIgLnNld2EuaWRlbnRpdHkudjEuR2V0Sndrc1JlcXVlc3QaIS5zZXdhLmlkZW50aXR5LnYxLkdldEp3a3NSZXNwb25zZSIekAIBirUYFxABIAEqB2RlZmF1bHQyCAoCCAUSAggeEpMBChBMaXN0QXVkaXRFbnRyaWVzEikuc2V3YS5pZGVudGl0eS52MS5MaXN0QXVkaXRFbnRyaWVzUmVxdWVzdBoqLnNld2EuaWRlbnRpdHkudjEuTGlzdEF1ZGl0RW50cmllc1Jlc3BvbnNlIiiQAgGKtRghCgphdWRpdC5yZWFkIAEqB2RlZmF1bHQyCAoCCAoSAggeYgZwcm90bzM", [file_google_protobuf_field_mask, file_google_protobuf_timestamp, file_sewa_api_v1_options]);
+  fileDesc("Ch9zZXdhL2lkZW50aXR5L3YxL2lkZW50aXR5LnByb3RvEhBzZXdhLmlkZW50aXR5LnYxIrwBCgZUb2tlbnMSHQoMYWNjZXNzX3Rva2VuGAEgASgJQgeAAQGgtRgCEh4KDXJlZnJlc2hfdG9rZW4YAiABKAlCB4ABAaC1GAISOAoSYWNjZXNzX2V4cGlyZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIAEjkKE3JlZnJlc2hfZXhwaXJlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgAigQEKBkNhbGxlchIUCgphY2NvdW50X2lkGAEgASgJQgASEQoHdXNlcl9pZBgCIAEoCUIAEhQKCmFwaV9rZXlfaWQYAyABKAlCABIOCgRyb2xlGAQgASgJQgASFQoLcGVybWlzc2lvbnMYBSADKAlCABIRCgdzYW5kYm94GAYgASgIQgAi7QEKDFNlY29uZEZhY3RvchI1CgVzdGF0ZRgBIAEoDjIkLnNld2EuaWRlbnRpdHkudjEuU2Vjb25kRmFjdG9yLlN0YXRlQgASMgoMY29uZmlybV90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIAEh0KE3JlY292ZXJ5X2NvZGVzX2xlZnQYAyABKAVCACJTCgVTdGF0ZRIVChFTVEFURV9VTlNQRUNJRklFRBAAEg4KClNUQVRFX05PTkUQARIRCg1TVEFURV9QRU5ESU5HEAISEAoMU1RBVEVfQUNUSVZFEAMijQIKB1Byb2ZpbGUSEQoHdXNlcl9pZBgBIAEoCUIAEhQKCmFjY291bnRfaWQYAiABKAlCABIPCgVlbWFpbBgDIAEoCUIAEg4KBG5hbWUYBCABKAlCABIPCgVwaG9uZRgFIAEoCUIAEhIKCGxhbmd1YWdlGAYgASgJQgASMQoLY3JlYXRlX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgASFgoMYWNjb3VudF9uYW1lGAggASgJQgASNQoMYWNjb3VudF9raW5kGAkgASgOMh0uc2V3YS5pZGVudGl0eS52MS5BY2NvdW50S2luZEIAEhEKB3NhbmRib3gYCiABKAhCACKOAgoGQXBpS2V5EgwKAmlkGAEgASgJQgASFgoMZGlzcGxheV9uYW1lGAIgASgJQgASEAoGc2NvcGVzGAMgAygJQgASMQoLY3JlYXRlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgASMQoLZXhwaXJlX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgASMQoLcmV2b2tlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgASMwoNbGFzdF91c2VfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCACK1AgoKQXVkaXRFbnRyeRIUCgphY2NvdW50X2lkGAEgASgJQgASEgoIYWN0b3JfaWQYAiABKAlCABIQCgZtZXRob2QYAyABKAlCABIxCgtyZWNvcmRfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCABIUCgppcF9hZGRyZXNzGAUgASgJQgASFAoKcmVxdWVzdF9pZBgGIAEoCUIAEhkKD2lkZW1wb3RlbmN5X2tleRgHIAEoCUIAEg4KBGNvZGUYCCABKAVCABIWCgxyZXF1ZXN0X2pzb24YCSABKAlCABIUCgpyZXBseV9qc29uGAogASgJQgASFQoLYmVmb3JlX2pzb24YCyABKAlCABIcChJzdWJqZWN0X2FjY291bnRfaWQYDCABKAlCACKtAQoPUmVnaXN0ZXJSZXF1ZXN0Eg8KBWVtYWlsGAEgASgJQgASGQoIcGFzc3dvcmQYAiABKAlCB4ABAaC1GAESDgoEbmFtZRgDIAEoCUIAEhYKDGFjY291bnRfbmFtZRgEIAEoCUIAEjUKDGFjY291bnRfa2luZBgFIAEoDjIdLnNld2EuaWRlbnRpdHkudjEuQWNjb3VudEtpbmRCABIPCgdzYW5kYm94GAYgASgIImEKEFJlZ2lzdGVyUmVzcG9uc2USEgoKYWNjb3VudF9pZBgBIAEoCRIPCgd1c2VyX2lkGAIgASgJEigKBnRva2VucxgDIAEoCzIYLnNld2EuaWRlbnRpdHkudjEuVG9rZW5zIlEKDExvZ2luUmVxdWVzdBIPCgVlbWFpbBgBIAEoCUIAEhkKCHBhc3N3b3JkGAIgASgJQgeAAQGgtRgBEhUKBGNvZGUYAyABKAlCB4ABAaC1GAEiYwoNTG9naW5SZXNwb25zZRIoCgZ0b2tlbnMYASABKAsyGC5zZXdhLmlkZW50aXR5LnYxLlRva2VucxIoCgZjYWxsZXIYAiABKAsyGC5zZXdhLmlkZW50aXR5LnYxLkNhbGxlciI1ChNSZWZyZXNoVG9rZW5SZXF1ZXN0Eh4KDXJlZnJlc2hfdG9rZW4YASABKAlCB4ABAaC1GAEiQAoUUmVmcmVzaFRva2VuUmVzcG9uc2USKAoGdG9rZW5zGAEgASgLMhguc2V3YS5pZGVudGl0eS52MS5Ub2tlbnMiLwoNTG9nb3V0UmVxdWVzdBIeCg1yZWZyZXNoX3Rva2VuGAEgASgJQgeAAQGgtRgBIhAKDkxvZ291dFJlc3BvbnNlIhIKEEdldENhbGxlclJlcXVlc3QiPQoRR2V0Q2FsbGVyUmVzcG9uc2USKAoGY2FsbGVyGAEgASgLMhguc2V3YS5pZGVudGl0eS52MS5DYWxsZXIiEwoRR2V0UHJvZmlsZVJlcXVlc3QiQAoSR2V0UHJvZmlsZVJlc3BvbnNlEioKB3Byb2ZpbGUYASABKAsyGS5zZXdhLmlkZW50aXR5LnYxLlByb2ZpbGUidQoUVXBkYXRlUHJvZmlsZVJlcXVlc3QSLAoHcHJvZmlsZRgBIAEoCzIZLnNld2EuaWRlbnRpdHkudjEuUHJvZmlsZUIAEi8KC3VwZGF0ZV9tYXNrGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLkZpZWxkTWFzayJDChVVcGRhdGVQcm9maWxlUmVzcG9uc2USKgoHcHJvZmlsZRgBIAEoCzIZLnNld2EuaWRlbnRpdHkudjEuUHJvZmlsZSJDCg1TdGVwVXBSZXF1ZXN0EhUKBGNvZGUYASABKAlCB4ABAaC1GAESGQoIcGFzc3dvcmQYAiABKAlCB4ABAaC1GAE6ACKgAQoOU3RlcFVwUmVzcG9uc2USHQoMYWNjZXNzX3Rva2VuGAEgASgJQgeAAQGgtRgCEjYKEmFjY2Vzc19leHBpcmVfdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASNwoTY29uZmlybV9leHBpcmVfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiGAoWR2V0U2Vjb25kRmFjdG9yUmVxdWVzdCJQChdHZXRTZWNvbmRGYWN0b3JSZXNwb25zZRI1Cg1zZWNvbmRfZmFjdG9yGAEgASgLMh4uc2V3YS5pZGVudGl0eS52MS5TZWNvbmRGYWN0b3IiGwoZQ3JlYXRlU2Vjb25kRmFjdG9yUmVxdWVzdCJTChpDcmVhdGVTZWNvbmRGYWN0b3JSZXNwb25zZRIXCgZzZWNyZXQYASABKAlCB4ABAaC1GAISHAoLb3RwYXV0aF91cmkYAiABKAlCB4ABAaC1GAIiMwoaQ29uZmlybVNlY29uZEZhY3RvclJlcXVlc3QSFQoEY29kZRgBIAEoCUIHgAEBoLUYASJ1ChtDb25maXJtU2Vjb25kRmFjdG9yUmVzcG9uc2USNQoNc2Vjb25kX2ZhY3RvchgBIAEoCzIeLnNld2EuaWRlbnRpdHkudjEuU2Vjb25kRmFjdG9yEh8KDnJlY292ZXJ5X2NvZGVzGAIgAygJQgeAAQGgtRgCIhsKGVJlc2V0UmVjb3ZlcnlDb2Rlc1JlcXVlc3QiPQoaUmVzZXRSZWNvdmVyeUNvZGVzUmVzcG9uc2USHwoOcmVjb3ZlcnlfY29kZXMYASADKAlCB4ABAaC1GAIiGwoZRGVsZXRlU2Vjb25kRmFjdG9yUmVxdWVzdCIcChpEZWxldGVTZWNvbmRGYWN0b3JSZXNwb25zZSJYChNDcmVhdGVBcGlLZXlSZXF1ZXN0EhYKDGRpc3BsYXlfbmFtZRgBIAEoCUIAEhAKBnNjb3BlcxgCIAMoCUIAEhcKDWxpZmV0aW1lX2RheXMYAyABKAVCACJaChRDcmVhdGVBcGlLZXlSZXNwb25zZRIpCgdhcGlfa2V5GAEgASgLMhguc2V3YS5pZGVudGl0eS52MS5BcGlLZXkSFwoGc2VjcmV0GAIgASgJQgeAAQGgtRgCIj8KEkxpc3RBcGlLZXlzUmVxdWVzdBITCglwYWdlX3NpemUYASABKAVCABIUCgpwYWdlX3Rva2VuGAIgASgJQgAiWgoTTGlzdEFwaUtleXNSZXNwb25zZRIqCghhcGlfa2V5cxgBIAMoCzIYLnNld2EuaWRlbnRpdHkudjEuQXBpS2V5EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIrChNEZWxldGVBcGlLZXlSZXF1ZXN0EhQKCmFwaV9rZXlfaWQYASABKAlCACIWChREZWxldGVBcGlLZXlSZXNwb25zZSIQCg5HZXRKd2tzUmVxdWVzdCI2Cg9HZXRKd2tzUmVzcG9uc2USIwoEa2V5cxgBIAMoCzIVLnNld2EuaWRlbnRpdHkudjEuSndrIlwKA0p3axILCgNrdHkYASABKAkSCwoDa2lkGAIgASgJEgsKA2FsZxgDIAEoCRILCgN1c2UYBCABKAkSCwoDY3J2GAUgASgJEgkKAXgYBiABKAkSCQoBeRgHIAEoCSJsChdMaXN0QXVkaXRFbnRyaWVzUmVxdWVzdBITCglwYWdlX3NpemUYASABKAVCABIUCgpwYWdlX3Rva2VuGAIgASgJQgASFAoKYWNjb3VudF9pZBgDIAEoCUIAEhAKBm1ldGhvZBgEIAEoCUIAImgKGExpc3RBdWRpdEVudHJpZXNSZXNwb25zZRIzCg1hdWRpdF9lbnRyaWVzGAEgAygLMhwuc2V3YS5pZGVudGl0eS52MS5BdWRpdEVudHJ5EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSphCgtBY2NvdW50S2luZBIcChhBQ0NPVU5UX0tJTkRfVU5TUEVDSUZJRUQQABIZChVBQ0NPVU5UX0tJTkRfQ1VTVE9NRVIQARIZChVBQ0NPVU5UX0tJTkRfUkVTRUxMRVIQAirwDQoTSWRlbnRpdHlFcnJvclJlYXNvbhIlCiFJREVOVElUWV9FUlJPUl9SRUFTT05fVU5TUEVDSUZJRUQQABJwCiFJREVOVElUWV9FUlJPUl9SRUFTT05fRU1BSUxfVEFLRU4QARpJmrUYRQoOQUxSRUFEWV9FWElTVFMYAyIxU2lnbiBpbiwgb3IgcmVnaXN0ZXIgd2l0aCBhbm90aGVyIGUtbWFpbCBhZGRyZXNzLhJiCilJREVOVElUWV9FUlJPUl9SRUFTT05fSU5WQUxJRF9DUkVERU5USUFMUxACGjOatRgvCg9VTkFVVEhFTlRJQ0FURUQYAyIaQ2hlY2sgZS1tYWlsIGFuZCBwYXNzd29yZC4SWAorSURFTlRJVFlfRVJST1JfUkVBU09OX1JFRlJFU0hfVE9LRU5fSU5WQUxJRBADGieatRgjCg9VTkFVVEhFTlRJQ0FURUQYAyIOU2lnbiBpbiBhZ2Fpbi4SfgoqSURFTlRJVFlfRVJST1JfUkVBU09OX1JFRlJFU0hfVE9LRU5fUkVVU0VEEAQaTpq1GEoKD1VOQVVUSEVOVElDQVRFRBgDIjVTaWduIGluIGFnYWluLCBhbmQgZmluZCBvdXQgd2hvIGVsc2UgaG9sZHMgdGhlIHRva2VuLhJSCidJREVOVElUWV9FUlJPUl9SRUFTT05fUFJPRklMRV9OT1RfRk9VTkQQBRolmrUYIQoJTk9UX0ZPVU5EGAMiElNpZ24gaW4gYXMgYSB1c2VyLhJ7CihJREVOVElUWV9FUlJPUl9SRUFTT05fRklFTERfTk9UX1dSSVRBQkxFEAYaTZq1GEkKEElOVkFMSURfQVJHVU1FTlQSBHBhdGgYAyItTmFtZSBvbmx5IHdyaXRhYmxlIGZpZWxkcyBpbiB0aGUgdXBkYXRlIG1hc2suEooBCiNJREVOVElUWV9FUlJPUl9SRUFTT05fVU5LTk9XTl9TQ09QRRAHGmGatRhdChBJTlZBTElEX0FSR1VNRU5UEgVzY29wZRgDIkBVc2Ugc2NvcGVzIHRoYXQgeW91ciBvd24gcm9sZSBob2xkczsgTGlzdFBlcm1pc3Npb25zIG5hbWVzIHRoZW0uEl0KJ0lERU5USVRZX0VSUk9SX1JFQVNPTl9BUElfS0VZX05PVF9GT1VORBAIGjCatRgsCglOT1RfRk9VTkQYAyIdTGlzdCB0aGUga2V5cyB0byBmaW5kIGl0cyBpZC4ScAojSURFTlRJVFlfRVJST1JfUkVBU09OX0FQSV9LRVlfTElNSVQQCRpHmrUYQwoSUkVTT1VSQ0VfRVhIQVVTVEVEEgVsaW1pdBgDIiRSZXZva2UgYSBrZXkgdGhhdCBpcyBubyBsb25nZXIgdXNlZC4SpwEKLElERU5USVRZX0VSUk9SX1JFQVNPTl9TRUNPTkRfRkFDVE9SX1JFUVVJUkVEEAoadZq1GHEKD1VOQVVUSEVOVElDQVRFRBgCIlxSZXBlYXQgdGhlIGNhbGwgd2l0aCBhIGNvZGUgb2YgdGhlIGF1dGhlbnRpY2F0b3IgYXBwbGljYXRpb24sIG9yIGEgcmVjb3ZlcnkgY29kZSwgaW4gYGNvZGVgLhKIAQoiSURFTlRJVFlfRVJST1JfUkVBU09OX0NPREVfSU5WQUxJRBALGmCatRhcCg9VTkFVVEhFTlRJQ0FURUQYAiJHV2FpdCBmb3IgdGhlIG5leHQgY29kZSBhbmQgY2hlY2sgdGhlIGNsb2NrIG9mIHRoZSBkZXZpY2UgdGhhdCBzaG93cyBpdC4SiQEKLElERU5USVRZX0VSUk9SX1JFQVNPTl9DT0RFX0FUVEVNUFRTX0VYQ0VFREVEEAwaV5q1GFMKElJFU09VUkNFX0VYSEFVU1RFRBIFbGltaXQYAiI0V2FpdCBhcyBsb25nIGFzIFJldHJ5SW5mbyBzYXlzLCB0aGVuIHRyeSBhIG5ldyBjb2RlLhKYAQotSURFTlRJVFlfRVJST1JfUkVBU09OX1NFQ09ORF9GQUNUT1JfTk9UX0ZPVU5EEA0aZZq1GGEKCU5PVF9GT1VORBgDIlJDYWxsIENyZWF0ZVNlY29uZEZhY3RvciBmaXJzdDsgd2l0aG91dCBhIHNlY29uZCBmYWN0b3IsIGNvbmZpcm0gd2l0aCB0aGUgcGFzc3dvcmQuEncKKklERU5USVRZX0VSUk9SX1JFQVNPTl9TRUNPTkRfRkFDVE9SX0VYSVNUUxAOGkeatRhDCg5BTFJFQURZX0VYSVNUUxgDIi9EZWxldGUgdGhlIHNlY29uZCBmYWN0b3IgYmVmb3JlIG1ha2luZyBhbm90aGVyLjL4FwoPSWRlbnRpdHlTZXJ2aWNlEn8KCFJlZ2lzdGVyEiEuc2V3YS5pZGVudGl0eS52MS5SZWdpc3RlclJlcXVlc3QaIi5zZXdhLmlkZW50aXR5LnYxLlJlZ2lzdGVyUmVzcG9uc2UiLJACAoq1GCUQASACKghyZWdpc3RlcjIICgIIChICCB46C0VNQUlMX1RBS0VOErYBCgVMb2dpbhIeLnNld2EuaWRlbnRpdHkudjEuTG9naW5SZXF1ZXN0Gh8uc2V3YS5pZGVudGl0eS52MS5Mb2dpblJlc3BvbnNlImyKtRhoEAEgASoFbG9naW4yCAoCCAoSAggeOhNJTlZBTElEX0NSRURFTlRJQUxTOhZTRUNPTkRfRkFDVE9SX1JFUVVJUkVEOgxDT0RFX0lOVkFMSUQ6FkNPREVfQVRURU1QVFNfRVhDRUVERUQSpQEKDFJlZnJlc2hUb2tlbhIlLnNld2EuaWRlbnRpdHkudjEuUmVmcmVzaFRva2VuUmVxdWVzdBomLnNld2EuaWRlbnRpdHkudjEuUmVmcmVzaFRva2VuUmVzcG9uc2UiRoq1GEIQASABKgVsb2dpbjIICgIIChICCB46FVJFRlJFU0hfVE9LRU5fSU5WQUxJRDoUUkVGUkVTSF9UT0tFTl9SRVVTRUQSaQoGTG9nb3V0Eh8uc2V3YS5pZGVudGl0eS52MS5Mb2dvdXRSZXF1ZXN0GiAuc2V3YS5pZGVudGl0eS52MS5Mb2dvdXRSZXNwb25zZSIckAICirUYFRABIAEqBWxvZ2luMggKAggKEgIIHhKAAQoJR2V0Q2FsbGVyEiIuc2V3YS5pZGVudGl0eS52MS5HZXRDYWxsZXJSZXF1ZXN0GiMuc2V3YS5pZGVudGl0eS52MS5HZXRDYWxsZXJSZXNwb25zZSIqkAIBirUYIwoMcHJvZmlsZS5yZWFkIAEqB2RlZmF1bHQyCAoCCAUSAggeEpYBCgpHZXRQcm9maWxlEiMuc2V3YS5pZGVudGl0eS52MS5HZXRQcm9maWxlUmVxdWVzdBokLnNld2EuaWRlbnRpdHkudjEuR2V0UHJvZmlsZVJlc3BvbnNlIj2QAgGKtRg2Cgxwcm9maWxlLnJlYWQgASoHZGVmYXVsdDIICgIIBRICCB46EVBST0ZJTEVfTk9UX0ZPVU5EErQBCg1VcGRhdGVQcm9maWxlEiYuc2V3YS5pZGVudGl0eS52MS5VcGRhdGVQcm9maWxlUmVxdWVzdBonLnNld2EuaWRlbnRpdHkudjEuVXBkYXRlUHJvZmlsZVJlc3BvbnNlIlKQAgKKtRhLCg1wcm9maWxlLndyaXRlIAIqB2RlZmF1bHQyCAoCCAoSAggeOhFQUk9GSUxFX05PVF9GT1VORDoSRklFTERfTk9UX1dSSVRBQkxFEvMBCgZTdGVwVXASHy5zZXdhLmlkZW50aXR5LnYxLlN0ZXBVcFJlcXVlc3QaIC5zZXdhLmlkZW50aXR5LnYxLlN0ZXBVcFJlc3BvbnNlIqUBirUYoAEKDHByb2ZpbGUucmVhZCABKgVsb2dpbjIICgIIChICCB46EVBST0ZJTEVfTk9UX0ZPVU5EOhNJTlZBTElEX0NSRURFTlRJQUxTOhZTRUNPTkRfRkFDVE9SX1JFUVVJUkVEOhdTRUNPTkRfRkFDVE9SX05PVF9GT1VORDoMQ09ERV9JTlZBTElEOhZDT0RFX0FUVEVNUFRTX0VYQ0VFREVEEqUBCg9HZXRTZWNvbmRGYWN0b3ISKC5zZXdhLmlkZW50aXR5LnYxLkdldFNlY29uZEZhY3RvclJlcXVlc3QaKS5zZXdhLmlkZW50aXR5LnYxLkdldFNlY29uZEZhY3RvclJlc3BvbnNlIj2QAgGKtRg2Cgxwcm9maWxlLnJlYWQgASoHZGVmYXVsdDIICgIIBRICCB46EVBST0ZJTEVfTk9UX0ZPVU5EEs0BChJDcmVhdGVTZWNvbmRGYWN0b3ISKy5zZXdhLmlkZW50aXR5LnYxLkNyZWF0ZVNlY29uZEZhY3RvclJlcXVlc3QaLC5zZXdhLmlkZW50aXR5LnYxLkNyZWF0ZVNlY29uZEZhY3RvclJlc3BvbnNlIlyQAgKKtRhVChNzZWNvbmRfZmFjdG9yLndyaXRlGAEgAioHZGVmYXVsdDIICgIIChICCB46EVBST0ZJTEVfTk9UX0ZPVU5EOhRTRUNPTkRfRkFDVE9SX0VYSVNUUxL2AQoTQ29uZmlybVNlY29uZEZhY3RvchIsLnNld2EuaWRlbnRpdHkudjEuQ29uZmlybVNlY29uZEZhY3RvclJlcXVlc3QaLS5zZXdhLmlkZW50aXR5LnYxLkNvbmZpcm1TZWNvbmRGYWN0b3JSZXNwb25zZSKBAZACAoq1GHoKE3NlY29uZF9mYWN0b3Iud3JpdGUgAioHZGVmYXVsdDIICgIIChICCB46EVBST0ZJTEVfTk9UX0ZPVU5EOhdTRUNPTkRfRkFDVE9SX05PVF9GT1VORDoUU0VDT05EX0ZBQ1RPUl9FWElTVFM6DENPREVfSU5WQUxJRBLQAQoSUmVzZXRSZWNvdmVyeUNvZGVzEisuc2V3YS5pZGVudGl0eS52MS5SZXNldFJlY292ZXJ5Q29kZXNSZXF1ZXN0Giwuc2V3YS5pZGVudGl0eS52MS5SZXNldFJlY292ZXJ5Q29kZXNSZXNwb25zZSJfkAICirUYWAoTc2Vjb25kX2ZhY3Rvci53cml0ZRgBIAIqB2RlZmF1bHQyCAoCCAoSAggeOhFQUk9GSUxFX05PVF9GT1VORDoXU0VDT05EX0ZBQ1RPUl9OT1RfRk9VTkQStwEKEkRlbGV0ZVNlY29uZEZhY3RvchIrLnNld2EuaWRlbnRpdHkudjEuRGVsZXRlU2Vjb25kRmFjdG9yUmVxdWVzdBosLnNld2EuaWRlbnRpdHkudjEuRGVsZXRlU2Vjb25kRmFjdG9yUmVzcG9uc2UiRpACAoq1GD8KE3NlY29uZF9mYWN0b3Iud3JpdGUYASACKgdkZWZhdWx0MggKAggKEgIIHjoRUFJPRklMRV9OT1RfRk9VTkQSpwEKDENyZWF0ZUFwaUtleRIlLnNld2EuaWRlbnRpdHkudjEuQ3JlYXRlQXBpS2V5UmVxdWVzdBomLnNld2EuaWRlbnRpdHkudjEuQ3JlYXRlQXBpS2V5UmVzcG9uc2UiSJACAoq1GEEKCmtleXMud3JpdGUYASACKgdkZWZhdWx0MggKAggKEgIIHjoNVU5LTk9XTl9TQ09QRToNQVBJX0tFWV9MSU1JVBKDAQoLTGlzdEFwaUtleXMSJC5zZXdhLmlkZW50aXR5LnYxLkxpc3RBcGlLZXlzUmVxdWVzdBolLnNld2EuaWRlbnRpdHkudjEuTGlzdEFwaUtleXNSZXNwb25zZSInkAIBirUYIAoJa2V5cy5yZWFkIAEqB2RlZmF1bHQyCAoCCAUSAggeEpoBCgxEZWxldGVBcGlLZXkSJS5zZXdhLmlkZW50aXR5LnYxLkRlbGV0ZUFwaUtleVJlcXVlc3QaJi5zZXdhLmlkZW50aXR5LnYxLkRlbGV0ZUFwaUtleVJlc3BvbnNlIjuQAgKKtRg0CgprZXlzLndyaXRlIAIqB2RlZmF1bHQyCAoCCAoSAggeOhFBUElfS0VZX05PVF9GT1VORBJuCgdHZXRKd2tzEiAuc2V3YS5pZGVudGl0eS52MS5HZXRKd2tzUmVxdWVzdBohLnNld2EuaWRlbnRpdHkudjEuR2V0Sndrc1Jlc3BvbnNlIh6QAgGKtRgXEAEgASoHZGVmYXVsdDIICgIIBRICCB4SkwEKEExpc3RBdWRpdEVudHJpZXMSKS5zZXdhLmlkZW50aXR5LnYxLkxpc3RBdWRpdEVudHJpZXNSZXF1ZXN0Giouc2V3YS5pZGVudGl0eS52MS5MaXN0QXVkaXRFbnRyaWVzUmVzcG9uc2UiKJACAYq1GCEKCmF1ZGl0LnJlYWQgASoHZGVmYXVsdDIICgIIChICCB5iBnByb3RvMw", [file_google_protobuf_field_mask, file_google_protobuf_timestamp, file_sewa_api_v1_options]);
 
 /**
  * Tokens of a signed-in user.
@@ -116,6 +116,82 @@ export const CallerSchema: GenMessage<Caller> = /*@__PURE__*/
   messageDesc(file_sewa_identity_v1_identity, 1);
 
 /**
+ * A user's second factor: an authenticator application that shows codes.
+ *
+ * @generated from message sewa.identity.v1.SecondFactor
+ */
+export type SecondFactor = Message<"sewa.identity.v1.SecondFactor"> & {
+  /**
+   * How far it is.
+   *
+   * @generated from field: sewa.identity.v1.SecondFactor.State state = 1;
+   */
+  state: SecondFactor_State;
+
+  /**
+   * When it was confirmed; absent before.
+   *
+   * @generated from field: google.protobuf.Timestamp confirm_time = 2;
+   */
+  confirmTime?: Timestamp | undefined;
+
+  /**
+   * Recovery codes not used yet.
+   *
+   * @generated from field: int32 recovery_codes_left = 3;
+   */
+  recoveryCodesLeft: number;
+};
+
+/**
+ * Describes the message sewa.identity.v1.SecondFactor.
+ * Use `create(SecondFactorSchema)` to create a new message.
+ */
+export const SecondFactorSchema: GenMessage<SecondFactor> = /*@__PURE__*/
+  messageDesc(file_sewa_identity_v1_identity, 2);
+
+/**
+ * How far it is.
+ *
+ * @generated from enum sewa.identity.v1.SecondFactor.State
+ */
+export enum SecondFactor_State {
+  /**
+   * Not set.
+   *
+   * @generated from enum value: STATE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * There is none.
+   *
+   * @generated from enum value: STATE_NONE = 1;
+   */
+  NONE = 1,
+
+  /**
+   * A secret was made and no code of it was seen yet; nothing is asked for.
+   *
+   * @generated from enum value: STATE_PENDING = 2;
+   */
+  PENDING = 2,
+
+  /**
+   * Signing in needs a code.
+   *
+   * @generated from enum value: STATE_ACTIVE = 3;
+   */
+  ACTIVE = 3,
+}
+
+/**
+ * Describes the enum sewa.identity.v1.SecondFactor.State.
+ */
+export const SecondFactor_StateSchema: GenEnum<SecondFactor_State> = /*@__PURE__*/
+  enumDesc(file_sewa_identity_v1_identity, 2, 0);
+
+/**
  * A user's profile.
  *
  * @generated from message sewa.identity.v1.Profile
@@ -197,7 +273,7 @@ export type Profile = Message<"sewa.identity.v1.Profile"> & {
  * Use `create(ProfileSchema)` to create a new message.
  */
 export const ProfileSchema: GenMessage<Profile> = /*@__PURE__*/
-  messageDesc(file_sewa_identity_v1_identity, 2);
+  messageDesc(file_sewa_identity_v1_identity, 3);
 
 /**
  * An API key without its secret.
@@ -220,7 +296,7 @@ export type ApiKey = Message<"sewa.identity.v1.ApiKey"> & {
   displayName: string;
 
   /**
-   * What the key may do: permissions such as `orders.place`, or groups such as `orders`.
+   * What the key may do: permissions such as `orders.place`, or groups such as `orders`, which leave out what people have to confirm (`step_up`).
    *
    * @generated from field: repeated string scopes = 3;
    */
@@ -260,7 +336,7 @@ export type ApiKey = Message<"sewa.identity.v1.ApiKey"> & {
  * Use `create(ApiKeySchema)` to create a new message.
  */
 export const ApiKeySchema: GenMessage<ApiKey> = /*@__PURE__*/
-  messageDesc(file_sewa_identity_v1_identity, 3);
+  messageDesc(file_sewa_identity_v1_identity, 4);
 
 /**
  * One accepted write.
@@ -269,7 +345,7 @@ export const ApiKeySchema: GenMessage<ApiKey> = /*@__PURE__*/
  */
 export type AuditEntry = Message<"sewa.identity.v1.AuditEntry"> & {
   /**
-   * The account of the caller; empty for staff, whose request says what they wrote to.
+   * The account of the caller; empty for staff.
    *
    * @generated from field: string account_id = 1;
    */
@@ -344,6 +420,13 @@ export type AuditEntry = Message<"sewa.identity.v1.AuditEntry"> & {
    * @generated from field: string before_json = 11;
    */
   beforeJson: string;
+
+  /**
+   * The account that staff wrote to; empty for writes to the caller's own account and to no account.
+   *
+   * @generated from field: string subject_account_id = 12;
+   */
+  subjectAccountId: string;
 };
 
 /**
@@ -351,7 +434,7 @@ export type AuditEntry = Message<"sewa.identity.v1.AuditEntry"> & {
  * Use `create(AuditEntrySchema)` to create a new message.
  */
 export const AuditEntrySchema: GenMessage<AuditEntry> = /*@__PURE__*/
-  messageDesc(file_sewa_identity_v1_identity, 4);
+  messageDesc(file_sewa_identity_v1_identity, 5);
 
 /**
  * Asks for a new account.
@@ -407,7 +490,7 @@ export type RegisterRequest = Message<"sewa.identity.v1.RegisterRequest"> & {
  * Use `create(RegisterRequestSchema)` to create a new message.
  */
 export const RegisterRequestSchema: GenMessage<RegisterRequest> = /*@__PURE__*/
-  messageDesc(file_sewa_identity_v1_identity, 5);
+  messageDesc(file_sewa_identity_v1_identity, 6);
 
 /**
  * The new account.
@@ -442,7 +525,7 @@ export type RegisterResponse = Message<"sewa.identity.v1.RegisterResponse"> & {
  * Use `create(RegisterResponseSchema)` to create a new message.
  */
 export const RegisterResponseSchema: GenMessage<RegisterResponse> = /*@__PURE__*/
-  messageDesc(file_sewa_identity_v1_identity, 6);
+  messageDesc(file_sewa_identity_v1_identity, 7);
 
 /**
  * Asks for tokens.
@@ -463,6 +546,13 @@ export type LoginRequest = Message<"sewa.identity.v1.LoginRequest"> & {
    * @generated from field: string password = 2;
    */
   password: string;
+
+  /**
+   * Where the user has a second factor: six digits of the authenticator application, or a recovery code. Ignored where there is none.
+   *
+   * @generated from field: string code = 3;
+   */
+  code: string;
 };
 
 /**
@@ -470,7 +560,7 @@ export type LoginRequest = Message<"sewa.identity.v1.LoginRequest"> & {
  * Use `create(LoginRequestSchema)` to create a new message.
  */
 export const LoginRequestSchema: GenMessage<LoginRequest> = /*@__PURE__*/
-  messageDesc(file_sewa_identity_v1_identity, 7);
+  messageDesc(file_sewa_identity_v1_identity, 8);
 
 /**
  * The tokens.
@@ -498,7 +588,7 @@ export type LoginResponse = Message<"sewa.identity.v1.LoginResponse"> & {
  * Use `create(LoginResponseSchema)` to create a new message.
  */
 export const LoginResponseSchema: GenMessage<LoginResponse> = /*@__PURE__*/
-  messageDesc(file_sewa_identity_v1_identity, 8);
+  messageDesc(file_sewa_identity_v1_identity, 9);
 
 /**
  * Asks for new tokens.
@@ -519,7 +609,7 @@ export type RefreshTokenRequest = Message<"sewa.identity.v1.RefreshTokenRequest"
  * Use `create(RefreshTokenRequestSchema)` to create a new message.
  */
 export const RefreshTokenRequestSchema: GenMessage<RefreshTokenRequest> = /*@__PURE__*/
-  messageDesc(file_sewa_identity_v1_identity, 9);
+  messageDesc(file_sewa_identity_v1_identity, 10);
 
 /**
  * The new tokens.
@@ -540,7 +630,7 @@ export type RefreshTokenResponse = Message<"sewa.identity.v1.RefreshTokenRespons
  * Use `create(RefreshTokenResponseSchema)` to create a new message.
  */
 export const RefreshTokenResponseSchema: GenMessage<RefreshTokenResponse> = /*@__PURE__*/
-  messageDesc(file_sewa_identity_v1_identity, 10);
+  messageDesc(file_sewa_identity_v1_identity, 11);
 
 /**
  * Asks to sign out.
@@ -561,7 +651,7 @@ export type LogoutRequest = Message<"sewa.identity.v1.LogoutRequest"> & {
  * Use `create(LogoutRequestSchema)` to create a new message.
  */
 export const LogoutRequestSchema: GenMessage<LogoutRequest> = /*@__PURE__*/
-  messageDesc(file_sewa_identity_v1_identity, 11);
+  messageDesc(file_sewa_identity_v1_identity, 12);
 
 /**
  * Signed out.
@@ -576,7 +666,7 @@ export type LogoutResponse = Message<"sewa.identity.v1.LogoutResponse"> & {
  * Use `create(LogoutResponseSchema)` to create a new message.
  */
 export const LogoutResponseSchema: GenMessage<LogoutResponse> = /*@__PURE__*/
-  messageDesc(file_sewa_identity_v1_identity, 12);
+  messageDesc(file_sewa_identity_v1_identity, 13);
 
 /**
  * Asks who the caller is.
@@ -591,7 +681,7 @@ export type GetCallerRequest = Message<"sewa.identity.v1.GetCallerRequest"> & {
  * Use `create(GetCallerRequestSchema)` to create a new message.
  */
 export const GetCallerRequestSchema: GenMessage<GetCallerRequest> = /*@__PURE__*/
-  messageDesc(file_sewa_identity_v1_identity, 13);
+  messageDesc(file_sewa_identity_v1_identity, 14);
 
 /**
  * Who the caller is.
@@ -612,7 +702,7 @@ export type GetCallerResponse = Message<"sewa.identity.v1.GetCallerResponse"> & 
  * Use `create(GetCallerResponseSchema)` to create a new message.
  */
 export const GetCallerResponseSchema: GenMessage<GetCallerResponse> = /*@__PURE__*/
-  messageDesc(file_sewa_identity_v1_identity, 14);
+  messageDesc(file_sewa_identity_v1_identity, 15);
 
 /**
  * Asks for the profile.
@@ -627,7 +717,7 @@ export type GetProfileRequest = Message<"sewa.identity.v1.GetProfileRequest"> & 
  * Use `create(GetProfileRequestSchema)` to create a new message.
  */
 export const GetProfileRequestSchema: GenMessage<GetProfileRequest> = /*@__PURE__*/
-  messageDesc(file_sewa_identity_v1_identity, 15);
+  messageDesc(file_sewa_identity_v1_identity, 16);
 
 /**
  * The profile.
@@ -648,7 +738,7 @@ export type GetProfileResponse = Message<"sewa.identity.v1.GetProfileResponse"> 
  * Use `create(GetProfileResponseSchema)` to create a new message.
  */
 export const GetProfileResponseSchema: GenMessage<GetProfileResponse> = /*@__PURE__*/
-  messageDesc(file_sewa_identity_v1_identity, 16);
+  messageDesc(file_sewa_identity_v1_identity, 17);
 
 /**
  * Changes the profile.
@@ -676,7 +766,7 @@ export type UpdateProfileRequest = Message<"sewa.identity.v1.UpdateProfileReques
  * Use `create(UpdateProfileRequestSchema)` to create a new message.
  */
 export const UpdateProfileRequestSchema: GenMessage<UpdateProfileRequest> = /*@__PURE__*/
-  messageDesc(file_sewa_identity_v1_identity, 17);
+  messageDesc(file_sewa_identity_v1_identity, 18);
 
 /**
  * The changed profile.
@@ -697,7 +787,264 @@ export type UpdateProfileResponse = Message<"sewa.identity.v1.UpdateProfileRespo
  * Use `create(UpdateProfileResponseSchema)` to create a new message.
  */
 export const UpdateProfileResponseSchema: GenMessage<UpdateProfileResponse> = /*@__PURE__*/
-  messageDesc(file_sewa_identity_v1_identity, 18);
+  messageDesc(file_sewa_identity_v1_identity, 19);
+
+/**
+ * Confirms who calls.
+ *
+ * @generated from message sewa.identity.v1.StepUpRequest
+ */
+export type StepUpRequest = Message<"sewa.identity.v1.StepUpRequest"> & {
+  /**
+   * Six digits of the authenticator application, or a recovery code.
+   *
+   * @generated from field: string code = 1;
+   */
+  code: string;
+
+  /**
+   * The password, for a user without a second factor.
+   *
+   * @generated from field: string password = 2;
+   */
+  password: string;
+};
+
+/**
+ * Describes the message sewa.identity.v1.StepUpRequest.
+ * Use `create(StepUpRequestSchema)` to create a new message.
+ */
+export const StepUpRequestSchema: GenMessage<StepUpRequest> = /*@__PURE__*/
+  messageDesc(file_sewa_identity_v1_identity, 20);
+
+/**
+ * The session is confirmed.
+ *
+ * @generated from message sewa.identity.v1.StepUpResponse
+ */
+export type StepUpResponse = Message<"sewa.identity.v1.StepUpResponse"> & {
+  /**
+   * An access token that says so.
+   *
+   * @generated from field: string access_token = 1;
+   */
+  accessToken: string;
+
+  /**
+   * When the access token ends.
+   *
+   * @generated from field: google.protobuf.Timestamp access_expire_time = 2;
+   */
+  accessExpireTime?: Timestamp | undefined;
+
+  /**
+   * Until when methods that need it may be called.
+   *
+   * @generated from field: google.protobuf.Timestamp confirm_expire_time = 3;
+   */
+  confirmExpireTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message sewa.identity.v1.StepUpResponse.
+ * Use `create(StepUpResponseSchema)` to create a new message.
+ */
+export const StepUpResponseSchema: GenMessage<StepUpResponse> = /*@__PURE__*/
+  messageDesc(file_sewa_identity_v1_identity, 21);
+
+/**
+ * Asks for the second factor.
+ *
+ * @generated from message sewa.identity.v1.GetSecondFactorRequest
+ */
+export type GetSecondFactorRequest = Message<"sewa.identity.v1.GetSecondFactorRequest"> & {
+};
+
+/**
+ * Describes the message sewa.identity.v1.GetSecondFactorRequest.
+ * Use `create(GetSecondFactorRequestSchema)` to create a new message.
+ */
+export const GetSecondFactorRequestSchema: GenMessage<GetSecondFactorRequest> = /*@__PURE__*/
+  messageDesc(file_sewa_identity_v1_identity, 22);
+
+/**
+ * The second factor.
+ *
+ * @generated from message sewa.identity.v1.GetSecondFactorResponse
+ */
+export type GetSecondFactorResponse = Message<"sewa.identity.v1.GetSecondFactorResponse"> & {
+  /**
+   * The second factor.
+   *
+   * @generated from field: sewa.identity.v1.SecondFactor second_factor = 1;
+   */
+  secondFactor?: SecondFactor | undefined;
+};
+
+/**
+ * Describes the message sewa.identity.v1.GetSecondFactorResponse.
+ * Use `create(GetSecondFactorResponseSchema)` to create a new message.
+ */
+export const GetSecondFactorResponseSchema: GenMessage<GetSecondFactorResponse> = /*@__PURE__*/
+  messageDesc(file_sewa_identity_v1_identity, 23);
+
+/**
+ * Asks for a second factor.
+ *
+ * @generated from message sewa.identity.v1.CreateSecondFactorRequest
+ */
+export type CreateSecondFactorRequest = Message<"sewa.identity.v1.CreateSecondFactorRequest"> & {
+};
+
+/**
+ * Describes the message sewa.identity.v1.CreateSecondFactorRequest.
+ * Use `create(CreateSecondFactorRequestSchema)` to create a new message.
+ */
+export const CreateSecondFactorRequestSchema: GenMessage<CreateSecondFactorRequest> = /*@__PURE__*/
+  messageDesc(file_sewa_identity_v1_identity, 24);
+
+/**
+ * The secret of the new second factor.
+ *
+ * @generated from message sewa.identity.v1.CreateSecondFactorResponse
+ */
+export type CreateSecondFactorResponse = Message<"sewa.identity.v1.CreateSecondFactorResponse"> & {
+  /**
+   * The secret in base32, for typing in by hand.
+   *
+   * @generated from field: string secret = 1;
+   */
+  secret: string;
+
+  /**
+   * The same as an `otpauth://` address, for showing as a QR code.
+   *
+   * @generated from field: string otpauth_uri = 2;
+   */
+  otpauthUri: string;
+};
+
+/**
+ * Describes the message sewa.identity.v1.CreateSecondFactorResponse.
+ * Use `create(CreateSecondFactorResponseSchema)` to create a new message.
+ */
+export const CreateSecondFactorResponseSchema: GenMessage<CreateSecondFactorResponse> = /*@__PURE__*/
+  messageDesc(file_sewa_identity_v1_identity, 25);
+
+/**
+ * Confirms the second factor.
+ *
+ * @generated from message sewa.identity.v1.ConfirmSecondFactorRequest
+ */
+export type ConfirmSecondFactorRequest = Message<"sewa.identity.v1.ConfirmSecondFactorRequest"> & {
+  /**
+   * Six digits of the authenticator application.
+   *
+   * @generated from field: string code = 1;
+   */
+  code: string;
+};
+
+/**
+ * Describes the message sewa.identity.v1.ConfirmSecondFactorRequest.
+ * Use `create(ConfirmSecondFactorRequestSchema)` to create a new message.
+ */
+export const ConfirmSecondFactorRequestSchema: GenMessage<ConfirmSecondFactorRequest> = /*@__PURE__*/
+  messageDesc(file_sewa_identity_v1_identity, 26);
+
+/**
+ * The second factor is on.
+ *
+ * @generated from message sewa.identity.v1.ConfirmSecondFactorResponse
+ */
+export type ConfirmSecondFactorResponse = Message<"sewa.identity.v1.ConfirmSecondFactorResponse"> & {
+  /**
+   * The second factor.
+   *
+   * @generated from field: sewa.identity.v1.SecondFactor second_factor = 1;
+   */
+  secondFactor?: SecondFactor | undefined;
+
+  /**
+   * Ten recovery codes, for example `k3v5q-a7xpd`.
+   *
+   * @generated from field: repeated string recovery_codes = 2;
+   */
+  recoveryCodes: string[];
+};
+
+/**
+ * Describes the message sewa.identity.v1.ConfirmSecondFactorResponse.
+ * Use `create(ConfirmSecondFactorResponseSchema)` to create a new message.
+ */
+export const ConfirmSecondFactorResponseSchema: GenMessage<ConfirmSecondFactorResponse> = /*@__PURE__*/
+  messageDesc(file_sewa_identity_v1_identity, 27);
+
+/**
+ * Asks for new recovery codes.
+ *
+ * @generated from message sewa.identity.v1.ResetRecoveryCodesRequest
+ */
+export type ResetRecoveryCodesRequest = Message<"sewa.identity.v1.ResetRecoveryCodesRequest"> & {
+};
+
+/**
+ * Describes the message sewa.identity.v1.ResetRecoveryCodesRequest.
+ * Use `create(ResetRecoveryCodesRequestSchema)` to create a new message.
+ */
+export const ResetRecoveryCodesRequestSchema: GenMessage<ResetRecoveryCodesRequest> = /*@__PURE__*/
+  messageDesc(file_sewa_identity_v1_identity, 28);
+
+/**
+ * The new recovery codes.
+ *
+ * @generated from message sewa.identity.v1.ResetRecoveryCodesResponse
+ */
+export type ResetRecoveryCodesResponse = Message<"sewa.identity.v1.ResetRecoveryCodesResponse"> & {
+  /**
+   * Ten recovery codes; the old ones work no more.
+   *
+   * @generated from field: repeated string recovery_codes = 1;
+   */
+  recoveryCodes: string[];
+};
+
+/**
+ * Describes the message sewa.identity.v1.ResetRecoveryCodesResponse.
+ * Use `create(ResetRecoveryCodesResponseSchema)` to create a new message.
+ */
+export const ResetRecoveryCodesResponseSchema: GenMessage<ResetRecoveryCodesResponse> = /*@__PURE__*/
+  messageDesc(file_sewa_identity_v1_identity, 29);
+
+/**
+ * Takes the second factor away.
+ *
+ * @generated from message sewa.identity.v1.DeleteSecondFactorRequest
+ */
+export type DeleteSecondFactorRequest = Message<"sewa.identity.v1.DeleteSecondFactorRequest"> & {
+};
+
+/**
+ * Describes the message sewa.identity.v1.DeleteSecondFactorRequest.
+ * Use `create(DeleteSecondFactorRequestSchema)` to create a new message.
+ */
+export const DeleteSecondFactorRequestSchema: GenMessage<DeleteSecondFactorRequest> = /*@__PURE__*/
+  messageDesc(file_sewa_identity_v1_identity, 30);
+
+/**
+ * There is no second factor.
+ *
+ * @generated from message sewa.identity.v1.DeleteSecondFactorResponse
+ */
+export type DeleteSecondFactorResponse = Message<"sewa.identity.v1.DeleteSecondFactorResponse"> & {
+};
+
+/**
+ * Describes the message sewa.identity.v1.DeleteSecondFactorResponse.
+ * Use `create(DeleteSecondFactorResponseSchema)` to create a new message.
+ */
+export const DeleteSecondFactorResponseSchema: GenMessage<DeleteSecondFactorResponse> = /*@__PURE__*/
+  messageDesc(file_sewa_identity_v1_identity, 31);
 
 /**
  * Asks for an API key.
@@ -713,7 +1060,8 @@ export type CreateApiKeyRequest = Message<"sewa.identity.v1.CreateApiKeyRequest"
   displayName: string;
 
   /**
-   * What the key may do, at most what the caller may: permissions such as `orders.place`, or groups such as `orders`.
+   * What the key may do, at most what the caller may: permissions such as `orders.place`, or groups such as `orders`. Nobody confirms the calls of a key, so a
+   * permission that people have to confirm (`step_up`) is granted only if it is named in full, such as `instances.delete`.
    *
    * @generated from field: repeated string scopes = 2;
    */
@@ -732,7 +1080,7 @@ export type CreateApiKeyRequest = Message<"sewa.identity.v1.CreateApiKeyRequest"
  * Use `create(CreateApiKeyRequestSchema)` to create a new message.
  */
 export const CreateApiKeyRequestSchema: GenMessage<CreateApiKeyRequest> = /*@__PURE__*/
-  messageDesc(file_sewa_identity_v1_identity, 19);
+  messageDesc(file_sewa_identity_v1_identity, 32);
 
 /**
  * The new key.
@@ -760,7 +1108,7 @@ export type CreateApiKeyResponse = Message<"sewa.identity.v1.CreateApiKeyRespons
  * Use `create(CreateApiKeyResponseSchema)` to create a new message.
  */
 export const CreateApiKeyResponseSchema: GenMessage<CreateApiKeyResponse> = /*@__PURE__*/
-  messageDesc(file_sewa_identity_v1_identity, 20);
+  messageDesc(file_sewa_identity_v1_identity, 33);
 
 /**
  * Asks for the account's keys.
@@ -788,7 +1136,7 @@ export type ListApiKeysRequest = Message<"sewa.identity.v1.ListApiKeysRequest"> 
  * Use `create(ListApiKeysRequestSchema)` to create a new message.
  */
 export const ListApiKeysRequestSchema: GenMessage<ListApiKeysRequest> = /*@__PURE__*/
-  messageDesc(file_sewa_identity_v1_identity, 21);
+  messageDesc(file_sewa_identity_v1_identity, 34);
 
 /**
  * A page of keys.
@@ -816,7 +1164,7 @@ export type ListApiKeysResponse = Message<"sewa.identity.v1.ListApiKeysResponse"
  * Use `create(ListApiKeysResponseSchema)` to create a new message.
  */
 export const ListApiKeysResponseSchema: GenMessage<ListApiKeysResponse> = /*@__PURE__*/
-  messageDesc(file_sewa_identity_v1_identity, 22);
+  messageDesc(file_sewa_identity_v1_identity, 35);
 
 /**
  * Revokes a key.
@@ -837,7 +1185,7 @@ export type DeleteApiKeyRequest = Message<"sewa.identity.v1.DeleteApiKeyRequest"
  * Use `create(DeleteApiKeyRequestSchema)` to create a new message.
  */
 export const DeleteApiKeyRequestSchema: GenMessage<DeleteApiKeyRequest> = /*@__PURE__*/
-  messageDesc(file_sewa_identity_v1_identity, 23);
+  messageDesc(file_sewa_identity_v1_identity, 36);
 
 /**
  * The key is revoked.
@@ -852,7 +1200,7 @@ export type DeleteApiKeyResponse = Message<"sewa.identity.v1.DeleteApiKeyRespons
  * Use `create(DeleteApiKeyResponseSchema)` to create a new message.
  */
 export const DeleteApiKeyResponseSchema: GenMessage<DeleteApiKeyResponse> = /*@__PURE__*/
-  messageDesc(file_sewa_identity_v1_identity, 24);
+  messageDesc(file_sewa_identity_v1_identity, 37);
 
 /**
  * Asks for the public keys.
@@ -867,7 +1215,7 @@ export type GetJwksRequest = Message<"sewa.identity.v1.GetJwksRequest"> & {
  * Use `create(GetJwksRequestSchema)` to create a new message.
  */
 export const GetJwksRequestSchema: GenMessage<GetJwksRequest> = /*@__PURE__*/
-  messageDesc(file_sewa_identity_v1_identity, 25);
+  messageDesc(file_sewa_identity_v1_identity, 38);
 
 /**
  * A JSON Web Key Set.
@@ -888,7 +1236,7 @@ export type GetJwksResponse = Message<"sewa.identity.v1.GetJwksResponse"> & {
  * Use `create(GetJwksResponseSchema)` to create a new message.
  */
 export const GetJwksResponseSchema: GenMessage<GetJwksResponse> = /*@__PURE__*/
-  messageDesc(file_sewa_identity_v1_identity, 26);
+  messageDesc(file_sewa_identity_v1_identity, 39);
 
 /**
  * A public key as RFC 7517 writes it.
@@ -951,7 +1299,7 @@ export type Jwk = Message<"sewa.identity.v1.Jwk"> & {
  * Use `create(JwkSchema)` to create a new message.
  */
 export const JwkSchema: GenMessage<Jwk> = /*@__PURE__*/
-  messageDesc(file_sewa_identity_v1_identity, 27);
+  messageDesc(file_sewa_identity_v1_identity, 40);
 
 /**
  * Asks for audit entries.
@@ -974,7 +1322,7 @@ export type ListAuditEntriesRequest = Message<"sewa.identity.v1.ListAuditEntries
   pageToken: string;
 
   /**
-   * Staff only: entries of this account; empty for all.
+   * Staff only: entries of this account, and what staff wrote to it; empty for all.
    *
    * @generated from field: string account_id = 3;
    */
@@ -993,7 +1341,7 @@ export type ListAuditEntriesRequest = Message<"sewa.identity.v1.ListAuditEntries
  * Use `create(ListAuditEntriesRequestSchema)` to create a new message.
  */
 export const ListAuditEntriesRequestSchema: GenMessage<ListAuditEntriesRequest> = /*@__PURE__*/
-  messageDesc(file_sewa_identity_v1_identity, 28);
+  messageDesc(file_sewa_identity_v1_identity, 41);
 
 /**
  * A page of audit entries.
@@ -1021,7 +1369,7 @@ export type ListAuditEntriesResponse = Message<"sewa.identity.v1.ListAuditEntrie
  * Use `create(ListAuditEntriesResponseSchema)` to create a new message.
  */
 export const ListAuditEntriesResponseSchema: GenMessage<ListAuditEntriesResponse> = /*@__PURE__*/
-  messageDesc(file_sewa_identity_v1_identity, 29);
+  messageDesc(file_sewa_identity_v1_identity, 42);
 
 /**
  * What an account is for.
@@ -1132,6 +1480,41 @@ export enum IdentityErrorReason {
    * @generated from enum value: IDENTITY_ERROR_REASON_API_KEY_LIMIT = 9;
    */
   API_KEY_LIMIT = 9,
+
+  /**
+   * The user has a second factor, and the call came without a code of it.
+   *
+   * @generated from enum value: IDENTITY_ERROR_REASON_SECOND_FACTOR_REQUIRED = 10;
+   */
+  SECOND_FACTOR_REQUIRED = 10,
+
+  /**
+   * The code is wrong, too old, or was used before.
+   *
+   * @generated from enum value: IDENTITY_ERROR_REASON_CODE_INVALID = 11;
+   */
+  CODE_INVALID = 11,
+
+  /**
+   * Too many wrong codes in a row; codes of this user are not looked at for a while.
+   *
+   * @generated from enum value: IDENTITY_ERROR_REASON_CODE_ATTEMPTS_EXCEEDED = 12;
+   */
+  CODE_ATTEMPTS_EXCEEDED = 12,
+
+  /**
+   * The user has no second factor, or none that waits to be confirmed.
+   *
+   * @generated from enum value: IDENTITY_ERROR_REASON_SECOND_FACTOR_NOT_FOUND = 13;
+   */
+  SECOND_FACTOR_NOT_FOUND = 13,
+
+  /**
+   * The user has a second factor already.
+   *
+   * @generated from enum value: IDENTITY_ERROR_REASON_SECOND_FACTOR_EXISTS = 14;
+   */
+  SECOND_FACTOR_EXISTS = 14,
 }
 
 /**
@@ -1160,7 +1543,8 @@ export const IdentityService: GenService<{
     output: typeof RegisterResponseSchema;
   },
   /**
-   * Signs a user in with e-mail and password. A wrong password and an unknown e-mail look the same and take the same time.
+   * Signs a user in with e-mail and password, and with a code where the user has a second factor. A wrong password and an unknown e-mail look the same and take the
+   * same time; whether there is a second factor is told only to who knows the password.
    *
    * Example request: `{"email": "budi@example.com", "password": "correct horse 9"}`
    *
@@ -1228,9 +1612,81 @@ export const IdentityService: GenService<{
     output: typeof UpdateProfileResponseSchema;
   },
   /**
+   * Confirms that it is really the signed-in person who calls: with a code of the second factor, or with the password where there is none. For the time of
+   * `confirm_expire_time` the session may then call methods that need it (`step_up`). Send exactly one of `code` and `password`. The session goes on with its refresh
+   * token; the access token in the reply says when and how the person confirmed (`auth_time`, `amr`), for services of your own that read it.
+   *
+   * Example request: `{"code": "123456"}`
+   *
+   * @generated from rpc sewa.identity.v1.IdentityService.StepUp
+   */
+  stepUp: {
+    methodKind: "unary";
+    input: typeof StepUpRequestSchema;
+    output: typeof StepUpResponseSchema;
+  },
+  /**
+   * Reads whether the calling user has a second factor.
+   *
+   * @generated from rpc sewa.identity.v1.IdentityService.GetSecondFactor
+   */
+  getSecondFactor: {
+    methodKind: "unary";
+    input: typeof GetSecondFactorRequestSchema;
+    output: typeof GetSecondFactorResponseSchema;
+  },
+  /**
+   * Begins to give the calling user a second factor: a secret for an authenticator application (TOTP, RFC 6238: SHA-1, 6 digits, 30 seconds). Nothing changes until
+   * `ConfirmSecondFactor` has seen a code of it; calling again before that makes a new secret. The secret is in this reply and nowhere else, also not in a replay of it.
+   *
+   * Example request: `{}`
+   *
+   * @generated from rpc sewa.identity.v1.IdentityService.CreateSecondFactor
+   */
+  createSecondFactor: {
+    methodKind: "unary";
+    input: typeof CreateSecondFactorRequestSchema;
+    output: typeof CreateSecondFactorResponseSchema;
+  },
+  /**
+   * Turns the second factor on, with a first code of it. From now on signing in needs a code. The reply holds ten recovery codes, each of which works once in place of a
+   * code; they are in this reply and nowhere else, also not in a replay of it.
+   *
+   * Example request: `{"code": "123456"}`
+   *
+   * @generated from rpc sewa.identity.v1.IdentityService.ConfirmSecondFactor
+   */
+  confirmSecondFactor: {
+    methodKind: "unary";
+    input: typeof ConfirmSecondFactorRequestSchema;
+    output: typeof ConfirmSecondFactorResponseSchema;
+  },
+  /**
+   * Replaces all recovery codes by ten new ones, which are in this reply and nowhere else, also not in a replay of it.
+   *
+   * Example request: `{}`
+   *
+   * @generated from rpc sewa.identity.v1.IdentityService.ResetRecoveryCodes
+   */
+  resetRecoveryCodes: {
+    methodKind: "unary";
+    input: typeof ResetRecoveryCodesRequestSchema;
+    output: typeof ResetRecoveryCodesResponseSchema;
+  },
+  /**
+   * Takes the second factor and its recovery codes away. Signing in needs only the password then. Repeating it is harmless.
+   *
+   * @generated from rpc sewa.identity.v1.IdentityService.DeleteSecondFactor
+   */
+  deleteSecondFactor: {
+    methodKind: "unary";
+    input: typeof DeleteSecondFactorRequestSchema;
+    output: typeof DeleteSecondFactorResponseSchema;
+  },
+  /**
    * Makes an API key. The secret is in this reply and nowhere else, also not in a replay of it.
    *
-   * Example request: `{"displayName": "shop backend", "scopes": ["orders", "instances", "wallet.read"], "lifetimeDays": 365}`
+   * Example request: `{"displayName": "shop backend", "scopes": ["orders", "instances", "instances.delete", "wallet.read"], "lifetimeDays": 365}`
    *
    * @generated from rpc sewa.identity.v1.IdentityService.CreateApiKey
    */
