@@ -5,7 +5,7 @@ import { randomUUID } from "node:crypto";
 import { connect, given, type Stage } from "./stage.js";
 
 // What the key may do; neither making keys nor anything of the staff's.
-const SCOPES = ["events", "instances", "lifecycle", "operations", "orders", "profile", "sandbox", "wallet"];
+const SCOPES = ["events", "instances", "instances.delete", "lifecycle", "operations", "orders", "profile", "sandbox", "wallet"];
 
 /** Registers, makes an API key, and goes on as that key. */
 export async function register(stage: Stage): Promise<void> {
