@@ -179,6 +179,8 @@ export class Plan {
   head(bearer: Bearer | undefined): { headers: Headers; timeoutMs: number | undefined } {
     const headers = this.#headers;
     if (bearer !== undefined) headers.set(AUTHORIZATION, bearer.header);
+    // Those of the last attempt, which may have ended.
+    else if (!this.hasOwnCredentials) headers.delete(AUTHORIZATION);
     if (this.attempts > 1) headers.set("x-sewa-retry-count", String(this.attempts - 1));
     const now = performance.now();
     this.#limit = this.#deadline === undefined ? undefined : { end: this.#deadline, clock: this.#clock };
