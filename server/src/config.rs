@@ -12,14 +12,17 @@ use sewa_gateway::listen::{Cors, CorsLayer, Tls, TlsError};
 use crate::base::crypto::MasterKey;
 
 /// Response headers of the API that a page of another origin may read.
-const EXPOSED: [&str; 6] = [
+const EXPOSED: [&str; 7] = [
     "deprecation",
     "idempotency-replayed",
     "ratelimit-limit",
     "ratelimit-remaining",
     "ratelimit-reset",
     "sunset",
+    "x-sewa-contract",
 ];
+/// Counts the repeats of a call; every SDK sends it, also from a page.
+const RETRY_COUNT: HeaderName = HeaderName::from_static("x-sewa-retry-count");
 
 /// What this process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
@@ -328,6 +331,7 @@ impl Config {
     pub fn cors(&self) -> Result<CorsLayer, String> {
         let mut cors = Cors::default();
         cors.origins.clone_from(&self.cors_origins);
+        cors.allowed_headers.push(RETRY_COUNT);
         let named = self.cors_exposed_headers.iter().map(|name| {
             name.parse()
                 .map_err(|_| format!("cors_exposed_headers: {name:?} is not the name of a header"))

@@ -49,5 +49,6 @@ mod staff;
 mod step_up;
 mod tls;
 mod tour;
+mod typescript;
 mod validation;
 mod wallet;
