@@ -1,7 +1,8 @@
 //! The server: builds the parts, puts the layers in order on one port, and stops gracefully.
 //!
-//! From outside inwards: health and metrics pages, CORS, the API's description, REST (`sewa_gateway`), gRPC-Web, the edge, the services in rank order, reflection and health.
+//! From outside inwards: health and metrics pages, callbacks of payment gateways, CORS, the API's description, REST (`sewa_gateway`), gRPC-Web, the edge, the services in rank order, reflection and health.
 
+pub mod callbacks;
 pub mod describe;
 pub mod pages;
 pub mod parts;
@@ -212,6 +213,7 @@ async fn accept(app: &App, limits: Limits, listener: TcpListener) -> anyhow::Res
         .service(routes(app)?);
     let service = ServiceBuilder::new()
         .layer(pages::PagesLayer::new(app.clone()))
+        .layer(callbacks::CallbacksLayer::new(app.clone()))
         .layer(cors(&app.config))
         .layer(openapi::Site::new(&document).layer())
         .service(gateway.layer().layer(grpc));

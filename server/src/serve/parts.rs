@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::edge::limit::Limits;
 use crate::provider::compute::simulator::{self, Simulator};
 use crate::provider::compute::{Compute, Providers};
+use crate::provider::payment::registry::Gateways;
 use crate::service::{catalog, identity, order};
 
 /// Lanes of group commit: one for every two cores, because a lane keeps a core of PostgreSQL busy, and fewer lanes collect larger batches.
@@ -61,6 +62,7 @@ pub async fn build(config: Config, stop: CancellationToken) -> anyhow::Result<(A
             simulator::NAME.to_owned(),
             Arc::new(simulator) as Arc<dyn Compute>,
         )]),
+        gateways: Gateways::new(&config.payments).context("payment gateways")?,
         placing: order::place::lanes(db.clone(), clock.clone(), tail.clone(), lanes()),
         db,
         clock,

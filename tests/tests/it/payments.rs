@@ -1,0 +1,585 @@
+//! Money from payment gateways, against simulators that speak their dialects and misbehave. [B1 B3 W2 R7]
+//!
+//! Whatever is sent, how often and in which order: at the end customers have been credited exactly what the gateways say was paid.
+
+use futures_util::StreamExt;
+use futures_util::future::join_all;
+use sewa_payment_simulators::tripay::{self, Tripay};
+use sewa_payment_simulators::{Callback, Status};
+use sewa_sdk::money::Money;
+use sewa_sdk::sewa::event::v1::EventType;
+use sewa_sdk::sewa::wallet::v1::deposit::{Method, State};
+use sewa_sdk::sewa::wallet::v1::payment::Kind;
+use sewa_sdk::sewa::wallet::v1::{
+    CreateDepositRequest, Deposit, GetDepositRequest, ListDepositChannelsRequest,
+};
+use sewa_tests::actor::rupiah;
+use sewa_tests::patience::eventually;
+use sewa_tests::{Actor, Settings, World, keyed, once, refused};
+
+/// A platform with a Tripay of its own, and a customer who is no sandbox.
+pub(crate) struct Shop {
+    pub(crate) world: World,
+    pub(crate) tripay: Tripay,
+    pub(crate) budi: Actor,
+}
+
+impl Shop {
+    /// `poll_ms` is how often the platform looks by itself.
+    pub(crate) async fn open(poll_ms: u32) -> Self {
+        Self::with(poll_ms, Settings::default()).await
+    }
+
+    pub(crate) async fn with(poll_ms: u32, settings: Settings) -> Self {
+        let tripay = Tripay::open().await.unwrap();
+        let settings = settings
+            .with("PAYMENTS__POLL_MS", poll_ms)
+            .with("PAYMENTS__REST_MS", 300)
+            .with("PAYMENTS__TRIPAY__BASE_URL", tripay.base_url())
+            .with("PAYMENTS__TRIPAY__MERCHANT_CODE", tripay::MERCHANT)
+            .with("PAYMENTS__TRIPAY__API_KEY", tripay::API_KEY)
+            .with("PAYMENTS__TRIPAY__PRIVATE_KEY", tripay::PRIVATE_KEY);
+        let world = World::with(settings).await;
+        let budi = world.real_reseller().await;
+        Self {
+            world,
+            tripay,
+            budi,
+        }
+    }
+
+    async fn deposit(&self, amount: i64) -> Deposit {
+        let deposit = open(&self.budi, Method::Tripay, "BRIVA", amount).await;
+        assert_eq!(deposit.state(), State::Pending, "{deposit:?}");
+        deposit
+    }
+
+    async fn deliver(&self, callback: &Callback) -> (u16, String) {
+        deliver(&self.world, "tripay", callback).await
+    }
+
+    /// Customers got exactly what the gateway says was paid.
+    async fn agree(&self) {
+        assert_eq!(credited(&self.world).await, self.tripay.owed());
+    }
+}
+
+/// Settings with a bank account, and the file they are in.
+pub(crate) fn bank() -> (tempfile::NamedTempFile, Settings) {
+    use std::io::Write;
+    let mut file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+    let text = r#"
+        [payments.bank_transfer]
+        second_person_from = 1000000
+        accounts = [{ code = "BCA", bank = "Bank Central Asia", number = "0123456789", holder = "PT Contoh" }]
+    "#;
+    file.write_all(text.as_bytes()).unwrap();
+    let settings = Settings::default().with("CONFIG", file.path().display());
+    (file, settings)
+}
+
+pub(crate) async fn deliver(world: &World, gateway: &str, callback: &Callback) -> (u16, String) {
+    let url = format!("{}/callbacks/{gateway}", world.url());
+    let answer = callback.send(&url).await.expect("an answer to a callback");
+    (answer.status, answer.body)
+}
+
+/// What came in and stayed, over all accounts.
+pub(crate) async fn credited(world: &World) -> i64 {
+    let mut database = world.behind_the_scenes().await;
+    sqlx::query_scalar("select coalesce(-sum(cash_in), 0)::bigint from journals")
+        .fetch_one(&mut database)
+        .await
+        .unwrap()
+}
+
+pub(crate) fn wish(method: Method, channel: &str, amount: i64) -> CreateDepositRequest {
+    CreateDepositRequest {
+        amount: Some(Money::idr(amount)),
+        method: method.into(),
+        channel: channel.to_owned(),
+        ..Default::default()
+    }
+}
+
+pub(crate) async fn open(actor: &Actor, method: Method, channel: &str, amount: i64) -> Deposit {
+    let request = wish(method, channel, amount);
+    let reply = actor.wallet().create_deposit(request).await;
+    reply.expect("opening").into_inner().deposit.unwrap()
+}
+
+pub(crate) async fn read(actor: &Actor, id: &str) -> Deposit {
+    let request = GetDepositRequest {
+        deposit_id: id.to_owned(),
+    };
+    let reply = actor.wallet().get_deposit(request).await;
+    reply.expect("reading").into_inner().deposit.unwrap()
+}
+
+pub(crate) async fn until(actor: &Actor, id: &str, state: State) -> Deposit {
+    eventually("a deposit gets where it should", || async move {
+        let deposit = read(actor, id).await;
+        if deposit.state() == state {
+            Ok(deposit)
+        } else {
+            Err(deposit)
+        }
+    })
+    .await
+}
+
+pub(crate) fn payments(deposit: &Deposit) -> Vec<(Kind, i64, i64)> {
+    let shown = deposit.payments.iter();
+    shown
+        .map(|p| {
+            (
+                p.kind(),
+                rupiah(p.paid.as_ref()),
+                rupiah(p.credited.as_ref()),
+            )
+        })
+        .collect()
+}
+
+async fn events(actor: &Actor, id: &str) -> Vec<(EventType, String)> {
+    use sewa_sdk::sewa::event::v1::{ListEventsRequest, event::Payload};
+    let request = ListEventsRequest {
+        subject_id: id.to_owned(),
+        ..Default::default()
+    };
+    let reply = actor.events().list_events(request).await.unwrap();
+    let reason = |payload| match payload {
+        Some(Payload::Wallet(wallet)) => wallet.reason,
+        other => panic!("{other:?}"),
+    };
+    let listed = reply.into_inner().events.into_iter();
+    listed.map(|e| (e.r#type(), reason(e.payload))).collect()
+}
+
+#[tokio::test]
+async fn channels_show_their_fee_and_a_deposit_says_how_to_pay() {
+    let shop = Shop::open(60_000).await;
+    shop.tripay.switch(|s| {
+        s.fee_on_payer = true;
+        s.closed_channels.push("OVO".to_owned());
+    });
+    let request = ListDepositChannelsRequest {
+        amount: Some(Money::idr(100_000)),
+        ..Default::default()
+    };
+    let listed = shop.budi.wallet().list_deposit_channels(request.clone());
+    let channels = listed.await.unwrap().into_inner().channels;
+    let shown = |code: &str| channels.iter().find(|c| c.code == code).unwrap();
+    assert!(channels.iter().all(|c| c.method() == Method::Tripay));
+    assert_eq!(rupiah(shown("BRIVA").fee.as_ref()), 4250);
+    let qris = shown("QRIS2");
+    assert_eq!(rupiah(qris.fee.as_ref()), 750 + 700);
+    assert_eq!(
+        (qris.fee_percent.as_str(), qris.available),
+        ("0.70", true)
+    );
+    assert!(!shown("OVO").available);
+
+    let deposit = open(&shop.budi, Method::Tripay, "BRIVA", 100_000).await;
+    assert_eq!(deposit.state(), State::Pending);
+    assert_eq!(rupiah(deposit.payable.as_ref()), 104_250);
+    assert_eq!(rupiah(deposit.fee.as_ref()), 4250);
+    assert!(!deposit.pay_code.is_empty() && deposit.qr_string.is_empty());
+    let steps = &deposit.instructions[0].steps;
+    assert!(steps[1].contains(&deposit.pay_code), "{steps:?}");
+    assert!(!steps.iter().any(|step| step.contains(['<', '{'])), "{steps:?}");
+    let qr = open(&shop.budi, Method::Tripay, "QRIS2", 100_000).await;
+    assert!(qr.qr_string.starts_with("000201") && qr.pay_code.is_empty());
+    let kinds: Vec<EventType> = events(&shop.budi, &qr.id).await.into_iter().map(|e| e.0).collect();
+    assert_eq!(kinds, [EventType::DepositCreated, EventType::DepositReady]);
+
+    // The payer's fee is not credited.
+    shop.tripay.move_to(&deposit.gateway_reference, Status::Paid);
+    let callback = shop.tripay.callback(&deposit.gateway_reference);
+    assert_eq!(
+        shop.deliver(&callback).await,
+        (200, r#"{"success":true}"#.to_owned())
+    );
+    assert_eq!(shop.budi.balance().await, (100_000, 0));
+    shop.agree().await;
+
+    let refusal = |channel: &str, amount| {
+        let request = wish(Method::Tripay, channel, amount);
+        let mut wallet = shop.budi.wallet();
+        async move { refused(wallet.create_deposit(request).await) }
+    };
+    assert!(refusal("OVO", 50_000).await.is("DEPOSIT_CHANNEL_UNAVAILABLE"));
+    assert!(refusal("NOVA", 50_000).await.is("DEPOSIT_CHANNEL_UNAVAILABLE"));
+    let error = refusal("BRIVA", 10_000_001).await;
+    assert!(error.is("DEPOSIT_AMOUNT_OUT_OF_RANGE"), "{error:?}");
+    assert_eq!(error.metadata("maximum"), Some("10000000"));
+
+    // Play money and money do not mix, and a gateway that was not set up is not there.
+    let sandbox = shop.world.reseller().await;
+    let listed = sandbox.wallet().list_deposit_channels(request).await;
+    let listed = listed.unwrap().into_inner().channels;
+    assert!(listed.len() == 1 && listed[0].method() == Method::Sandbox);
+    for (actor, method) in [(&sandbox, Method::Tripay), (&shop.budi, Method::Xendit)] {
+        let request = wish(method, "BRIVA", 50_000);
+        let error = refused(actor.wallet().create_deposit(request).await);
+        assert!(error.is("DEPOSIT_METHOD_UNAVAILABLE"), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn sixteen_copies_at_once_credit_once() {
+    let shop = Shop::open(60_000).await;
+    let deposit = shop.deposit(250_000).await;
+    shop.tripay.move_to(&deposit.gateway_reference, Status::Paid);
+    let callback = shop.tripay.callback(&deposit.gateway_reference);
+    let answers = join_all((0..16).map(|_| shop.deliver(&callback))).await;
+    for answer in answers {
+        assert_eq!(answer, (200, r#"{"success":true}"#.to_owned()));
+    }
+    assert_eq!(shop.budi.balance().await, (250_000, 0));
+    let paid = read(&shop.budi, &deposit.id).await;
+    assert_eq!(payments(&paid), [(Kind::Exact, 250_000, 250_000)]);
+    assert!(paid.state() == State::Paid && paid.paid_time.is_some());
+    // A copy of what was dealt with costs the gateway nothing.
+    let looks = shop.tripay.looks();
+    shop.deliver(&callback).await;
+    assert_eq!(shop.tripay.looks(), looks);
+    shop.agree().await;
+}
+
+#[tokio::test]
+async fn what_is_forged_changed_or_untrue_moves_nothing() {
+    let shop = Shop::open(60_000).await;
+    let deposit = shop.deposit(50_000).await;
+    let other = shop.deposit(60_000).await;
+    let reference = deposit.gateway_reference.as_str();
+    let lie = shop.tripay.callback_saying(reference, Status::Paid, |_| {});
+    let mut unsigned = lie.clone();
+    unsigned.headers.clear();
+    let mut forged = lie.clone();
+    forged.headers[1].1 = "0".repeat(64);
+    let mut respelled = lie.clone();
+    let json: serde_json::Value = serde_json::from_slice(&lie.body).unwrap();
+    respelled.body = serde_json::to_vec_pretty(&json).unwrap().into();
+    for callback in [&unsigned, &forged, &respelled] {
+        assert_eq!(shop.deliver(callback).await.0, 401);
+    }
+    let nonsense = tripay::signed("[]".into());
+    assert_eq!(shop.deliver(&nonsense).await.0, 400);
+    // Signed, and not true: the gateway is asked, and says that nobody has paid.
+    assert_eq!(shop.deliver(&lie).await.0, 200);
+    assert_eq!(shop.budi.balance().await, (0, 0));
+
+    // Signed, about a transaction that is paid, and naming the deposit of another one.
+    shop.tripay.move_to(reference, Status::Paid);
+    let wrong = shop.tripay.callback_saying(reference, Status::Paid, |body| {
+        body["merchant_ref"] = other.id.clone().into();
+    });
+    assert_eq!(shop.deliver(&wrong).await.0, 200);
+    assert_eq!(shop.budi.balance().await, (0, 0));
+    let told = events(&shop.budi, &other.id).await;
+    let refusal = (
+        EventType::DepositPaymentRefused,
+        "WRONG_REFERENCE".to_owned(),
+    );
+    assert_eq!(told.last(), Some(&refusal));
+    // A wrong amount does not matter: what counts is what the gateway says when it is asked.
+    let too_much = shop.tripay.callback_saying(reference, Status::Paid, |body| {
+        body["total_amount"] = 5_000_000.into();
+    });
+    assert_eq!(shop.deliver(&too_much).await.0, 200);
+    assert_eq!(shop.budi.balance().await, (50_000, 0));
+    // Of a stranger's transaction nothing is known.
+    let strange = shop.tripay.callback_saying(reference, Status::Paid, |body| {
+        body["reference"] = "T9999".into();
+        body["merchant_ref"] = serde_json::Value::Null;
+    });
+    assert_eq!(shop.deliver(&strange).await.0, 200);
+    shop.agree().await;
+    let mut database = shop.world.behind_the_scenes().await;
+    let kept: Vec<(String, i64)> = sqlx::query_as(
+        "select verdict, count(*) from payment_callbacks group by verdict order by verdict",
+    )
+    .fetch_all(&mut database)
+    .await
+    .unwrap();
+    let expected = [
+        ("CONTRADICTED", 2),
+        ("FORGED", 3),
+        ("MALFORMED", 1),
+        ("REFUSED", 1),
+        ("UNCONFIRMED", 1),
+    ];
+    assert_eq!(kept, expected.map(|(v, n)| (v.to_owned(), n)));
+}
+
+#[tokio::test]
+async fn callbacks_are_bounded_and_gateways_that_are_not_there_have_none() {
+    let shop = Shop::open(60_000).await;
+    let http = shop.world.http();
+    let long = serde_json::json!("x".repeat(70_000));
+    assert_eq!(http.post("/callbacks/tripay", long).await.status, 413);
+    let short = serde_json::json!({});
+    for nobody in ["xendit", "bank_transfer", "", "tripay/x"] {
+        let answer = http.post(&format!("/callbacks/{nobody}"), short.clone()).await;
+        assert_eq!(answer.status, 404, "{nobody}");
+    }
+    assert_eq!(http.get("/callbacks/tripay").await.status, 405);
+}
+
+/// What may happen to a deposit. Each is followed by its callback.
+#[derive(Clone, Copy, Debug)]
+enum Happening {
+    Expires,
+    IsPaid,
+    IsSaidToBePaid,
+    IsPaidBack,
+    IsSaidToFail,
+}
+
+impl Happening {
+    const ALL: [Self; 5] = [
+        Self::Expires,
+        Self::IsPaid,
+        Self::IsSaidToBePaid,
+        Self::IsPaidBack,
+        Self::IsSaidToFail,
+    ];
+}
+
+/// Every order of every choice of happenings.
+fn orders() -> Vec<Vec<Happening>> {
+    let mut all: Vec<Vec<usize>> = vec![Vec::new()];
+    let mut from = 0;
+    while from < all.len() {
+        let begun = all[from].clone();
+        let next = (0..Happening::ALL.len()).filter(|i| !begun.contains(i));
+        all.extend(next.map(|i| [begun.as_slice(), &[i]].concat()));
+        from += 1;
+    }
+    let named = |order: Vec<usize>| order.into_iter().map(|i| Happening::ALL[i]).collect();
+    all.into_iter().map(named).collect()
+}
+
+async fn live_through(shop: &Shop, order: &[Happening]) {
+    let deposit = shop.deposit(50_000).await;
+    let reference = deposit.gateway_reference.as_str();
+    for happening in order {
+        let status = |tripay: &Tripay| {
+            let payments = tripay.payments();
+            let found = payments.iter().find(|p| p.reference == reference);
+            found.expect("a payment").status
+        };
+        let present = status(&shop.tripay);
+        let saying = match happening {
+            Happening::Expires if present == Status::Unpaid => {
+                shop.tripay.move_to(reference, Status::Expired);
+                Status::Expired
+            }
+            Happening::Expires => Status::Expired,
+            // A payer may pay what has expired.
+            Happening::IsPaid if present != Status::Refunded => {
+                shop.tripay.move_to(reference, Status::Paid);
+                Status::Paid
+            }
+            Happening::IsPaid | Happening::IsSaidToBePaid => Status::Paid,
+            Happening::IsPaidBack if present == Status::Paid => {
+                shop.tripay.move_to(reference, Status::Refunded);
+                Status::Refunded
+            }
+            Happening::IsPaidBack => Status::Refunded,
+            Happening::IsSaidToFail => Status::Failed,
+        };
+        let callback = shop.tripay.callback_saying(reference, saying, |_| {});
+        assert_eq!(shop.deliver(&callback).await.0, 200);
+    }
+    let payments = shop.tripay.payments();
+    let truth = payments.iter().find(|p| p.reference == reference).unwrap();
+    let seen = read(&shop.budi, &deposit.id).await;
+    let state = match truth.status {
+        Status::Unpaid => State::Pending,
+        Status::Paid => State::Paid,
+        Status::Expired => State::Expired,
+        Status::Failed => State::Failed,
+        Status::Refunded => State::Reversed,
+    };
+    let kept: i64 = self::payments(&seen).iter().map(|(_, _, credited)| credited).sum();
+    assert_eq!((seen.state(), kept), (state, truth.owed()), "{order:?}");
+}
+
+#[tokio::test]
+async fn every_order_of_up_to_five_events_ends_in_the_truth() {
+    let shop = Shop::open(60_000).await;
+    let orders = orders();
+    assert_eq!(orders.len(), 1 + 5 + 20 + 60 + 120 + 120);
+    futures_util::stream::iter(&orders)
+        .for_each_concurrent(8, |order| live_through(&shop, order))
+        .await;
+    shop.agree().await;
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_found_and_never_asked_for_twice() {
+    let shop = Shop::open(60_000).await;
+    shop.tripay.switch(|s| s.lose_create_answers = 1);
+    let request = wish(Method::Tripay, "BRIVA", 50_000);
+    let reply = shop.budi.wallet().create_deposit(keyed("d-1", request.clone()));
+    let first = reply.await.unwrap().into_inner().deposit.unwrap();
+    let found = until(&shop.budi, &first.id, State::Pending).await;
+    assert!(!found.instructions.is_empty() && !found.pay_code.is_empty());
+    let again = shop.budi.wallet().create_deposit(keyed("d-1", request)).await;
+    assert_eq!(again.unwrap().into_inner().deposit.unwrap().id, first.id);
+    assert_eq!(
+        (shop.tripay.creations(), shop.tripay.payments().len()),
+        (1, 1)
+    );
+    shop.tripay.move_to(&found.gateway_reference, Status::Paid);
+    shop.deliver(&shop.tripay.callback(&found.gateway_reference)).await;
+    assert_eq!(shop.budi.balance().await, (50_000, 0));
+    shop.agree().await;
+}
+
+#[tokio::test]
+async fn a_deposit_the_gateway_refuses_fails_with_a_reason() {
+    let shop = Shop::open(60_000).await;
+    shop.tripay.switch(|s| s.refuse_creates = 1);
+    let failed = open(&shop.budi, Method::Tripay, "BRIVA", 50_000).await;
+    assert_eq!(failed.state(), State::Failed);
+    assert_eq!(failed.failure_reason, "GATEWAY_REJECTED");
+    shop.agree().await;
+}
+
+#[tokio::test]
+async fn a_gateway_that_fails_is_shown_so_and_another_can_be_chosen() {
+    let (_file, bank) = bank();
+    let shop = Shop::with(100, bank).await;
+    shop.deposit(50_000).await;
+    shop.tripay.place().go_down().await;
+    let waiting = open(&shop.budi, Method::Tripay, "BRIVA", 70_000).await;
+    assert_eq!(waiting.state(), State::Preparing);
+    let request = ListDepositChannelsRequest::default();
+    eventually("the gateway is shown as failing", || async {
+        let listed = shop.budi.wallet().list_deposit_channels(request.clone()).await;
+        let channels = listed.unwrap().into_inner().channels;
+        let of = |method| channels.iter().filter(move |c| c.method() == method);
+        assert!(of(Method::BankTransfer).all(|c| c.available));
+        assert!(of(Method::Tripay).count() > 1, "what was seen before is still listed");
+        match of(Method::Tripay).any(|c| c.available) {
+            true => Err("available"),
+            false => Ok(()),
+        }
+    })
+    .await;
+    eventually("deposits are refused", || async {
+        let request = once(wish(Method::Tripay, "BRIVA", 50_000));
+        match shop.budi.wallet().create_deposit(request).await {
+            Err(status) => Ok(assert!(
+                sewa_sdk::Error::from(status).is("PAYMENT_GATEWAY_UNAVAILABLE")
+            )),
+            Ok(_) => Err("accepted"),
+        }
+    })
+    .await;
+    let other = open(&shop.budi, Method::BankTransfer, "BCA", 50_000).await;
+    assert_eq!(other.state(), State::Pending);
+    shop.tripay.place().come_back().await.unwrap();
+    let ready = until(&shop.budi, &waiting.id, State::Pending).await;
+    shop.tripay.move_to(&ready.gateway_reference, Status::Paid);
+    until(&shop.budi, &waiting.id, State::Paid).await;
+    let of_it = shop.tripay.payments();
+    let of_it = of_it.iter().filter(|p| p.merchant_ref == waiting.id);
+    assert_eq!(of_it.count(), 1);
+    shop.agree().await;
+}
+
+#[tokio::test]
+async fn lost_callbacks_are_found_by_looking() {
+    let shop = Shop::open(200).await;
+    let opened = join_all((0..8).map(|_| shop.deposit(50_000))).await;
+    for deposit in &opened {
+        shop.tripay.move_to(&deposit.gateway_reference, Status::Paid);
+    }
+    for deposit in &opened {
+        until(&shop.budi, &deposit.id, State::Paid).await;
+    }
+    assert_eq!(shop.budi.balance().await, (400_000, 0));
+    shop.agree().await;
+    shop.tripay.move_to(&opened[0].gateway_reference, Status::Refunded);
+    let back = until(&shop.budi, &opened[0].id, State::Reversed).await;
+    let expected = [(Kind::Exact, 50_000, 50_000), (Kind::Reversal, 50_000, -50_000)];
+    assert_eq!(payments(&back), expected);
+    assert_eq!(shop.budi.balance().await, (350_000, 0));
+    shop.agree().await;
+}
+
+#[tokio::test]
+async fn late_short_long_and_double_payments_become_credit() {
+    let shop = Shop::open(60_000).await;
+    shop.tripay.switch(|s| s.fee_on_payer = true);
+    let cases = [
+        (Kind::Late, 54_250, 90_000, 50_000),
+        (Kind::Underpaid, 40_000, 0, 35_750),
+        (Kind::Overpaid, 60_000, 0, 55_750),
+    ];
+    for (kind, paid, late, amount) in cases {
+        let before = shop.budi.balance().await.0;
+        let deposit = shop.deposit(50_000).await;
+        let reference = deposit.gateway_reference.as_str();
+        shop.tripay.move_to(reference, Status::Expired);
+        shop.deliver(&shop.tripay.callback(reference)).await;
+        assert_eq!(read(&shop.budi, &deposit.id).await.state(), State::Expired);
+        shop.tripay.pay(reference, paid, late);
+        shop.deliver(&shop.tripay.callback(reference)).await;
+        let seen = read(&shop.budi, &deposit.id).await;
+        assert_eq!(payments(&seen), [(kind, paid, amount)]);
+        assert_eq!(seen.state(), State::Paid);
+        assert_eq!(shop.budi.balance().await.0, before + amount);
+        let told = events(&shop.budi, &deposit.id).await;
+        let named = kind.as_str_name().trim_start_matches("KIND_").to_owned();
+        assert_eq!(told.last(), Some(&(EventType::DepositPaid, named)));
+    }
+    // Two transactions of one deposit, both paid, and one of them paid back.
+    let before = shop.budi.balance().await.0;
+    let deposit = shop.deposit(50_000).await;
+    let (first, second) = (
+        deposit.gateway_reference.clone(),
+        shop.tripay.open_again(&deposit.gateway_reference),
+    );
+    for reference in [&first, &second] {
+        shop.tripay.move_to(reference, Status::Paid);
+        shop.deliver(&shop.tripay.callback(reference)).await;
+    }
+    let seen = read(&shop.budi, &deposit.id).await;
+    let kinds: Vec<Kind> = seen.payments.iter().map(|p| p.kind()).collect();
+    assert_eq!(kinds, [Kind::Exact, Kind::Duplicate]);
+    shop.tripay.move_to(&first, Status::Refunded);
+    shop.deliver(&shop.tripay.callback(&first)).await;
+    let seen = read(&shop.budi, &deposit.id).await;
+    assert_eq!(seen.state(), State::Paid, "one of the two still stands");
+    assert_eq!(shop.budi.balance().await.0, before + 50_000);
+    shop.agree().await;
+}
+
+#[tokio::test]
+async fn money_that_was_spent_and_is_taken_back_is_the_platforms_loss() {
+    let shop = Shop::open(60_000).await;
+    let deposit = shop.deposit(50_000).await;
+    let reference = deposit.gateway_reference.as_str();
+    shop.tripay.move_to(reference, Status::Paid);
+    shop.deliver(&shop.tripay.callback(reference)).await;
+    let finance = shop.world.staff("finance").await;
+    let request = sewa_sdk::sewa::wallet::v1::AdjustWalletRequest {
+        account_id: shop.budi.account_id.clone(),
+        amount: Some(Money::idr(-30_000)),
+        reason: "spent".to_owned(),
+    };
+    finance.wallet().adjust_wallet(request).await.unwrap();
+    shop.tripay.move_to(reference, Status::Refunded);
+    shop.deliver(&shop.tripay.callback(reference)).await;
+    let seen = read(&shop.budi, &deposit.id).await;
+    let expected = [(Kind::Exact, 50_000, 50_000), (Kind::Reversal, 50_000, -20_000)];
+    assert_eq!(payments(&seen), expected);
+    assert_eq!(seen.state(), State::Reversed);
+    assert_eq!(shop.budi.balance().await, (0, 0));
+    shop.agree().await;
+}
