@@ -9,7 +9,7 @@ use sewa_sdk::sewa::wallet::v1::payment::Kind;
 use sewa_sdk::sewa::wallet::v1::{ConfirmDepositRequest, Deposit};
 use sewa_tests::{Actor, NOBODYS_ID, Settings, World, keyed, refused};
 
-use crate::payments::{bank, credited, deliver, open, payments, read, until};
+use crate::shop::{bank, credited, deliver, open, payments, read, until};
 
 async fn with_midtrans(poll_ms: u32) -> (World, Midtrans) {
     let midtrans = Midtrans::open().await.unwrap();
@@ -129,13 +129,19 @@ async fn transfers_are_credited_when_enough_people_have_seen_them() {
     assert_eq!(small.state(), State::Pending);
     assert_eq!(small.pay_code, "0123456789");
     let request = saw(&small, 250_000, "S-1");
-    let first = ani.wallet().confirm_deposit(keyed("c-1", request.clone())).await;
+    let first = ani
+        .wallet()
+        .confirm_deposit(keyed("c-1", request.clone()))
+        .await;
     let first = first.unwrap().into_inner().deposit.unwrap();
     assert_eq!(payments(&first), [(Kind::Exact, 250_000, 250_000)]);
     let again = ani.wallet().confirm_deposit(keyed("c-1", request)).await;
     assert_eq!(again.unwrap().into_inner().deposit.unwrap(), first);
-    let taken = ani.wallet().confirm_deposit(saw(&small, 250_000, "S-1"));
-    assert!(refused(taken.await).is("BANK_REFERENCE_TAKEN"));
+    let taken = ani
+        .wallet()
+        .confirm_deposit(saw(&small, 250_000, "S-1"))
+        .await;
+    assert!(refused(taken).is("BANK_REFERENCE_TAKEN"));
     // The customer pressed the button twice.
     let double = confirm(&edi, saw(&small, 250_000, "S-2")).await;
     assert_eq!(payments(&double)[1].0, Kind::Duplicate);
@@ -143,12 +149,21 @@ async fn transfers_are_credited_when_enough_people_have_seen_them() {
 
     let large = open(&budi, Method::BankTransfer, "BCA", 2_000_000).await;
     let half = confirm(&ani, saw(&large, 2_000_000, "L-1")).await;
-    assert_eq!((half.state(), half.confirmations_needed), (State::Pending, 1));
+    assert_eq!(
+        (half.state(), half.confirmations_needed),
+        (State::Pending, 1)
+    );
     assert_eq!(budi.balance().await, (500_000, 0));
-    let alone = ani.wallet().confirm_deposit(saw(&large, 2_000_000, "L-1"));
-    assert!(refused(alone.await).is("SECOND_PERSON_REQUIRED"));
-    let other = edi.wallet().confirm_deposit(saw(&large, 1_900_000, "L-1"));
-    let error = refused(other.await);
+    let alone = ani
+        .wallet()
+        .confirm_deposit(saw(&large, 2_000_000, "L-1"))
+        .await;
+    assert!(refused(alone).is("SECOND_PERSON_REQUIRED"));
+    let other = edi
+        .wallet()
+        .confirm_deposit(saw(&large, 1_900_000, "L-1"))
+        .await;
+    let error = refused(other);
     assert!(error.is("CONFIRMED_AMOUNT_DIFFERS"), "{error:?}");
     let done = confirm(&edi, saw(&large, 2_000_000, "L-1")).await;
     assert_eq!((done.state(), done.confirmations_needed), (State::Paid, 0));
@@ -156,12 +171,16 @@ async fn transfers_are_credited_when_enough_people_have_seen_them() {
 
     let sandbox = world.reseller().await;
     let play = sandbox.open_deposit(50_000).await;
-    let error = refused(ani.wallet().confirm_deposit(saw(&play, 50_000, "P-1")).await);
+    let error = refused(
+        ani.wallet()
+            .confirm_deposit(saw(&play, 50_000, "P-1"))
+            .await,
+    );
     assert!(error.is("DEPOSIT_NOT_CONFIRMABLE"), "{error:?}");
     let nothing = Deposit {
         id: NOBODYS_ID.to_owned(),
         ..small
     };
-    let missing = ani.wallet().confirm_deposit(saw(&nothing, 1, "N-1"));
-    assert!(refused(missing.await).is("DEPOSIT_NOT_FOUND"));
+    let missing = ani.wallet().confirm_deposit(saw(&nothing, 1, "N-1")).await;
+    assert!(refused(missing).is("DEPOSIT_NOT_FOUND"));
 }

@@ -37,6 +37,7 @@ mod replicas;
 mod rest;
 mod rest_streams;
 mod schedule;
+mod shop;
 mod staff;
 mod tour;
 mod validation;

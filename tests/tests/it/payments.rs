@@ -4,157 +4,18 @@
 
 use futures_util::StreamExt;
 use futures_util::future::join_all;
+use sewa_payment_simulators::Status;
 use sewa_payment_simulators::tripay::{self, Tripay};
-use sewa_payment_simulators::{Callback, Status};
 use sewa_sdk::money::Money;
 use sewa_sdk::sewa::event::v1::EventType;
+use sewa_sdk::sewa::wallet::v1::ListDepositChannelsRequest;
 use sewa_sdk::sewa::wallet::v1::deposit::{Method, State};
 use sewa_sdk::sewa::wallet::v1::payment::Kind;
-use sewa_sdk::sewa::wallet::v1::{
-    CreateDepositRequest, Deposit, GetDepositRequest, ListDepositChannelsRequest,
-};
 use sewa_tests::actor::rupiah;
 use sewa_tests::patience::eventually;
-use sewa_tests::{Actor, Settings, World, keyed, once, refused};
+use sewa_tests::{keyed, once, refused};
 
-/// A platform with a Tripay of its own, and a customer who is no sandbox.
-pub(crate) struct Shop {
-    pub(crate) world: World,
-    pub(crate) tripay: Tripay,
-    pub(crate) budi: Actor,
-}
-
-impl Shop {
-    /// `poll_ms` is how often the platform looks by itself.
-    pub(crate) async fn open(poll_ms: u32) -> Self {
-        Self::with(poll_ms, Settings::default()).await
-    }
-
-    pub(crate) async fn with(poll_ms: u32, settings: Settings) -> Self {
-        let tripay = Tripay::open().await.unwrap();
-        let settings = settings
-            .with("PAYMENTS__POLL_MS", poll_ms)
-            .with("PAYMENTS__REST_MS", 300)
-            .with("PAYMENTS__TRIPAY__BASE_URL", tripay.base_url())
-            .with("PAYMENTS__TRIPAY__MERCHANT_CODE", tripay::MERCHANT)
-            .with("PAYMENTS__TRIPAY__API_KEY", tripay::API_KEY)
-            .with("PAYMENTS__TRIPAY__PRIVATE_KEY", tripay::PRIVATE_KEY);
-        let world = World::with(settings).await;
-        let budi = world.real_reseller().await;
-        Self {
-            world,
-            tripay,
-            budi,
-        }
-    }
-
-    async fn deposit(&self, amount: i64) -> Deposit {
-        let deposit = open(&self.budi, Method::Tripay, "BRIVA", amount).await;
-        assert_eq!(deposit.state(), State::Pending, "{deposit:?}");
-        deposit
-    }
-
-    async fn deliver(&self, callback: &Callback) -> (u16, String) {
-        deliver(&self.world, "tripay", callback).await
-    }
-
-    /// Customers got exactly what the gateway says was paid.
-    async fn agree(&self) {
-        assert_eq!(credited(&self.world).await, self.tripay.owed());
-    }
-}
-
-/// Settings with a bank account, and the file they are in.
-pub(crate) fn bank() -> (tempfile::NamedTempFile, Settings) {
-    use std::io::Write;
-    let mut file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
-    let text = r#"
-        [payments.bank_transfer]
-        second_person_from = 1000000
-        accounts = [{ code = "BCA", bank = "Bank Central Asia", number = "0123456789", holder = "PT Contoh" }]
-    "#;
-    file.write_all(text.as_bytes()).unwrap();
-    let settings = Settings::default().with("CONFIG", file.path().display());
-    (file, settings)
-}
-
-pub(crate) async fn deliver(world: &World, gateway: &str, callback: &Callback) -> (u16, String) {
-    let url = format!("{}/callbacks/{gateway}", world.url());
-    let answer = callback.send(&url).await.expect("an answer to a callback");
-    (answer.status, answer.body)
-}
-
-/// What came in and stayed, over all accounts.
-pub(crate) async fn credited(world: &World) -> i64 {
-    let mut database = world.behind_the_scenes().await;
-    sqlx::query_scalar("select coalesce(-sum(cash_in), 0)::bigint from journals")
-        .fetch_one(&mut database)
-        .await
-        .unwrap()
-}
-
-pub(crate) fn wish(method: Method, channel: &str, amount: i64) -> CreateDepositRequest {
-    CreateDepositRequest {
-        amount: Some(Money::idr(amount)),
-        method: method.into(),
-        channel: channel.to_owned(),
-        ..Default::default()
-    }
-}
-
-pub(crate) async fn open(actor: &Actor, method: Method, channel: &str, amount: i64) -> Deposit {
-    let request = wish(method, channel, amount);
-    let reply = actor.wallet().create_deposit(request).await;
-    reply.expect("opening").into_inner().deposit.unwrap()
-}
-
-pub(crate) async fn read(actor: &Actor, id: &str) -> Deposit {
-    let request = GetDepositRequest {
-        deposit_id: id.to_owned(),
-    };
-    let reply = actor.wallet().get_deposit(request).await;
-    reply.expect("reading").into_inner().deposit.unwrap()
-}
-
-pub(crate) async fn until(actor: &Actor, id: &str, state: State) -> Deposit {
-    eventually("a deposit gets where it should", || async move {
-        let deposit = read(actor, id).await;
-        if deposit.state() == state {
-            Ok(deposit)
-        } else {
-            Err(deposit)
-        }
-    })
-    .await
-}
-
-pub(crate) fn payments(deposit: &Deposit) -> Vec<(Kind, i64, i64)> {
-    let shown = deposit.payments.iter();
-    shown
-        .map(|p| {
-            (
-                p.kind(),
-                rupiah(p.paid.as_ref()),
-                rupiah(p.credited.as_ref()),
-            )
-        })
-        .collect()
-}
-
-async fn events(actor: &Actor, id: &str) -> Vec<(EventType, String)> {
-    use sewa_sdk::sewa::event::v1::{ListEventsRequest, event::Payload};
-    let request = ListEventsRequest {
-        subject_id: id.to_owned(),
-        ..Default::default()
-    };
-    let reply = actor.events().list_events(request).await.unwrap();
-    let reason = |payload| match payload {
-        Some(Payload::Wallet(wallet)) => wallet.reason,
-        other => panic!("{other:?}"),
-    };
-    let listed = reply.into_inner().events.into_iter();
-    listed.map(|e| (e.r#type(), reason(e.payload))).collect()
-}
+use crate::shop::{Shop, bank, open, payments, read, until, until_told, wish};
 
 #[tokio::test]
 async fn channels_show_their_fee_and_a_deposit_says_how_to_pay() {
@@ -167,17 +28,18 @@ async fn channels_show_their_fee_and_a_deposit_says_how_to_pay() {
         amount: Some(Money::idr(100_000)),
         ..Default::default()
     };
-    let listed = shop.budi.wallet().list_deposit_channels(request.clone());
-    let channels = listed.await.unwrap().into_inner().channels;
+    let listed = shop
+        .budi
+        .wallet()
+        .list_deposit_channels(request.clone())
+        .await;
+    let channels = listed.unwrap().into_inner().channels;
     let shown = |code: &str| channels.iter().find(|c| c.code == code).unwrap();
     assert!(channels.iter().all(|c| c.method() == Method::Tripay));
     assert_eq!(rupiah(shown("BRIVA").fee.as_ref()), 4250);
     let qris = shown("QRIS2");
     assert_eq!(rupiah(qris.fee.as_ref()), 750 + 700);
-    assert_eq!(
-        (qris.fee_percent.as_str(), qris.available),
-        ("0.70", true)
-    );
+    assert_eq!((qris.fee_percent.as_str(), qris.available), ("0.70", true));
     assert!(!shown("OVO").available);
 
     let deposit = open(&shop.budi, Method::Tripay, "BRIVA", 100_000).await;
@@ -187,14 +49,17 @@ async fn channels_show_their_fee_and_a_deposit_says_how_to_pay() {
     assert!(!deposit.pay_code.is_empty() && deposit.qr_string.is_empty());
     let steps = &deposit.instructions[0].steps;
     assert!(steps[1].contains(&deposit.pay_code), "{steps:?}");
-    assert!(!steps.iter().any(|step| step.contains(['<', '{'])), "{steps:?}");
+    assert!(
+        !steps.iter().any(|step| step.contains(['<', '{'])),
+        "{steps:?}"
+    );
     let qr = open(&shop.budi, Method::Tripay, "QRIS2", 100_000).await;
     assert!(qr.qr_string.starts_with("000201") && qr.pay_code.is_empty());
-    let kinds: Vec<EventType> = events(&shop.budi, &qr.id).await.into_iter().map(|e| e.0).collect();
-    assert_eq!(kinds, [EventType::DepositCreated, EventType::DepositReady]);
+    until_told(&shop.budi, &qr.id, EventType::DepositReady, "").await;
 
     // The payer's fee is not credited.
-    shop.tripay.move_to(&deposit.gateway_reference, Status::Paid);
+    shop.tripay
+        .move_to(&deposit.gateway_reference, Status::Paid);
     let callback = shop.tripay.callback(&deposit.gateway_reference);
     assert_eq!(
         shop.deliver(&callback).await,
@@ -208,8 +73,16 @@ async fn channels_show_their_fee_and_a_deposit_says_how_to_pay() {
         let mut wallet = shop.budi.wallet();
         async move { refused(wallet.create_deposit(request).await) }
     };
-    assert!(refusal("OVO", 50_000).await.is("DEPOSIT_CHANNEL_UNAVAILABLE"));
-    assert!(refusal("NOVA", 50_000).await.is("DEPOSIT_CHANNEL_UNAVAILABLE"));
+    assert!(
+        refusal("OVO", 50_000)
+            .await
+            .is("DEPOSIT_CHANNEL_UNAVAILABLE")
+    );
+    assert!(
+        refusal("NOVA", 50_000)
+            .await
+            .is("DEPOSIT_CHANNEL_UNAVAILABLE")
+    );
     let error = refusal("BRIVA", 10_000_001).await;
     assert!(error.is("DEPOSIT_AMOUNT_OUT_OF_RANGE"), "{error:?}");
     assert_eq!(error.metadata("maximum"), Some("10000000"));
@@ -230,7 +103,8 @@ async fn channels_show_their_fee_and_a_deposit_says_how_to_pay() {
 async fn sixteen_copies_at_once_credit_once() {
     let shop = Shop::open(60_000).await;
     let deposit = shop.deposit(250_000).await;
-    shop.tripay.move_to(&deposit.gateway_reference, Status::Paid);
+    shop.tripay
+        .move_to(&deposit.gateway_reference, Status::Paid);
     let callback = shop.tripay.callback(&deposit.gateway_reference);
     let answers = join_all((0..16).map(|_| shop.deliver(&callback))).await;
     for answer in answers {
@@ -272,28 +146,30 @@ async fn what_is_forged_changed_or_untrue_moves_nothing() {
 
     // Signed, about a transaction that is paid, and naming the deposit of another one.
     shop.tripay.move_to(reference, Status::Paid);
-    let wrong = shop.tripay.callback_saying(reference, Status::Paid, |body| {
-        body["merchant_ref"] = other.id.clone().into();
-    });
+    let wrong = shop
+        .tripay
+        .callback_saying(reference, Status::Paid, |body| {
+            body["merchant_ref"] = other.id.clone().into();
+        });
     assert_eq!(shop.deliver(&wrong).await.0, 200);
     assert_eq!(shop.budi.balance().await, (0, 0));
-    let told = events(&shop.budi, &other.id).await;
-    let refusal = (
-        EventType::DepositPaymentRefused,
-        "WRONG_REFERENCE".to_owned(),
-    );
-    assert_eq!(told.last(), Some(&refusal));
+    let refusal = EventType::DepositPaymentRefused;
+    until_told(&shop.budi, &other.id, refusal, "WRONG_REFERENCE").await;
     // A wrong amount does not matter: what counts is what the gateway says when it is asked.
-    let too_much = shop.tripay.callback_saying(reference, Status::Paid, |body| {
-        body["total_amount"] = 5_000_000.into();
-    });
+    let too_much = shop
+        .tripay
+        .callback_saying(reference, Status::Paid, |body| {
+            body["total_amount"] = 5_000_000.into();
+        });
     assert_eq!(shop.deliver(&too_much).await.0, 200);
     assert_eq!(shop.budi.balance().await, (50_000, 0));
     // Of a stranger's transaction nothing is known.
-    let strange = shop.tripay.callback_saying(reference, Status::Paid, |body| {
-        body["reference"] = "T9999".into();
-        body["merchant_ref"] = serde_json::Value::Null;
-    });
+    let strange = shop
+        .tripay
+        .callback_saying(reference, Status::Paid, |body| {
+            body["reference"] = "T9999".into();
+            body["merchant_ref"] = serde_json::Value::Null;
+        });
     assert_eq!(shop.deliver(&strange).await.0, 200);
     shop.agree().await;
     let mut database = shop.world.behind_the_scenes().await;
@@ -321,7 +197,9 @@ async fn callbacks_are_bounded_and_gateways_that_are_not_there_have_none() {
     assert_eq!(http.post("/callbacks/tripay", long).await.status, 413);
     let short = serde_json::json!({});
     for nobody in ["xendit", "bank_transfer", "", "tripay/x"] {
-        let answer = http.post(&format!("/callbacks/{nobody}"), short.clone()).await;
+        let answer = http
+            .post(&format!("/callbacks/{nobody}"), short.clone())
+            .await;
         assert_eq!(answer.status, 404, "{nobody}");
     }
     assert_eq!(http.get("/callbacks/tripay").await.status, 405);
@@ -393,8 +271,8 @@ async fn live_through(shop: &Shop, order: &[Happening]) {
         let callback = shop.tripay.callback_saying(reference, saying, |_| {});
         assert_eq!(shop.deliver(&callback).await.0, 200);
     }
-    let payments = shop.tripay.payments();
-    let truth = payments.iter().find(|p| p.reference == reference).unwrap();
+    let all = shop.tripay.payments();
+    let truth = all.iter().find(|p| p.reference == reference).unwrap();
     let seen = read(&shop.budi, &deposit.id).await;
     let state = match truth.status {
         Status::Unpaid => State::Pending,
@@ -403,7 +281,10 @@ async fn live_through(shop: &Shop, order: &[Happening]) {
         Status::Failed => State::Failed,
         Status::Refunded => State::Reversed,
     };
-    let kept: i64 = self::payments(&seen).iter().map(|(_, _, credited)| credited).sum();
+    let kept: i64 = payments(&seen)
+        .iter()
+        .map(|(_, _, credited)| credited)
+        .sum();
     assert_eq!((seen.state(), kept), (state, truth.owed()), "{order:?}");
 }
 
@@ -423,19 +304,45 @@ async fn a_lost_answer_is_found_and_never_asked_for_twice() {
     let shop = Shop::open(60_000).await;
     shop.tripay.switch(|s| s.lose_create_answers = 1);
     let request = wish(Method::Tripay, "BRIVA", 50_000);
-    let reply = shop.budi.wallet().create_deposit(keyed("d-1", request.clone()));
-    let first = reply.await.unwrap().into_inner().deposit.unwrap();
+    let reply = shop
+        .budi
+        .wallet()
+        .create_deposit(keyed("d-1", request.clone()))
+        .await;
+    let first = reply.unwrap().into_inner().deposit.unwrap();
     let found = until(&shop.budi, &first.id, State::Pending).await;
     assert!(!found.instructions.is_empty() && !found.pay_code.is_empty());
-    let again = shop.budi.wallet().create_deposit(keyed("d-1", request)).await;
+    let again = shop
+        .budi
+        .wallet()
+        .create_deposit(keyed("d-1", request))
+        .await;
     assert_eq!(again.unwrap().into_inner().deposit.unwrap().id, first.id);
     assert_eq!(
         (shop.tripay.creations(), shop.tripay.payments().len()),
         (1, 1)
     );
     shop.tripay.move_to(&found.gateway_reference, Status::Paid);
-    shop.deliver(&shop.tripay.callback(&found.gateway_reference)).await;
+    shop.deliver(&shop.tripay.callback(&found.gateway_reference))
+        .await;
     assert_eq!(shop.budi.balance().await, (50_000, 0));
+    shop.agree().await;
+}
+
+#[tokio::test]
+async fn money_may_come_before_the_answer_to_the_creation() {
+    let shop = Shop::open(60_000).await;
+    shop.tripay.switch(|s| s.lose_create_answers = 1);
+    let opened = open(&shop.budi, Method::Tripay, "BRIVA", 50_000).await;
+    let reference = shop.tripay.payments()[0].reference.clone();
+    shop.tripay.move_to(&reference, Status::Paid);
+    shop.deliver(&shop.tripay.callback(&reference)).await;
+    let paid = until(&shop.budi, &opened.id, State::Paid).await;
+    assert_eq!(payments(&paid), [(Kind::Exact, 50_000, 50_000)]);
+    assert_eq!(
+        (shop.tripay.creations(), paid.gateway_reference),
+        (1, reference)
+    );
     shop.agree().await;
 }
 
@@ -459,11 +366,18 @@ async fn a_gateway_that_fails_is_shown_so_and_another_can_be_chosen() {
     assert_eq!(waiting.state(), State::Preparing);
     let request = ListDepositChannelsRequest::default();
     eventually("the gateway is shown as failing", || async {
-        let listed = shop.budi.wallet().list_deposit_channels(request.clone()).await;
+        let listed = shop
+            .budi
+            .wallet()
+            .list_deposit_channels(request.clone())
+            .await;
         let channels = listed.unwrap().into_inner().channels;
         let of = |method| channels.iter().filter(move |c| c.method() == method);
         assert!(of(Method::BankTransfer).all(|c| c.available));
-        assert!(of(Method::Tripay).count() > 1, "what was seen before is still listed");
+        assert!(
+            of(Method::Tripay).count() > 1,
+            "what was seen before is still listed"
+        );
         match of(Method::Tripay).any(|c| c.available) {
             true => Err("available"),
             false => Ok(()),
@@ -497,16 +411,21 @@ async fn lost_callbacks_are_found_by_looking() {
     let shop = Shop::open(200).await;
     let opened = join_all((0..8).map(|_| shop.deposit(50_000))).await;
     for deposit in &opened {
-        shop.tripay.move_to(&deposit.gateway_reference, Status::Paid);
+        shop.tripay
+            .move_to(&deposit.gateway_reference, Status::Paid);
     }
     for deposit in &opened {
         until(&shop.budi, &deposit.id, State::Paid).await;
     }
     assert_eq!(shop.budi.balance().await, (400_000, 0));
     shop.agree().await;
-    shop.tripay.move_to(&opened[0].gateway_reference, Status::Refunded);
+    shop.tripay
+        .move_to(&opened[0].gateway_reference, Status::Refunded);
     let back = until(&shop.budi, &opened[0].id, State::Reversed).await;
-    let expected = [(Kind::Exact, 50_000, 50_000), (Kind::Reversal, 50_000, -50_000)];
+    let expected = [
+        (Kind::Exact, 50_000, 50_000),
+        (Kind::Reversal, 50_000, -50_000),
+    ];
     assert_eq!(payments(&back), expected);
     assert_eq!(shop.budi.balance().await, (350_000, 0));
     shop.agree().await;
@@ -534,9 +453,8 @@ async fn late_short_long_and_double_payments_become_credit() {
         assert_eq!(payments(&seen), [(kind, paid, amount)]);
         assert_eq!(seen.state(), State::Paid);
         assert_eq!(shop.budi.balance().await.0, before + amount);
-        let told = events(&shop.budi, &deposit.id).await;
-        let named = kind.as_str_name().trim_start_matches("KIND_").to_owned();
-        assert_eq!(told.last(), Some(&(EventType::DepositPaid, named)));
+        let named = kind.as_str_name().trim_start_matches("KIND_");
+        until_told(&shop.budi, &deposit.id, EventType::DepositPaid, named).await;
     }
     // Two transactions of one deposit, both paid, and one of them paid back.
     let before = shop.budi.balance().await.0;
@@ -577,7 +495,10 @@ async fn money_that_was_spent_and_is_taken_back_is_the_platforms_loss() {
     shop.tripay.move_to(reference, Status::Refunded);
     shop.deliver(&shop.tripay.callback(reference)).await;
     let seen = read(&shop.budi, &deposit.id).await;
-    let expected = [(Kind::Exact, 50_000, 50_000), (Kind::Reversal, 50_000, -20_000)];
+    let expected = [
+        (Kind::Exact, 50_000, 50_000),
+        (Kind::Reversal, 50_000, -20_000),
+    ];
     assert_eq!(payments(&seen), expected);
     assert_eq!(seen.state(), State::Reversed);
     assert_eq!(shop.budi.balance().await, (0, 0));

@@ -75,7 +75,17 @@ mod tests {
         let whole = |n| Some(Rupiah(n));
         assert_eq!(
             read,
-            [whole(1000), whole(1000), whole(200_000), whole(1000), None, None, None, None, None]
+            [
+                whole(1000),
+                whole(1000),
+                whole(200_000),
+                whole(1000),
+                None,
+                None,
+                None,
+                None,
+                None
+            ]
         );
     }
 

@@ -201,9 +201,7 @@ impl Gateway for Midtrans {
         }
         let merchant = text(&body, "merchant_id");
         if !self.settings.merchant_id.is_empty() && merchant != self.settings.merchant_id {
-            return Err(BadCallback::WrongMerchant {
-                reference: order,
-            });
+            return Err(BadCallback::WrongMerchant { reference: order });
         }
         let paid = ["settlement", "capture"].contains(&text(&body, "transaction_status").as_str());
         Ok(Notice {

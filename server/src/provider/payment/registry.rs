@@ -98,13 +98,17 @@ impl Gateways {
 impl Entry {
     /// Whether the breaker lets a call pass.
     pub fn is_up(&self) -> bool {
-        self.state().closed_until.is_none_or(|until| until <= Instant::now())
+        self.state()
+            .closed_until
+            .is_none_or(|until| until <= Instant::now())
     }
 
     /// How long the gateway is still left alone.
     pub fn rests(&self) -> Duration {
         let until = self.state().closed_until;
-        until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()))
+        until.map_or(Duration::ZERO, |until| {
+            until.saturating_duration_since(Instant::now())
+        })
     }
 
     /// Makes a call through the breaker.

@@ -154,7 +154,10 @@ impl PaymentSettings {
         if let Some(xendit) = &self.xendit {
             url("xendit.base_url", &xendit.base_url);
             texts.push(("xendit.secret_key", xendit.secret_key.expose_secret()));
-            texts.push(("xendit.callback_token", xendit.callback_token.expose_secret()));
+            texts.push((
+                "xendit.callback_token",
+                xendit.callback_token.expose_secret(),
+            ));
         }
         let banks = self.bank_transfer.as_ref().map_or(&[][..], |b| &b.accounts);
         for account in banks {
@@ -175,7 +178,8 @@ impl PaymentSettings {
             problems.push(format!("payments.bank_transfer.accounts.code must be 1 to 32 letters, digits or _, not {code:?}"));
         }
         if codes.windows(2).any(|pair| pair[0] == pair[1]) {
-            problems.push("payments.bank_transfer.accounts must have codes of their own".to_owned());
+            problems
+                .push("payments.bank_transfer.accounts must have codes of their own".to_owned());
         }
         if self.bank_transfer.is_some() && banks.is_empty() {
             problems.push("payments.bank_transfer.accounts must name an account".to_owned());
@@ -193,4 +197,48 @@ fn is_http_url(text: &str) -> bool {
     url.host_str().is_some()
         && url.query().is_none()
         && (url.scheme() == "https" || (url.scheme() == "http" && local))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_is_named_at_once() {
+        let text = r#"
+            poll_ms = 5
+            public_url = "http://api.example.com"
+            [tripay]
+            base_url = "tripay.co.id"
+            merchant_code = ""
+            api_key = "k"
+            private_key = " "
+            [xendit]
+            base_url = "http://127.0.0.1:9000"
+            secret_key = "s"
+            callback_token = "t"
+            [bank_transfer]
+            accounts = [
+                { code = "BCA", bank = "B", number = "1", holder = "H" },
+                { code = "BCA", bank = "B", number = "", holder = "H" },
+            ]
+        "#;
+        let settings: PaymentSettings = toml::from_str(text).expect("well-formed");
+        let problems = settings.problems();
+        for named in [
+            "poll_ms",
+            "public_url",
+            "tripay.base_url",
+            "tripay.merchant_code",
+            "tripay.private_key",
+            "codes of their own",
+            "accounts.number",
+        ] {
+            let found = problems.iter().filter(|p| p.contains(named)).count();
+            assert_eq!(found, 1, "{named}: {problems:#?}");
+        }
+        assert_eq!(problems.len(), 7, "{problems:#?}");
+        assert!(PaymentSettings::default().problems().is_empty());
+        assert!(!format!("{settings:?}").contains("\"k\""));
+    }
 }

@@ -173,7 +173,10 @@ fn transaction(data: &Value) -> Result<Transaction, GatewayError> {
         paid_at: unix(data, "paid_at"),
         terms: Terms {
             fee: rupiah(data, "fee_customer").unwrap_or(Rupiah::ZERO),
-            pay_url: page.into_iter().find(|url| !url.is_empty()).unwrap_or_default(),
+            pay_url: page
+                .into_iter()
+                .find(|url| !url.is_empty())
+                .unwrap_or_default(),
             qr_string: text(data, "qr_string"),
             instructions: data
                 .get("instructions")
@@ -283,7 +286,10 @@ impl Gateway for Tripay {
 
     async fn get(&self, gateway_ref: &str) -> Result<Option<Transaction>, GatewayError> {
         let request = self.api.get("/transaction/detail");
-        match self.call(request.query(&[("reference", gateway_ref)])).await {
+        match self
+            .call(request.query(&[("reference", gateway_ref)]))
+            .await
+        {
             Ok(data) => transaction(&data).map(Some),
             // A reference it does not know is refused as every other fault is; the text is all there is to tell them apart, so none is believed to exist.
             Err(GatewayError::Rejected(_)) => Ok(None),

@@ -151,11 +151,18 @@ impl Gateway for Xendit {
     }
 
     async fn get(&self, gateway_ref: &str) -> Result<Option<Transaction>, GatewayError> {
-        if !gateway_ref.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
+        if !gateway_ref
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        {
             return Ok(None);
         }
         let request = self.api.get(&format!("/v2/invoices/{gateway_ref}"));
-        self.call(request).await?.as_ref().map(transaction).transpose()
+        self.call(request)
+            .await?
+            .as_ref()
+            .map(transaction)
+            .transpose()
     }
 
     fn read_callback(&self, headers: &HeaderMap, body: &[u8]) -> Result<Notice, BadCallback> {

@@ -156,7 +156,10 @@ async fn confirm(
     gateway::settle(app, account, id, std::slice::from_ref(transaction)).await?;
     let is_paid = transaction.state == TransactionState::Paid;
     let agrees = !notice.paid
-        || (is_paid && notice.amount.is_none_or(|amount| amount == transaction.total));
+        || (is_paid
+            && notice
+                .amount
+                .is_none_or(|amount| amount == transaction.total));
     Ok(if agrees {
         Verdict::Confirmed
     } else {

@@ -49,8 +49,16 @@ pub async fn choose(
     if caller.sandbox != (method == Method::Sandbox) {
         return Err(unavailable);
     }
+    let unknown = || Error::ChannelUnavailable {
+        channel: channel.to_owned(),
+    };
     if method == Method::Sandbox {
-        return Ok(());
+        // The sandbox has no channels.
+        return if channel.is_empty() {
+            Ok(())
+        } else {
+            Err(unknown())
+        };
     }
     let entry = app.gateways.of(method).ok_or(unavailable)?;
     let channels = entry.channels().await;
@@ -61,9 +69,7 @@ pub async fn choose(
         });
     }
     let found = channels.iter().find(|c| c.code == channel && c.active);
-    let found = found.ok_or_else(|| Error::ChannelUnavailable {
-        channel: channel.to_owned(),
-    })?;
+    let found = found.ok_or_else(unknown)?;
     let (minimum, maximum) = (found.minimum, found.maximum);
     if minimum.is_some_and(|least| amount < least) || maximum.is_some_and(|most| amount > most) {
         return Err(Error::AmountOutOfRange { minimum, maximum });
@@ -307,7 +313,10 @@ async fn post(
     action: Action,
     now: DateTime<Utc>,
 ) -> Result<Rupiah, Error> {
-    if matches!(action, Action::Deposit(Rupiah::ZERO) | Action::Reverse(Rupiah::ZERO)) {
+    if matches!(
+        action,
+        Action::Deposit(Rupiah::ZERO) | Action::Reverse(Rupiah::ZERO)
+    ) {
         return Ok(Rupiah::ZERO);
     }
     let id = deposit.id;
@@ -334,7 +343,13 @@ pub fn close(
 ) {
     deposit.state = state;
     deposit.closed_at = Some(now);
-    tell(deposit, EventType::DepositClosed, state.as_str(), now, events);
+    tell(
+        deposit,
+        EventType::DepositClosed,
+        state.as_str(),
+        now,
+        events,
+    );
 }
 
 /// Adds an event about a deposit.
@@ -359,7 +374,9 @@ fn tell_amount(
 ) {
     deposit.revision += 1;
     let (account, id, revision) = (deposit.account, deposit.id, deposit.revision);
-    events.push(deposit_event(account, id, revision, kind, amount, reason, now));
+    events.push(deposit_event(
+        account, id, revision, kind, amount, reason, now,
+    ));
 }
 
 /// Writes a deposit back with its events, and decides when its gateway is asked next.

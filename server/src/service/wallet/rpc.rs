@@ -180,16 +180,20 @@ impl WalletService for Wallet {
         {
             return stored.reply(&call);
         }
-        let chosen =
-            gateway::choose(&self.app, &call.caller, wish.method, &wish.channel, wish.amount).await;
+        let chosen = gateway::choose(
+            &self.app,
+            &call.caller,
+            wish.method,
+            &wish.channel,
+            wish.amount,
+        )
+        .await;
         let mut write = match writes::begin(&self.app.db, &call).await? {
             Claim::Fresh(write) => write,
             Claim::Repeat(stored) => return stored.reply(&call),
         };
         let outcome = match chosen {
-            Ok(()) => {
-                wallet::open_deposit(&self.app, &call.caller, &mut write.tx, wish).await
-            }
+            Ok(()) => wallet::open_deposit(&self.app, &call.caller, &mut write.tx, wish).await,
             Err(refused) => Err(refused),
         };
         let written = outcome.as_ref().ok().cloned();

@@ -201,7 +201,8 @@ async fn status(State(memory): Shared, headers: HeaderMap, Path(order): Path<Str
     match memory.payments.iter().find(chosen) {
         Some(payment) => Json(shown(payment)).into_response(),
         None => {
-            let missing = json!({"status_code": "404", "status_message": "Transaction doesn't exist."});
+            let missing =
+                json!({"status_code": "404", "status_message": "Transaction doesn't exist."});
             Json(missing).into_response()
         }
     }

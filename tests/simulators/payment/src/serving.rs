@@ -115,7 +115,10 @@ impl Callback {
     ///
     /// # Errors
     /// If no answer comes.
-    pub async fn send(&self, url: &str) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
+    pub async fn send(
+        &self,
+        url: &str,
+    ) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
         let uri: hyper::Uri = url.parse()?;
         let authority = uri.authority().ok_or("a URL without a host")?.to_string();
         let stream = TcpStream::connect(&authority).await?;

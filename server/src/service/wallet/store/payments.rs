@@ -95,7 +95,10 @@ pub struct KeptCallback<'c> {
 ///
 /// # Errors
 /// Of the database.
-pub async fn insert_callback(pool: &PgPool, callback: &KeptCallback<'_>) -> Result<(), sqlx::Error> {
+pub async fn insert_callback(
+    pool: &PgPool,
+    callback: &KeptCallback<'_>,
+) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "insert into payment_callbacks (id, method, digest, body, verdict, gateway_ref, ip, received_at) values ($1, $2, $3, $4, $5, $6, $7, $8)",
         Uuid::now_v7(),
