@@ -2,10 +2,8 @@
 //!
 //! Whatever is sent, how often and in which order: at the end customers have been credited exactly what the gateways say was paid.
 
-use futures_util::StreamExt;
 use futures_util::future::join_all;
-use sewa_payment_simulators::Status;
-use sewa_payment_simulators::tripay::{self, Tripay};
+use sewa_payment_simulators::{Status, tripay};
 use sewa_sdk::money::Money;
 use sewa_sdk::sewa::event::v1::EventType;
 use sewa_sdk::sewa::wallet::v1::ListDepositChannelsRequest;
@@ -205,100 +203,6 @@ async fn callbacks_are_bounded_and_gateways_that_are_not_there_have_none() {
     assert_eq!(http.get("/callbacks/tripay").await.status, 405);
 }
 
-/// What may happen to a deposit. Each is followed by its callback.
-#[derive(Clone, Copy, Debug)]
-enum Happening {
-    Expires,
-    IsPaid,
-    IsSaidToBePaid,
-    IsPaidBack,
-    IsSaidToFail,
-}
-
-impl Happening {
-    const ALL: [Self; 5] = [
-        Self::Expires,
-        Self::IsPaid,
-        Self::IsSaidToBePaid,
-        Self::IsPaidBack,
-        Self::IsSaidToFail,
-    ];
-}
-
-/// Every order of every choice of happenings.
-fn orders() -> Vec<Vec<Happening>> {
-    let mut all: Vec<Vec<usize>> = vec![Vec::new()];
-    let mut from = 0;
-    while from < all.len() {
-        let begun = all[from].clone();
-        let next = (0..Happening::ALL.len()).filter(|i| !begun.contains(i));
-        all.extend(next.map(|i| [begun.as_slice(), &[i]].concat()));
-        from += 1;
-    }
-    let named = |order: Vec<usize>| order.into_iter().map(|i| Happening::ALL[i]).collect();
-    all.into_iter().map(named).collect()
-}
-
-async fn live_through(shop: &Shop, order: &[Happening]) {
-    let deposit = shop.deposit(50_000).await;
-    let reference = deposit.gateway_reference.as_str();
-    for happening in order {
-        let status = |tripay: &Tripay| {
-            let payments = tripay.payments();
-            let found = payments.iter().find(|p| p.reference == reference);
-            found.expect("a payment").status
-        };
-        let present = status(&shop.tripay);
-        let saying = match happening {
-            Happening::Expires if present == Status::Unpaid => {
-                shop.tripay.move_to(reference, Status::Expired);
-                Status::Expired
-            }
-            Happening::Expires => Status::Expired,
-            // A payer may pay what has expired.
-            Happening::IsPaid if present != Status::Refunded => {
-                shop.tripay.move_to(reference, Status::Paid);
-                Status::Paid
-            }
-            Happening::IsPaid | Happening::IsSaidToBePaid => Status::Paid,
-            Happening::IsPaidBack if present == Status::Paid => {
-                shop.tripay.move_to(reference, Status::Refunded);
-                Status::Refunded
-            }
-            Happening::IsPaidBack => Status::Refunded,
-            Happening::IsSaidToFail => Status::Failed,
-        };
-        let callback = shop.tripay.callback_saying(reference, saying, |_| {});
-        assert_eq!(shop.deliver(&callback).await.0, 200);
-    }
-    let all = shop.tripay.payments();
-    let truth = all.iter().find(|p| p.reference == reference).unwrap();
-    let seen = read(&shop.budi, &deposit.id).await;
-    let state = match truth.status {
-        Status::Unpaid => State::Pending,
-        Status::Paid => State::Paid,
-        Status::Expired => State::Expired,
-        Status::Failed => State::Failed,
-        Status::Refunded => State::Reversed,
-    };
-    let kept: i64 = payments(&seen)
-        .iter()
-        .map(|(_, _, credited)| credited)
-        .sum();
-    assert_eq!((seen.state(), kept), (state, truth.owed()), "{order:?}");
-}
-
-#[tokio::test]
-async fn every_order_of_up_to_five_events_ends_in_the_truth() {
-    let shop = Shop::open(60_000).await;
-    let orders = orders();
-    assert_eq!(orders.len(), 1 + 5 + 20 + 60 + 120 + 120);
-    futures_util::stream::iter(&orders)
-        .for_each_concurrent(8, |order| live_through(&shop, order))
-        .await;
-    shop.agree().await;
-}
-
 #[tokio::test]
 async fn a_lost_answer_is_found_and_never_asked_for_twice() {
     let shop = Shop::open(60_000).await;
@@ -384,16 +288,15 @@ async fn a_gateway_that_fails_is_shown_so_and_another_can_be_chosen() {
         }
     })
     .await;
-    eventually("deposits are refused", || async {
+    let refusal = eventually("deposits are refused", || async {
         let request = once(wish(Method::Tripay, "BRIVA", 50_000));
         match shop.budi.wallet().create_deposit(request).await {
-            Err(status) => Ok(assert!(
-                sewa_sdk::Error::from(status).is("PAYMENT_GATEWAY_UNAVAILABLE")
-            )),
+            Err(status) => Ok(sewa_sdk::Error::from(status)),
             Ok(_) => Err("accepted"),
         }
-    })
-    .await;
+    });
+    let refusal = refusal.await;
+    assert!(refusal.is("PAYMENT_GATEWAY_UNAVAILABLE"), "{refusal:?}");
     let other = open(&shop.budi, Method::BankTransfer, "BCA", 50_000).await;
     assert_eq!(other.state(), State::Pending);
     shop.tripay.place().come_back().await.unwrap();
@@ -428,6 +331,25 @@ async fn lost_callbacks_are_found_by_looking() {
     ];
     assert_eq!(payments(&back), expected);
     assert_eq!(shop.budi.balance().await, (350_000, 0));
+    shop.agree().await;
+}
+
+#[tokio::test]
+async fn a_sender_that_gave_up_on_a_server_that_was_gone_is_no_loss() {
+    let mut shop = Shop::open(200).await;
+    let deposit = shop.deposit(50_000).await;
+    let url = format!("{}/callbacks/tripay", shop.world.url());
+    shop.world.server().kill();
+    shop.tripay
+        .move_to(&deposit.gateway_reference, Status::Paid);
+    let taken = shop
+        .tripay
+        .call_back(&deposit.gateway_reference, &url)
+        .await;
+    assert_eq!(taken, None);
+    shop.world.server().start_again().unwrap();
+    until(&shop.budi, &deposit.id, State::Paid).await;
+    assert_eq!(shop.budi.balance().await, (50_000, 0));
     shop.agree().await;
 }
 

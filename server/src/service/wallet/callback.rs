@@ -150,7 +150,7 @@ async fn confirm(
     let mut connection = app.db.acquire().await?;
     let deposit = deposits::get_deposit(&mut connection, account, id).await?;
     drop(connection);
-    if !deposit.is_some_and(|d: Deposit| d.method() == entry.method) {
+    if deposit.is_none_or(|d: Deposit| d.method() != entry.method) {
         return Ok(refuse(app, &notice.reference, "WRONG_GATEWAY").await);
     }
     gateway::settle(app, account, id, std::slice::from_ref(transaction)).await?;

@@ -265,14 +265,9 @@ impl Tripay {
         signed(body.to_string().into())
     }
 
-    /// Sends the callback about how a payment stands to the URL its merchant gave, three times at most until it is taken.
-    pub async fn call_back(&self, reference: &str) -> Option<Answer> {
+    /// Sends the callback about how a payment stands, three times at most until it is taken. `None` if it never was.
+    pub async fn call_back(&self, reference: &str, url: &str) -> Option<Answer> {
         let callback = self.callback(reference);
-        let payments = self.payments();
-        let url = &payments
-            .iter()
-            .find(|p| p.reference == reference)?
-            .callback_url;
         for _ in 0..3 {
             if let Ok(answer) = callback.send(url).await
                 && answer.body == r#"{"success":true}"#
