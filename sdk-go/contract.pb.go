@@ -18,4 +18,4 @@ import (
 )
 
 // ContractDigest is the SHA-256, in hexadecimal, of the contract this module was generated from: what a server sends as x-sewa-contract.
-const ContractDigest = "f2f2e72f44ec44b3b993d4c2574f073f549b88971fbe9ea7c683fbf123b57450"
+const ContractDigest = "ce2c50dadbc5a6eae0e3677e80de58d6f6d14340cf847fdfe3eb3004dde64fd2"

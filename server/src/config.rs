@@ -56,8 +56,12 @@ pub struct Config {
     pub rates: HashMap<String, u32>,
     /// Seconds an access token is valid.
     pub access_token_seconds: u32,
+    /// Seconds for which a sign-in or a StepUp confirms that it is really the person who calls.
+    pub step_up_seconds: u32,
     /// Seconds until an order that has no machine is given up.
     pub provisioning_deadline_seconds: u64,
+    /// How long what is over is kept.
+    pub retention: Retention,
     /// PEM file with the certificate chain, the server's own first; read again when it changes. Empty: plain text.
     pub tls_certificate: PathBuf,
     /// PEM file with the certificate's private key.
@@ -97,7 +101,9 @@ impl Default for Config {
                 ("order".to_owned(), 10),
             ]),
             access_token_seconds: 900,
+            step_up_seconds: 600,
             provisioning_deadline_seconds: 600,
+            retention: Retention::default(),
             tls_certificate: PathBuf::new(),
             tls_key: PathBuf::new(),
             cors_origins: Vec::new(),
@@ -109,6 +115,50 @@ impl Default for Config {
             pg_bin_dir: PathBuf::new(),
             data_dir: PathBuf::from(".sewa"),
         }
+    }
+}
+
+/// How long what is over is kept. Journals, orders and the audit trail are kept for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retention {
+    /// Seconds an event stays in the log at least. Older cursors are refused with CURSOR_EXPIRED.
+    pub events_seconds: u32,
+    /// Seconds a finished operation can be read at least, from its beginning.
+    pub operations_seconds: u32,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        const DAYS_90: u32 = 90 * 86_400;
+        Self {
+            events_seconds: DAYS_90,
+            operations_seconds: DAYS_90,
+        }
+    }
+}
+
+impl Retention {
+    /// How long an event stays.
+    pub fn events(&self) -> chrono::Duration {
+        chrono::Duration::seconds(i64::from(self.events_seconds))
+    }
+
+    /// How long a finished operation stays.
+    pub fn operations(&self) -> chrono::Duration {
+        chrono::Duration::seconds(i64::from(self.operations_seconds))
+    }
+
+    fn problems(&self) -> Vec<String> {
+        const TEN_YEARS: u32 = 3650 * 86_400;
+        [
+            ("events_seconds", self.events_seconds),
+            ("operations_seconds", self.operations_seconds),
+        ]
+        .into_iter()
+        .filter(|(_, seconds)| !(1..=TEN_YEARS).contains(seconds))
+        .map(|(name, seconds)| format!("retention.{name} must be 1 to {TEN_YEARS}, not {seconds}"))
+        .collect()
     }
 }
 
@@ -272,9 +322,16 @@ impl Config {
                 self.access_token_seconds
             ));
         }
+        if !(1..=86_400).contains(&self.step_up_seconds) {
+            problems.push(format!(
+                "step_up_seconds must be 1 to 86400, not {}",
+                self.step_up_seconds
+            ));
+        }
         if self.provisioning_deadline_seconds == 0 {
             problems.push("provisioning_deadline_seconds must be at least 1".to_owned());
         }
+        problems.extend(self.retention.problems());
         if (self.tls_certificate == PathBuf::new()) != (self.tls_key == PathBuf::new()) {
             problems.push("tls_certificate and tls_key are set together, or neither is".to_owned());
         } else if let Err(problem) = self.tls() {

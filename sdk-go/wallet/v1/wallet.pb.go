@@ -2544,7 +2544,7 @@ const file_sewa_wallet_v1_wallet_proto_rawDesc = "" +
 	"*WALLET_ERROR_REASON_SECOND_PERSON_REQUIRED\x10\v\x1aV\x9a\xb5\x18R\n" +
 	"\x13FAILED_PRECONDITION\x18\x03\"9Have somebody else confirm the same reference and amount.\x12\xad\x01\n" +
 	",WALLET_ERROR_REASON_CONFIRMED_AMOUNT_DIFFERS\x10\f\x1a{\x9a\xb5\x18w\n" +
-	"\x13FAILED_PRECONDITION\x12\tconfirmed\x18\x03\"SCheck the statement together; correct a wrong confirmation under another reference.2\x9e\x0f\n" +
+	"\x13FAILED_PRECONDITION\x12\tconfirmed\x18\x03\"SCheck the statement together; correct a wrong confirmation under another reference.2\xa2\x0f\n" +
 	"\rWalletService\x12\xa8\x01\n" +
 	"\tGetWallet\x12 .sewa.wallet.v1.GetWalletRequest\x1a!.sewa.wallet.v1.GetWalletResponse\"V\x8a\xb5\x185 \x01*\adefault2\b\n" +
 	"\x02\b\x05\x12\x02\b\x1e:\x11ACCOUNT_NOT_FOUND\n" +
@@ -2566,12 +2566,12 @@ const file_sewa_wallet_v1_wallet_proto_rawDesc = "" +
 	"\vwallet.read\x82\xd3\xe4\x93\x02+b\adeposit\x12 /v1/wallet/deposits/{deposit_id}\x90\x02\x01\x12\x9f\x01\n" +
 	"\fListDeposits\x12#.sewa.wallet.v1.ListDepositsRequest\x1a$.sewa.wallet.v1.ListDepositsResponse\"D\x8a\xb5\x18\" \x01*\adefault2\b\n" +
 	"\x02\b\x05\x12\x02\b\x1e\n" +
-	"\vwallet.read\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/wallet/deposits\x90\x02\x01\x12\xc1\x02\n" +
-	"\x0eConfirmDeposit\x12%.sewa.wallet.v1.ConfirmDepositRequest\x1a&.sewa.wallet.v1.ConfirmDepositResponse\"\xdf\x01\x8a\xb5\x18\x9b\x01 \x03*\adefault2\b\n" +
+	"\vwallet.read\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/wallet/deposits\x90\x02\x01\x12\xc3\x02\n" +
+	"\x0eConfirmDeposit\x12%.sewa.wallet.v1.ConfirmDepositRequest\x1a&.sewa.wallet.v1.ConfirmDepositResponse\"\xe1\x01\x8a\xb5\x18\x9d\x01\x18\x01 \x03*\adefault2\b\n" +
 	"\x02\b\n" +
 	"\x12\x02\b\x1e:\x11DEPOSIT_NOT_FOUND:\x17DEPOSIT_NOT_CONFIRMABLE:\x14BANK_REFERENCE_TAKEN:\x16SECOND_PERSON_REQUIRED:\x18CONFIRMED_AMOUNT_DIFFERS\n" +
-	"\x10deposits.confirm\x82\xd3\xe4\x93\x026:\x01*b\adeposit\"(/v1/wallet/deposits/{deposit_id}:confirm\x90\x02\x02\x12\xe7\x01\n" +
-	"\fAdjustWallet\x12#.sewa.wallet.v1.AdjustWalletRequest\x1a$.sewa.wallet.v1.AdjustWalletResponse\"\x8b\x01\x8a\xb5\x18M \x03*\adefault2\b\n" +
+	"\x10deposits.confirm\x82\xd3\xe4\x93\x026:\x01*b\adeposit\"(/v1/wallet/deposits/{deposit_id}:confirm\x90\x02\x02\x12\xe9\x01\n" +
+	"\fAdjustWallet\x12#.sewa.wallet.v1.AdjustWalletRequest\x1a$.sewa.wallet.v1.AdjustWalletResponse\"\x8d\x01\x8a\xb5\x18O\x18\x01 \x03*\adefault2\b\n" +
 	"\x02\b\n" +
 	"\x12\x02\b\x1e:\x11ACCOUNT_NOT_FOUND:\x14INSUFFICIENT_BALANCE\n" +
 	"\rwallet.adjust\x82\xd3\xe4\x93\x021:\x01*b\vtransaction\"\x1f/v1/wallets/{account_id}:adjust\x90\x02\x02\x12\xa2\x01\n" +

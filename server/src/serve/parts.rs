@@ -14,8 +14,7 @@ use crate::base::outbox::fanout;
 use crate::base::outbox::reader::Tail;
 use crate::config::Config;
 use crate::edge::limit::Limits;
-use crate::provider::compute::simulator::{self, Simulator};
-use crate::provider::compute::{Compute, Providers};
+use crate::provider::compute::{Providers, simulator};
 use crate::provider::payment::registry::Gateways;
 use crate::service::{catalog, identity, order};
 
@@ -47,7 +46,6 @@ pub async fn build(config: Config, stop: CancellationToken) -> anyhow::Result<(A
         fanout::start(client.clone(), connection.clone(), &tail);
     }
     let limits = Limits::new(&config, redis.map(|(_, connection)| connection));
-    let simulator = Simulator::new(db.clone(), clock.clone(), config.simulator_boot_ms);
     let app = App {
         signer: Arc::new(
             identity::tokens::Signer::load(&db, &master)
@@ -58,10 +56,7 @@ pub async fn build(config: Config, stop: CancellationToken) -> anyhow::Result<(A
                 ))),
         ),
         catalog: catalog::Cache::default(),
-        providers: Providers::new([(
-            simulator::NAME.to_owned(),
-            Arc::new(simulator) as Arc<dyn Compute>,
-        )]),
+        providers: Providers::new(simulator::clouds(&db, &clock, config.simulator_boot_ms)),
         gateways: Gateways::new(&config.payments).context("payment gateways")?,
         placing: order::place::lanes(db.clone(), clock.clone(), tail.clone(), lanes()),
         db,

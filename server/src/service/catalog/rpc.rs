@@ -163,7 +163,7 @@ impl CatalogService for Catalog {
             Claim::Fresh(write) => write,
             Claim::Repeat(stored) => return stored.reply(&call),
         };
-        let outcome = slice::create_plan(&mut write.tx, &plan)
+        let outcome = slice::create_plan(&mut write.tx, &self.app.providers, &plan)
             .await
             .map(|()| proto::CreatePlanResponse {
                 plan: Some(convert::plan(&plan, &[], call.now)),

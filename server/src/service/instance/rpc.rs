@@ -64,6 +64,7 @@ impl Instances {
             Claim::Fresh(write) => write,
             Claim::Repeat(stored) => return stored.reply(call),
         };
+        write.about(target.account);
         let outcome = ask::power(&mut write.tx, target, kind, self.app.clock.now()).await;
         let outcome = outcome
             .map(|o| reply(Some(operation::convert::new_to_proto(&o))))
