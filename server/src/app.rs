@@ -10,9 +10,9 @@ use crate::base::crypto::MasterKey;
 use crate::base::outbox::reader::Tail;
 use crate::config::Config;
 use crate::provider::compute::Providers;
-use crate::service::catalog;
 use crate::service::identity::tokens::Signer;
 use crate::service::order::place::PlaceLanes;
+use crate::service::{catalog, provider};
 
 /// The parts every slice may use.
 #[derive(Clone)]
@@ -35,6 +35,8 @@ pub struct App {
     pub catalog: catalog::Cache,
     /// The clouds.
     pub providers: Providers,
+    /// The lines to accounts at real clouds.
+    pub lines: provider::Lines,
     /// The lanes that place orders.
     pub placing: PlaceLanes,
 }

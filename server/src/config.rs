@@ -1,12 +1,13 @@
 //! Settings, read once at start from a file and the environment. The only place that reads the environment. Every problem is reported, all at once.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use crate::base::crypto::MasterKey;
+use crate::base::vault::{self, Vault};
 
 /// What this process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
@@ -36,6 +37,10 @@ pub struct Config {
     pub role: Role,
     /// 64 hexadecimal digits: the key that encrypts secrets at rest.
     pub master_key: String,
+    /// Keys that encrypt the credentials of providers at rest: 64 hexadecimal digits each, by name. One derived from the master key, named `master`, is always there.
+    pub credential_keys: HashMap<String, String>,
+    /// Name of the credential key new secrets are sealed under; `master` if empty. After changing it run `sewa key rotate-credentials`.
+    pub credential_key: String,
     /// `json` or `text`.
     pub log_format: String,
     /// Calls a minute and caller, by rate class. A class not named here counts as `default`.
@@ -65,6 +70,8 @@ impl Default for Config {
             redis_url: String::new(),
             role: Role::All,
             master_key: String::new(),
+            credential_keys: HashMap::new(),
+            credential_key: String::new(),
             log_format: "text".to_owned(),
             rates: HashMap::from([
                 ("default".to_owned(), 100),
@@ -172,6 +179,16 @@ impl Config {
         let variables = own_variables();
         // A key of digits alone would be taken for a number.
         let master_key = variables.get("SEWA_MASTER_KEY").cloned();
+        let credential_keys: Vec<(String, String)> = variables
+            .iter()
+            .filter_map(|(name, key)| {
+                let name = name.strip_prefix("SEWA_CREDENTIAL_KEYS__")?;
+                Some((
+                    format!("credential_keys.{}", name.to_lowercase()),
+                    key.clone(),
+                ))
+            })
+            .collect();
         let environment = config::Environment::with_prefix("SEWA")
             .prefix_separator("_")
             .separator("__")
@@ -179,9 +196,12 @@ impl Config {
             .with_list_parse_key("cors_origins")
             .try_parsing(true)
             .source(Some(variables));
-        let builder = builder
+        let mut builder = builder
             .add_source(environment)
             .set_override_option("master_key", master_key)?;
+        for (path, key) in credential_keys {
+            builder = builder.set_override(path, key)?;
+        }
         let mut read: Self = builder.build()?.try_deserialize()?;
         for (class, limit) in Self::default().rates {
             read.rates.entry(class).or_insert(limit);
@@ -200,6 +220,25 @@ impl Config {
         }
         if self.master_key().is_none() {
             problems.push("master_key (SEWA_MASTER_KEY) must be 64 hexadecimal digits; `openssl rand -hex 32` makes one".to_owned());
+        }
+        for (name, _) in self
+            .credential_keys
+            .iter()
+            .filter(|(name, key)| *name == vault::DERIVED || parse_key(key).is_none())
+        {
+            problems.push(format!(
+                "credential_keys.{name} must be 64 hexadecimal digits, and its name not `{}`",
+                vault::DERIVED
+            ));
+        }
+        if !self.credential_key.is_empty()
+            && self.credential_key != vault::DERIVED
+            && !self.credential_keys.contains_key(&self.credential_key)
+        {
+            problems.push(format!(
+                "credential_key names {}, which is not among credential_keys",
+                self.credential_key
+            ));
         }
         if self.database_connections < 4 {
             problems.push("database_connections must be at least 4".to_owned());
@@ -232,14 +271,24 @@ impl Config {
 
     /// The master key; `None` if it is missing or malformed.
     pub fn master_key(&self) -> Option<MasterKey> {
-        let mut bytes = [0; 32];
-        if self.master_key.len() != 64 {
-            return None;
+        parse_key(&self.master_key).map(MasterKey::new)
+    }
+
+    /// What seals the credentials of providers; `None` if a key is missing or malformed.
+    pub fn vault(&self) -> Option<Vault> {
+        let mut keys = BTreeMap::from([(
+            vault::DERIVED.to_owned(),
+            self.master_key()?.derive("provider credentials"),
+        )]);
+        for (name, key) in &self.credential_keys {
+            keys.insert(name.clone(), parse_key(key)?);
         }
-        for (i, byte) in bytes.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(self.master_key.get(2 * i..2 * i + 2)?, 16).ok()?;
-        }
-        Some(MasterKey::new(bytes))
+        let current = if self.credential_key.is_empty() {
+            vault::DERIVED
+        } else {
+            &self.credential_key
+        };
+        Vault::new(keys, current).ok()
     }
 
     /// Calls a minute allowed in a rate class.
@@ -250,6 +299,18 @@ impl Config {
             .copied()
             .unwrap_or(100)
     }
+}
+
+/// 64 hexadecimal digits.
+fn parse_key(text: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    if text.len() != 64 || !text.is_ascii() {
+        return None;
+    }
+    for (i, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(2 * i..2 * i + 2)?, 16).ok()?;
+    }
+    Some(bytes)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::app::App;
-use crate::service::{instance, lifecycle, order, wallet};
+use crate::service::{instance, lifecycle, order, provider, wallet};
 
 /// Rest after a job that found work, so that a wave of commits does not become a wave of queries.
 const BREATH: Duration = Duration::from_millis(20);
@@ -57,6 +57,12 @@ pub fn start(app: App) -> JoinHandle<()> {
         "walk test clocks",
         ms(500),
         |app| async move { lifecycle::clock::walk(&app).await.map(usize::from) },
+    ));
+    jobs.spawn(every(
+        app.clone(),
+        "ask provider accounts how they are",
+        ms(30_000),
+        |app| async move { provider::job::check_once(&app).await },
     ));
     jobs.spawn(every(
         app.clone(),

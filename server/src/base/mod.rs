@@ -14,4 +14,5 @@ pub mod page;
 pub mod status;
 pub mod tax;
 pub mod time;
+pub mod vault;
 pub mod writes;

@@ -63,6 +63,8 @@ const TABLE: &[(&str, &[&[&str]])] = &[
     ("orders.search", &[STAFF]),
     ("profile.read", &[CUSTOMERS, STAFF]),
     ("profile.write", &[MEMBERS, STAFF]),
+    ("providers.read", &[SYSADMIN]),
+    ("providers.write", &[SYSADMIN]),
     ("sandbox.use", &[MEMBERS]),
     ("wallet.adjust", &[FINANCE]),
     ("wallet.deposit", &[MEMBERS]),

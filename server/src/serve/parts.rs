@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::edge::limit::Limits;
 use crate::provider::compute::simulator::{self, Simulator};
 use crate::provider::compute::{Compute, Providers};
-use crate::service::{catalog, identity, order};
+use crate::service::{catalog, identity, order, provider};
 
 /// Lanes of group commit: one for every two cores, because a lane keeps a core of PostgreSQL busy, and fewer lanes collect larger batches.
 fn lanes() -> usize {
@@ -61,6 +61,7 @@ pub async fn build(config: Config, stop: CancellationToken) -> anyhow::Result<(A
             simulator::NAME.to_owned(),
             Arc::new(simulator) as Arc<dyn Compute>,
         )]),
+        lines: provider::Lines::new(config.vault().context("credential_keys was checked")?),
         placing: order::place::lanes(db.clone(), clock.clone(), tail.clone(), lanes()),
         db,
         clock,

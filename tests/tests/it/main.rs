@@ -30,6 +30,8 @@ mod order_repeat;
 mod pages;
 mod permissions;
 mod policy;
+mod provider_faults;
+mod providers;
 mod python;
 mod replicas;
 mod rest;

@@ -64,7 +64,14 @@ impl Instances {
             Claim::Fresh(write) => write,
             Claim::Repeat(stored) => return stored.reply(call),
         };
-        let outcome = ask::power(&mut write.tx, target, kind, self.app.clock.now()).await;
+        let outcome = ask::power(
+            &self.app.providers,
+            &mut write.tx,
+            target,
+            kind,
+            self.app.clock.now(),
+        )
+        .await;
         let outcome = outcome
             .map(|o| reply(Some(operation::convert::new_to_proto(&o))))
             .map_err(Status::from);

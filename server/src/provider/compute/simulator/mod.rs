@@ -127,6 +127,7 @@ impl Compute for Simulator {
         Capabilities {
             graceful_shutdown: true,
             reset_password: true,
+            reset_password_off: false,
             console: false,
         }
     }
