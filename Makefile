@@ -38,6 +38,7 @@ fmt-check: setup
 lint: setup ## clippy on everything, and .sqlx against the migrations
 	$(ENV) tools/sqlx --check
 	cd sdk-python && ../$(PYTHON) -m mypy
+	$(ENV) tools/lint-go
 
 contract: setup ## lint the protos, and compare them with the last release: types by buf, promises by our own rules
 	$(ENV) tools/contract
@@ -46,10 +47,12 @@ generated: setup ## the committed generated code is what the protos say
 	$(ENV) rm -rf .tools/generated && cargo run --quiet -p sewa-codegen -- .tools/generated
 	diff -ru sdk-rust/src/generated .tools/generated || { echo "run make generate" >&2; exit 1; }
 	$(PYTHON) tools/generate-python --compare sdk-python/src
+	$(PYTHON) tools/generate-go --compare sdk-go
 
 generate: setup ## regenerate the stubs of the SDKs after a change of proto/
 	$(ENV) buf format --write proto && cargo run -p sewa-codegen
 	$(PYTHON) tools/generate-python sdk-python/src
+	$(PYTHON) tools/generate-go sdk-go
 
 sqlx: setup ## regenerate .sqlx after a change of a query or a migration
 	$(ENV) tools/sqlx

@@ -153,14 +153,55 @@ pub(crate) fn request(
     i64::try_from(prefix + message.len()).unwrap_or(i64::MAX)
 }
 
-/// Takes the next whole frame from what was received. The decoder may be used for any number of calls: making one costs more than all else here.
+/// Reads header blocks. Taking one apart costs more than all else a call costs here, and nearly all end a good call with the same bytes, so those are remembered.
+pub(crate) struct Statuses {
+    decoder: Decoder<'static>,
+    /// A block without `grpc-message` that said this status. As the peer keeps no table, the same bytes say the same again.
+    last: (Vec<u8>, String),
+}
+
+impl Statuses {
+    pub(crate) fn new() -> Self {
+        Self {
+            decoder: Decoder::new(),
+            last: Default::default(),
+        }
+    }
+
+    /// The status in a header block, with gRPC's message if there is one.
+    fn read(&mut self, block: &[u8], name: &[u8]) -> anyhow::Result<String> {
+        // Static table: 8 is `:status: 200`, and a block begins with its pseudo-header.
+        if name == b":status" && block.first() == Some(&(0x80 | 8)) {
+            return Ok("200".to_owned());
+        }
+        if self.last.0 == block {
+            return Ok(self.last.1.clone());
+        }
+        let headers = self
+            .decoder
+            .decode(block)
+            .map_err(|e| anyhow::anyhow!("a header block: {e:?}"))?;
+        let text = |name: &[u8]| {
+            let found = headers.iter().find(|(n, _)| n == name)?;
+            Some(String::from_utf8_lossy(&found.1).into_owned())
+        };
+        let status = text(name).context("a reply without a status")?;
+        if let Some(message) = text(b"grpc-message") {
+            return Ok(format!("{status}: {message}"));
+        }
+        self.last = (block.to_vec(), status.clone());
+        Ok(status)
+    }
+}
+
+/// Takes the next whole frame from what was received.
 ///
 /// # Errors
 /// If the peer breaks off a call or the connection.
 pub(crate) fn next(
     style: Style,
     input: &mut BytesMut,
-    decoder: &mut Decoder<'_>,
+    statuses: &mut Statuses,
 ) -> anyhow::Result<Option<Frame>> {
     let Some((head, rest)) = input.split_at_checked(HEADER) else {
         return Ok(None);
@@ -177,9 +218,9 @@ pub(crate) fn next(
         DATA => Frame::Data(u32::try_from(length)?),
         HEADERS if flags & END_HEADERS == 0 => bail!("a header block in several frames"),
         HEADERS if flags & END_STREAM != 0 => {
-            Frame::End(stream, Some(status(payload, decoder, b"grpc-status")?))
+            Frame::End(stream, Some(statuses.read(payload, b"grpc-status")?))
         }
-        HEADERS if style == Style::Rest => Frame::Begin(status(payload, decoder, b":status")?),
+        HEADERS if style == Style::Rest => Frame::Begin(statuses.read(payload, b":status")?),
         RESET => bail!("a call was reset: {payload:?}"),
         GO_AWAY => bail!("the server says goodbye"),
         SETTINGS if flags & ACK == 0 => {
@@ -200,17 +241,4 @@ pub(crate) fn next(
     };
     input.advance(HEADER + length);
     Ok(Some(frame))
-}
-
-/// The status in a header block, with gRPC's message if there is one.
-fn status(block: &[u8], decoder: &mut Decoder<'_>, name: &[u8]) -> anyhow::Result<String> {
-    let headers = decoder
-        .decode(block)
-        .map_err(|e| anyhow::anyhow!("a header block: {e:?}"))?;
-    let text = |name: &[u8]| {
-        let found = headers.iter().find(|(n, _)| n == name)?;
-        Some(String::from_utf8_lossy(&found.1).into_owned())
-    };
-    let status = text(name).context("a reply without a status")?;
-    Ok(text(b"grpc-message").map_or(status.clone(), |message| format!("{status}: {message}")))
 }

@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::frames::{self, Frame, Style};
+use crate::frames::{self, Frame, Statuses, Style};
 
 /// One kind of call: where, as whom, and with what.
 #[derive(Clone)]
@@ -141,14 +141,14 @@ async fn connection(
     stream.write_all(&out).await?;
     let (mut input, mut latencies) = (bytes::BytesMut::with_capacity(1 << 16), Vec::new());
     let mut received = 0;
-    let mut decoder = fluke_hpack::Decoder::new();
+    let mut statuses = Statuses::new();
     while !open.is_empty() {
         if stream.read_buf(&mut input).await? == 0 {
             bail!("the server closed a connection with calls on it");
         }
         out.clear();
         let now = Instant::now();
-        while let Some(frame) = frames::next(shot.style, &mut input, &mut decoder)? {
+        while let Some(frame) = frames::next(shot.style, &mut input, &mut statuses)? {
             match frame {
                 Frame::Data(length) => received += length,
                 Frame::Window(more) => window += more,

@@ -6,7 +6,11 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use http::HeaderName;
+use sewa_gateway::listen::{Cors, CorsLayer, InvalidOrigin, Listen, Tls, TlsError};
 use sewa_gateway::{ForwardedFor, GatewayConfig};
+
+/// Bytes of a head beyond the limit that are still read, so that the refusal can be an answer.
+const HEAD_SLACK: usize = 64 << 10;
 
 /// Answers REST, gRPC and gRPC-Web for a gRPC server, from its descriptor set.
 #[derive(Parser)]
@@ -18,9 +22,39 @@ pub(crate) struct Arguments {
     /// Where to listen
     #[arg(long, env = "SEWA_GATEWAY_LISTEN", default_value = "127.0.0.1:8080")]
     pub(crate) listen: SocketAddr,
-    /// A descriptor set with its imports (buf build -o api.binpb, or protoc --include_imports -o api.binpb)
-    #[arg(long, env = "SEWA_GATEWAY_DESCRIPTORS")]
-    pub(crate) descriptors: PathBuf,
+    /// A descriptor set with its imports (buf build -o api.binpb, or protoc --include_imports -o api.binpb). Without one the server is asked, by reflection
+    #[arg(long, env = "SEWA_GATEWAY_DESCRIPTORS", value_name = "FILE")]
+    pub(crate) descriptors: Option<PathBuf>,
+    /// A PEM file with the certificate chain, the server's own first; read again when it changes. Without one the port speaks plain text
+    #[arg(
+        long,
+        env = "SEWA_GATEWAY_TLS_CERTIFICATE",
+        value_name = "FILE",
+        requires = "tls_key"
+    )]
+    tls_certificate: Option<PathBuf>,
+    /// A PEM file with the certificate's private key
+    #[arg(
+        long,
+        env = "SEWA_GATEWAY_TLS_KEY",
+        value_name = "FILE",
+        requires = "tls_certificate"
+    )]
+    tls_key: Option<PathBuf>,
+    /// A web origin whose pages may call, or * for any; may be repeated
+    #[arg(
+        long,
+        env = "SEWA_GATEWAY_CORS_ORIGINS",
+        value_name = "ORIGIN",
+        value_delimiter = ','
+    )]
+    cors_origin: Vec<String>,
+    /// A response header that pages of other origins may read besides the gateway's own; may be repeated
+    #[arg(long, value_name = "NAME")]
+    cors_expose_header: Vec<HeaderName>,
+    /// Seconds a browser may remember what a preflight was answered
+    #[arg(long, env = "SEWA_GATEWAY_CORS_MAX_AGE_SECONDS", default_value_t = Cors::default().max_age.as_secs(), value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    cors_max_age_seconds: u64,
     /// Domain of the gateway's own errors
     #[arg(long, default_value = "sewa")]
     domain: String,
@@ -53,7 +87,7 @@ pub(crate) struct Arguments {
     path_bytes: usize,
     /// Bytes of path, query and all request headers together
     #[arg(long, env = "SEWA_GATEWAY_HEADER_BYTES", default_value_t = GatewayConfig::default().limits.header_bytes)]
-    pub(crate) header_bytes: usize,
+    header_bytes: usize,
     /// Bytes of one response message
     #[arg(long, env = "SEWA_GATEWAY_RESPONSE_MESSAGE_BYTES", default_value_t = GatewayConfig::default().limits.response_message_bytes)]
     response_message_bytes: usize,
@@ -68,6 +102,36 @@ enum Forwarded {
 }
 
 impl Arguments {
+    /// What pages of other origins may do; `None` if nobody named one.
+    pub(crate) fn cors(&self) -> Result<Option<CorsLayer>, InvalidOrigin> {
+        if self.cors_origin.is_empty() {
+            return Ok(None);
+        }
+        let mut cors = Cors::default();
+        cors.origins.clone_from(&self.cors_origin);
+        // What a page may not send could not reach the RPC.
+        cors.allowed_headers.clone_from(&self.request_header);
+        cors.exposed_headers.clone_from(&self.cors_expose_header);
+        cors.max_age = Duration::from_secs(self.cors_max_age_seconds);
+        cors.layer().map(Some)
+    }
+
+    /// The certificate to serve with; `None` for plain text.
+    fn tls(&self) -> Result<Option<Tls>, TlsError> {
+        let files = self.tls_certificate.as_deref().zip(self.tls_key.as_deref());
+        files
+            .map(|(certificate, key)| Tls::read(certificate, key))
+            .transpose()
+    }
+
+    /// How connections are served.
+    pub(crate) fn listen(&self) -> Result<Listen, TlsError> {
+        let mut listen = Listen::default();
+        listen.head_bytes = self.header_bytes.saturating_add(HEAD_SLACK);
+        listen.tls = self.tls()?;
+        Ok(listen)
+    }
+
     /// The settings of the gateway.
     pub(crate) fn config(&self) -> GatewayConfig {
         let mut config = GatewayConfig::default();

@@ -25,6 +25,10 @@ use crate::receive;
 use crate::rejection::Rejection;
 use crate::route::{Lookup, Route};
 
+/// How long a stream may go on past its deadline. The service was told the same deadline, and how it ends a stream then is its own affair: cleanly, if that is
+/// what its contract says. Only one that does not end is cut off.
+const LAST_WORD: Duration = Duration::from_millis(500);
+
 /// Answers a request; whatever goes wrong becomes an envelope.
 pub(crate) async fn answer<S, B>(core: Arc<Core>, inner: S, parts: Parts, body: B) -> Response<Body>
 where
@@ -77,6 +81,7 @@ where
     B::Error: Into<tonic::codegen::StdError>,
 {
     receive::check_head(parts, &core.config.limits)?;
+    receive::check_not_grpc(parts)?;
     let (index, path) = match core.routes.table.find(parts.uri.path(), &parts.method) {
         Lookup::Found(index, path) => (index, path),
         Lookup::WrongMethod(allowed) => {
@@ -146,7 +151,7 @@ where
     if route.server_streaming {
         let plan = Plan {
             format: accept::stream_format(&parts.headers),
-            deadline: bounded.then_some((deadline, limit)),
+            deadline: bounded.then_some((deadline + LAST_WORD, limit)),
             request_id: headers::request_id(&parts.headers).map(str::to_owned),
             wants_trailers: headers::wants_trailers(&parts.headers),
         };

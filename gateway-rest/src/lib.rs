@@ -28,6 +28,7 @@ mod error;
 mod fault;
 mod gateway;
 mod json;
+pub mod listen;
 pub mod openapi;
 mod percent;
 mod receive;

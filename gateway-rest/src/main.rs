@@ -2,16 +2,20 @@
 
 mod arguments;
 mod proxy;
+mod reflection;
 
 use anyhow::Context as _;
 use clap::Parser;
 use prost_reflect::DescriptorPool;
 use sewa_gateway::Gateway;
+use sewa_gateway::listen;
 use sewa_gateway::openapi::{self, Site};
 use tokio::net::TcpListener;
-use tonic::transport::Endpoint;
+use tonic::transport::{Channel, Endpoint};
+use tower::Layer as _;
 
 use crate::arguments::Arguments;
+use crate::proxy::Upstream;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -23,11 +27,16 @@ async fn main() -> anyhow::Result<()> {
         .with_writer(std::io::stderr)
         .init();
     let arguments = Arguments::parse();
-    let (gateway, site) = gateway(&arguments)?;
+    let listen = arguments.listen().context("TLS")?;
+    let cors = arguments.cors().context("--cors-origin")?;
     let channel = Endpoint::from_shared(arguments.upstream.clone())
         .context("--upstream is not an address")?
         .tcp_nodelay(true)
         .connect_lazy();
+    let pool = descriptors(&arguments, &channel).await?;
+    let document = openapi::document(&pool, &openapi::Settings::default())?;
+    let site = Site::new(&document);
+    let gateway = Gateway::new(pool, arguments.config())?;
     let listener = TcpListener::bind(arguments.listen)
         .await
         .with_context(|| format!("cannot listen on {}", arguments.listen))?;
@@ -37,29 +46,40 @@ async fn main() -> anyhow::Result<()> {
         routes = gateway.route_count(),
         "ready"
     );
-    proxy::serve(
-        listener,
-        &gateway,
-        &site,
-        channel,
-        arguments.header_bytes,
-        stop_signal(),
-    )
-    .await;
+    let grpc = tonic_web::GrpcWebLayer::new().layer(Upstream { channel });
+    let service = site.layer().layer(gateway.layer().layer(grpc));
+    match cors {
+        None => listen::serve(listener, service, listen, stop_signal()).await,
+        Some(cors) => listen::serve(listener, cors.layer(service), listen, stop_signal()).await,
+    }
     Ok(())
 }
 
-/// The gateway, and the description of what it answers for.
-fn gateway(arguments: &Arguments) -> anyhow::Result<(Gateway, Site)> {
-    let path = &arguments.descriptors;
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let pool = DescriptorPool::decode(bytes.as_slice())
-        .with_context(|| format!("{} is not a complete descriptor set", path.display()))?;
-    let document = openapi::document(&pool, &openapi::Settings::default())?;
-    Ok((
-        Gateway::new(pool, arguments.config())?,
-        Site::new(&document),
-    ))
+/// The descriptors of a file, or of the server itself.
+async fn descriptors(arguments: &Arguments, channel: &Channel) -> anyhow::Result<DescriptorPool> {
+    if let Some(path) = &arguments.descriptors {
+        let bytes =
+            std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        return DescriptorPool::decode(bytes.as_slice())
+            .with_context(|| format!("{} is not a complete descriptor set", path.display()));
+    }
+    let server = &arguments.upstream;
+    let pool = reflection::read(channel).await.with_context(|| {
+        format!("cannot read the descriptors of {server} by reflection; --descriptors takes them from a file")
+    })?;
+    let annotated = pool
+        .get_extension_by_name("google.api.http")
+        .is_some_and(|http| {
+            let mut methods = pool
+                .services()
+                .flat_map(|service| service.methods().collect::<Vec<_>>());
+            methods.any(|method| method.options().has_extension(&http))
+        });
+    anyhow::ensure!(
+        annotated,
+        "the descriptors that {server} gives by reflection have no google.api.http annotations; --descriptors takes them from a file"
+    );
+    Ok(pool)
 }
 
 /// Resolves on Ctrl-C or SIGTERM.

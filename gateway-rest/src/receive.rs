@@ -42,6 +42,20 @@ pub(crate) fn check_head(parts: &Parts, limits: &Limits) -> Result<(), Rejection
     ))
 }
 
+/// Refuses what calls itself gRPC and cannot be a call: it was not let pass.
+pub(crate) fn check_not_grpc(parts: &Parts) -> Result<(), Rejection> {
+    let says_grpc = parts
+        .headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+    if says_grpc {
+        return Err(Rejection::unsupported_media(
+            "gRPC is POST over HTTP/2 with application/grpc, gRPC-Web is POST with application/grpc-web or application/grpc-web-text",
+        ));
+    }
+    Ok(())
+}
+
 /// Reads the whole body and undoes its content encoding.
 pub(crate) async fn body<B>(parts: &Parts, body: B, limits: &Limits) -> Result<Bytes, Rejection>
 where

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Request, Response, header};
+use http::{Method, Request, Response, Version, header};
 use tonic::body::Body;
 use tower::{Layer, Service, ServiceExt as _};
 
@@ -70,11 +70,25 @@ where
 }
 
 fn passes_untouched(core: &Core, parts: &Parts) -> bool {
-    let is_grpc = parts
-        .headers
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
     let prefixes = &core.config.prefixes;
     let path = parts.uri.path();
-    is_grpc || !(prefixes.is_empty() || prefixes.iter().any(|prefix| path.starts_with(prefix)))
+    let is_ours = prefixes.is_empty() || prefixes.iter().any(|prefix| path.starts_with(prefix));
+    !is_ours || is_grpc(parts)
+}
+
+/// gRPC in one of its forms. What has only the look of it (another method, gRPC proper over HTTP/1.1) is no call that anything behind could answer, and is
+/// refused like any request that is not understood.
+fn is_grpc(parts: &Parts) -> bool {
+    let Some(kind) = parts.headers.get(header::CONTENT_TYPE) else {
+        return false;
+    };
+    let Some(form) = kind.as_bytes().strip_prefix(b"application/grpc") else {
+        return false;
+    };
+    let has_form = match form {
+        b"-web" | b"-web+proto" | b"-web-text" | b"-web-text+proto" => true,
+        [] | [b'+' | b';', ..] => parts.version >= Version::HTTP_2,
+        _ => false,
+    };
+    has_form && parts.method == Method::POST
 }

@@ -3,11 +3,24 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use http::HeaderName;
 use serde::Deserialize;
+use sewa_gateway::listen::{Cors, CorsLayer, Tls, TlsError};
 
 use crate::base::crypto::MasterKey;
 use crate::base::vault::{self, Vault};
+
+/// Response headers of the API that a page of another origin may read.
+const EXPOSED: [&str; 6] = [
+    "deprecation",
+    "idempotency-replayed",
+    "ratelimit-limit",
+    "ratelimit-remaining",
+    "ratelimit-reset",
+    "sunset",
+];
 
 /// What this process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
@@ -49,8 +62,16 @@ pub struct Config {
     pub access_token_seconds: u32,
     /// Seconds until an order that has no machine is given up.
     pub provisioning_deadline_seconds: u64,
+    /// PEM file with the certificate chain, the server's own first; read again when it changes. Empty: plain text.
+    pub tls_certificate: PathBuf,
+    /// PEM file with the certificate's private key.
+    pub tls_key: PathBuf,
     /// Web origins that browsers may call from; `*` for any.
     pub cors_origins: Vec<String>,
+    /// Response headers that pages may read, besides those of the API.
+    pub cors_exposed_headers: Vec<String>,
+    /// Seconds a browser may remember what a preflight was answered.
+    pub cors_max_age_seconds: u64,
     /// What one REST request may cost.
     pub rest: RestLimits,
     /// Speed of the simulator provider: milliseconds a machine takes to boot.
@@ -81,7 +102,11 @@ impl Default for Config {
             ]),
             access_token_seconds: 900,
             provisioning_deadline_seconds: 600,
+            tls_certificate: PathBuf::new(),
+            tls_key: PathBuf::new(),
             cors_origins: Vec::new(),
+            cors_exposed_headers: Vec::new(),
+            cors_max_age_seconds: 3600,
             rest: RestLimits::default(),
             simulator_boot_ms: 1500,
             pg_bin_dir: PathBuf::new(),
@@ -194,6 +219,7 @@ impl Config {
             .separator("__")
             .list_separator(",")
             .with_list_parse_key("cors_origins")
+            .with_list_parse_key("cors_exposed_headers")
             .try_parsing(true)
             .source(Some(variables));
         let mut builder = builder
@@ -261,12 +287,58 @@ impl Config {
         if self.provisioning_deadline_seconds == 0 {
             problems.push("provisioning_deadline_seconds must be at least 1".to_owned());
         }
+        if (self.tls_certificate == PathBuf::new()) != (self.tls_key == PathBuf::new()) {
+            problems.push("tls_certificate and tls_key are set together, or neither is".to_owned());
+        } else if let Err(problem) = self.tls() {
+            problems.push(format!("tls_certificate, tls_key: {problem}"));
+        }
+        if let Err(problem) = self.cors() {
+            problems.push(problem);
+        }
         problems.extend(self.rest.problems());
         if problems.is_empty() {
             Ok(())
         } else {
             Err(problems)
         }
+    }
+
+    /// What pages of other origins may do.
+    ///
+    /// # Errors
+    /// Names the setting that is wrong.
+    pub fn cors(&self) -> Result<CorsLayer, String> {
+        let mut cors = Cors::default();
+        cors.origins.clone_from(&self.cors_origins);
+        let named = self.cors_exposed_headers.iter().map(|name| {
+            name.parse()
+                .map_err(|_| format!("cors_exposed_headers: {name:?} is not the name of a header"))
+        });
+        let ours = EXPOSED.map(HeaderName::from_static).map(Ok);
+        cors.exposed_headers = ours
+            .into_iter()
+            .chain(named)
+            .collect::<Result<_, String>>()?;
+        if !(1..=86_400).contains(&self.cors_max_age_seconds) {
+            return Err(format!(
+                "cors_max_age_seconds must be 1 to 86400, not {}: no browser remembers for longer",
+                self.cors_max_age_seconds
+            ));
+        }
+        cors.max_age = Duration::from_secs(self.cors_max_age_seconds);
+        cors.layer()
+            .map_err(|error| format!("cors_origins: {error}"))
+    }
+
+    /// The certificate to serve with; `None` for plain text.
+    ///
+    /// # Errors
+    /// Names the file that cannot be used.
+    pub fn tls(&self) -> Result<Option<Tls>, TlsError> {
+        if self.tls_certificate == PathBuf::new() {
+            return Ok(None);
+        }
+        Tls::read(&self.tls_certificate, &self.tls_key).map(Some)
     }
 
     /// The master key; `None` if it is missing or malformed.

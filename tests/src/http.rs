@@ -1,22 +1,32 @@
-//! Plain HTTP/1.1, one connection a call, as `curl` would make it.
+//! HTTP, one connection a call, as `curl` would make it: HTTP/1.1 or HTTP/2, in the clear or over TLS.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use anyhow::Context;
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{HeaderMap, Method, Request, StatusCode, Version};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::ClientConfig;
+use rustls::pki_types::{CertificateDer, ServerName};
 use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 /// Who to talk to, and as whom.
 #[derive(Debug, Clone)]
 pub struct Http {
     address: SocketAddr,
     bearer: Option<String>,
+    version: Version,
+    tls: Option<Arc<ClientConfig>>,
 }
+
+/// The name in the certificates of tests.
+pub const TLS_NAME: &str = "sewa.test";
 
 /// A whole answer.
 #[derive(Debug)]
@@ -35,6 +45,36 @@ impl Http {
         Self {
             address,
             bearer: None,
+            version: Version::HTTP_11,
+            tls: None,
+        }
+    }
+
+    /// The same over HTTP/2, by prior knowledge or, over TLS, by ALPN.
+    #[must_use]
+    pub fn http2(&self) -> Self {
+        Self {
+            version: Version::HTTP_2,
+            ..self.clone()
+        }
+    }
+
+    /// The same over TLS, trusting this certificate for [`TLS_NAME`] and no other.
+    #[must_use]
+    pub fn trusting(&self, certificate: &CertificateDer<'static>) -> Self {
+        let mut roots = rustls::RootCertStore::empty();
+        roots
+            .add(certificate.clone())
+            .expect("a certificate that can be trusted");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions of TLS")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Self {
+            tls: Some(Arc::new(config)),
+            ..self.clone()
         }
     }
 
@@ -99,20 +139,58 @@ impl Http {
         let stream = TcpStream::connect(self.address)
             .await
             .context("connecting")?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(connection);
-        let mut request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("host", self.address.to_string());
+        let over_http2 = self.version == Version::HTTP_2;
+        let mut request = Request::builder().method(method);
+        request = if over_http2 {
+            let scheme = if self.tls.is_some() { "https" } else { "http" };
+            request.uri(format!("{scheme}://{}{path}", self.address))
+        } else {
+            request.uri(path).header("host", self.address.to_string())
+        };
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         if let Some(bearer) = &self.bearer {
             request = request.header("authorization", format!("Bearer {bearer}"));
         }
-        Ok(sender.send_request(request.body(Full::new(body))?).await?)
+        let request = request.body(Full::new(body))?;
+        let Some(config) = &self.tls else {
+            return exchange(stream, over_http2, request).await;
+        };
+        let mut config = ClientConfig::clone(config);
+        let protocol: &[u8] = if over_http2 { b"h2" } else { b"http/1.1" };
+        config.alpn_protocols = vec![protocol.to_vec()];
+        let name = ServerName::try_from(TLS_NAME)?;
+        let stream = TlsConnector::from(Arc::new(config))
+            .connect(name, stream)
+            .await?;
+        anyhow::ensure!(
+            stream.get_ref().1.alpn_protocol() == Some(protocol),
+            "ALPN chose {:?}",
+            stream.get_ref().1.alpn_protocol()
+        );
+        exchange(stream, over_http2, request).await
+    }
+}
+
+async fn exchange<I>(
+    stream: I,
+    over_http2: bool,
+    request: Request<Full<Bytes>>,
+) -> anyhow::Result<http::Response<Incoming>>
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let io = TokioIo::new(stream);
+    if over_http2 {
+        let (mut sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await?;
+        tokio::spawn(connection);
+        Ok(sender.send_request(request).await?)
+    } else {
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await?;
+        tokio::spawn(connection);
+        Ok(sender.send_request(request).await?)
     }
 }
 

@@ -98,6 +98,14 @@ impl World {
         self.servers.len() - 1
     }
 
+    /// Another server on the same database, with settings of its own; returns its place in `servers`.
+    pub fn add_server_with(&mut self, own: Settings) -> anyhow::Result<usize> {
+        let mut settings = self.settings.clone();
+        settings.extend(own.0);
+        self.servers.push(Server::start(settings)?);
+        Ok(self.servers.len() - 1)
+    }
+
     /// A server that works in the background and does what `api` ones leave.
     pub fn add_worker(&mut self) -> usize {
         let mut settings = self.settings.clone();
@@ -254,24 +262,17 @@ impl World {
     /// # Errors
     /// What it said when it failed.
     pub fn sewa(&self, arguments: &[&str], input: &str) -> Result<String, String> {
-        use std::io::Write;
-        let mut sewa = server::sewa(&self.settings).map_err(|e| e.to_string())?;
-        sewa.args(arguments);
-        sewa.stdin(std::process::Stdio::piped())
-            .stdout(std::process::Stdio::piped())
-            .stderr(std::process::Stdio::piped());
-        let mut child = sewa.spawn().map_err(|e| e.to_string())?;
-        let mut stdin = child.stdin.take().ok_or("no input")?;
-        // A command that reads nothing may have ended already.
-        let _ = stdin.write_all(format!("{input}\n").as_bytes());
-        drop(stdin);
-        let output = child.wait_with_output().map_err(|e| e.to_string())?;
-        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
-        if output.status.success() {
-            Ok(printed)
-        } else {
-            Err(printed + &String::from_utf8_lossy(&output.stderr))
-        }
+        run(&self.settings, arguments, input)
+    }
+
+    /// The same with settings of its own besides.
+    ///
+    /// # Errors
+    /// What it said when it failed.
+    pub fn sewa_with(&self, arguments: &[&str], own: Settings) -> Result<String, String> {
+        let mut settings = self.settings.clone();
+        settings.extend(own.0);
+        run(&settings, arguments, "")
     }
 
     /// A superuser's connection to the database, for what no customer can do.
@@ -303,6 +304,31 @@ impl World {
             );
         }
         self.prove();
+    }
+}
+
+fn run(
+    settings: &BTreeMap<String, String>,
+    arguments: &[&str],
+    input: &str,
+) -> Result<String, String> {
+    use std::io::Write;
+    let mut sewa = server::sewa(settings).map_err(|e| e.to_string())?;
+    sewa.args(arguments);
+    sewa.stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
+    let mut child = sewa.spawn().map_err(|e| e.to_string())?;
+    let mut stdin = child.stdin.take().ok_or("no input")?;
+    // A command that reads nothing may have ended already.
+    let _ = stdin.write_all(format!("{input}\n").as_bytes());
+    drop(stdin);
+    let output = child.wait_with_output().map_err(|e| e.to_string())?;
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    if output.status.success() {
+        Ok(printed)
+    } else {
+        Err(printed + &String::from_utf8_lossy(&output.stderr))
     }
 }
 

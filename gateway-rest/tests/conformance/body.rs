@@ -322,6 +322,8 @@ async fn dynamic_types() {
         json!({"any": {"@type": duration, "value": "1.500s"}}),
         json!({"any": {"@type": child, "name": "a", "size": 2}}),
         json!({"any": {"@type": "type.googleapis.com/google.protobuf.Any", "value": {"@type": child, "name": "b"}}}),
+        json!({"any": {"@type": "type.googleapis.com/google.protobuf.Struct", "value": {"a": [null, {"b": 1.5}]}}}),
+        json!({"any": {"@type": "type.googleapis.com/google.protobuf.Empty", "value": {}}}),
         json!({"object": {"a": [1.5, {"b": true}, "c", null]}}),
         json!({"list": [1.5, [], {}]}),
         json!({"value": {"a": "b"}}),

@@ -16,6 +16,7 @@ mod process;
 mod query;
 mod responses;
 mod routing;
+mod serving;
 mod streams;
 mod table;
 mod transport;

@@ -68,15 +68,21 @@ impl Process {
             upstream.port()
         ));
         std::fs::write(&file, descriptors("echo.proto", None)).unwrap();
+        let described = format!("--descriptors={}", file.display());
+        let process = Self::run(upstream, &[&[described], flags].concat());
+        std::fs::remove_file(&file).unwrap();
+        process
+    }
+
+    /// Starts it with these flags alone, and waits until it is ready.
+    fn run(upstream: SocketAddr, flags: &[String]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_sewa-gateway"))
             .args([
                 "--upstream",
                 &format!("http://{upstream}"),
                 "--listen",
                 "127.0.0.1:0",
-                "--descriptors",
             ])
-            .arg(&file)
             .args(flags)
             .env("NO_COLOR", "1")
             .stderr(Stdio::piped())
@@ -86,7 +92,6 @@ impl Process {
         let ready = log.next().unwrap().unwrap();
         // Keeps the pipe open and empty for as long as the process lives.
         std::thread::spawn(move || log.for_each(drop));
-        std::fs::remove_file(&file).unwrap();
         let address = ready
             .split("listen=")
             .nth(1)
@@ -123,12 +128,66 @@ impl Process {
 pub(crate) async fn start(flags: &[String]) -> (Backend, Process) {
     let flags = flags.to_vec();
     let backend = Backend::default();
+    let address = listen(backend.clone()).await;
+    let process = tokio::task::spawn_blocking(move || Process::start(address, &flags))
+        .await
+        .unwrap();
+    (backend, process)
+}
+
+/// Which version of server reflection a backend knows.
+#[derive(Clone, Copy)]
+pub(crate) enum Described {
+    Today,
+    Before,
+}
+
+/// A backend that describes itself, and the process in front of it, which was told nothing.
+pub(crate) async fn start_described(described: Described) -> (Backend, Process) {
+    let set = descriptors("echo.proto", None);
+    let reflection =
+        tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(&set);
+    let mut routes = tonic::service::Routes::builder();
+    match described {
+        Described::Today => routes.add_service(reflection.build_v1().unwrap()),
+        Described::Before => routes.add_service(reflection.build_v1alpha().unwrap()),
+    };
+    let routes = routes.routes();
+    let backend = Backend::default();
+    let both = {
+        let backend = backend.clone();
+        tower::service_fn(move |request: Request<Body>| {
+            let (routes, backend) = (routes.clone(), backend.clone());
+            async move {
+                if request.uri().path().starts_with("/grpc.reflection.") {
+                    routes.oneshot(request).await
+                } else {
+                    backend.oneshot(request).await
+                }
+            }
+        })
+    };
+    let address = listen(both).await;
+    let process = tokio::task::spawn_blocking(move || Process::run(address, &[]))
+        .await
+        .unwrap();
+    (backend, process)
+}
+
+/// Serves on a socket for as long as the test runs.
+async fn listen<S>(service: S) -> SocketAddr
+where
+    S: tower::Service<Request<Body>, Response = Response<Body>, Error = std::convert::Infallible>
+        + Clone
+        + Send
+        + 'static,
+    S::Future: Send,
+{
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let shared = backend.clone();
     tokio::spawn(async move {
         while let Ok((socket, _)) = listener.accept().await {
-            let service = shared
+            let service = service
                 .clone()
                 .map_request(|request: Request<hyper::body::Incoming>| request.map(Body::new));
             tokio::spawn(async move {
@@ -139,8 +198,5 @@ pub(crate) async fn start(flags: &[String]) -> (Backend, Process) {
             });
         }
     });
-    let process = tokio::task::spawn_blocking(move || Process::start(address, &flags))
-        .await
-        .unwrap();
-    (backend, process)
+    address
 }

@@ -59,7 +59,7 @@ async fn default_values() {
     let expected = concat!(
         r#"{"flag":false,"i32":0,"i64":"0","u32":0,"u64":"0","s32":0,"f64":"0","real":0,"wide":0,"text":"","blob":"","#,
         r#""color":"COLOR_UNSPECIFIED","numbers":[],"words":[],"colors":[],"children":[],"counts":{},"byNumber":{},"#,
-        r#""byFlag":{},"nothing":null,"times":[],"weird-Name":""}"#
+        r#""byFlag":{},"nothing":null,"times":[],"weird-Name":"","s64":"0","f32":0,"g32":0,"g64":"0"}"#
     );
     assert_eq!(reply.text, expected);
     let reply = World::new()

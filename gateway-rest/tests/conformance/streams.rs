@@ -219,6 +219,19 @@ async fn leaving_cancels_the_call() {
             .unwrap()
             .contains("DEADLINE_EXCEEDED")
     );
+
+    // A service that ends its stream at the deadline has the last word, although it began to count later.
+    world.script(Script {
+        messages: Some(Vec::new()),
+        delay: Duration::from_millis(15_010),
+        ..Script::default()
+    });
+    let mut limited = request("GET /v1/watch/t", None);
+    limited
+        .headers_mut()
+        .insert("grpc-timeout", "15S".parse().unwrap());
+    let reply = world.send(limited).await;
+    assert_eq!((reply.status, reply.text.as_str()), (200, ""));
 }
 
 #[tokio::test]

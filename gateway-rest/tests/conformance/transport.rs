@@ -27,6 +27,7 @@ fn framed(message: &DynamicMessage) -> Bytes {
 
 fn grpc(content_type: &str, body: Bytes) -> Request<Body> {
     let mut request = request("POST /echo.v1.Echo/Post", Some(body));
+    *request.version_mut() = http::Version::HTTP_2;
     request
         .headers_mut()
         .insert("content-type", content_type.parse().unwrap());
@@ -82,6 +83,31 @@ async fn grpc_and_grpc_web_pass_untouched() {
     )
     .await;
     assert_eq!(reply.json()["text"], "a");
+}
+
+/// Case 58: what calls itself gRPC and cannot be is refused in the envelope, and reaches nobody.
+#[tokio::test]
+async fn grpc_that_cannot_be_is_refused() {
+    let world = World::new();
+    for (method, kind, version) in [
+        ("POST", "application/grpc", http::Version::HTTP_11),
+        ("POST", "application/grpc-web+json", http::Version::HTTP_2),
+        ("POST", "application/grpcish", http::Version::HTTP_2),
+        ("PUT", "application/grpc", http::Version::HTTP_2),
+        ("GET", "application/grpc-web", http::Version::HTTP_11),
+    ] {
+        let mut call = request(&format!("{method} /echo.v1.Echo/Post"), Some(Bytes::new()));
+        *call.version_mut() = version;
+        call.headers_mut()
+            .insert("content-type", kind.parse().unwrap());
+        let reply = read(world.service.clone().oneshot(call).await.unwrap()).await;
+        assert_eq!(reply.status, 415, "{method} {kind}");
+        assert_eq!(
+            reply.detail("ErrorInfo")["reason"],
+            "UNSUPPORTED_MEDIA_TYPE"
+        );
+    }
+    assert_eq!(world.calls(), 0);
 }
 
 /// The usual inner service: tonic's own router.

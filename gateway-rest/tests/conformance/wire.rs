@@ -162,7 +162,7 @@ async fn a_download_that_fails_breaks_off() {
     assert!(!answer.ends_with("0\r\n\r\n"), "{answer}");
 }
 
-/// Case 54: the deadline of a client ends the call, and is called so over REST and gRPC.
+/// Case 54: the deadline of a REST client ends the call, whoever of gateway and channel notices first.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deadline_is_504() {
     let (backend, process) = start(&[]).await;

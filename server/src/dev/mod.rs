@@ -9,7 +9,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -46,6 +46,9 @@ pub struct Arguments {
 /// # Errors
 /// If a part cannot be started, or the demonstration fails with `--exit`.
 pub async fn run(mut config: Config, arguments: Arguments) -> anyhow::Result<()> {
+    if config.tls_certificate != PathBuf::new() {
+        bail!("`sewa dev` speaks plain text; tls_certificate and tls_key are for `sewa serve`");
+    }
     let data = config.data_dir.clone();
     if arguments.fresh && data.join("postgres").exists() {
         std::fs::remove_dir_all(data.join("postgres")).context("removing the old database")?;

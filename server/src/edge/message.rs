@@ -20,6 +20,37 @@ const MAX_MESSAGE: usize = 1 << 20;
 /// A gRPC frame begins with a compression flag and a length.
 const FRAME_HEADER: usize = 5;
 
+/// Headers that decide who calls, what is done once or how bytes are read, and so must not be said twice: a proxy may have looked at the other one.
+const SINGLE: [&str; 5] = [
+    "authorization",
+    "idempotency-key",
+    "grpc-encoding",
+    "grpc-timeout",
+    "content-type",
+];
+
+/// Refuses heads that are not those of a gRPC call with protobuf messages, or say two things at once.
+///
+/// # Errors
+/// INVALID_REQUEST, naming the header.
+pub fn check_head(headers: &HeaderMap) -> Result<(), Status> {
+    for name in SINGLE {
+        if headers.get_all(name).iter().nth(1).is_some() {
+            return Err(malformed(&format!("the header {name} must be sent once")));
+        }
+    }
+    let kind = headers
+        .get(http::header::CONTENT_TYPE)
+        .map_or(&b""[..], http::HeaderValue::as_bytes);
+    let form = kind.strip_prefix(b"application/grpc");
+    match form.map(|form| form.strip_prefix(b"+proto").unwrap_or(form)) {
+        Some([] | [b';', ..]) => Ok(()),
+        _ => Err(malformed(
+            "messages are protobuf: the content-type is application/grpc",
+        )),
+    }
+}
+
 /// Reads the one message of a request, without its frame. Compression is undone here and its header removed.
 ///
 /// # Errors
@@ -75,7 +106,8 @@ pub fn body(message: Bytes) -> Body {
     Body::new(Full::new(frame.freeze()))
 }
 
-fn malformed(message: &str) -> Status {
+/// INVALID_REQUEST for bytes or headers that are no call.
+pub fn malformed(message: &str) -> Status {
     status::refuse(CommonErrorReason::InvalidRequest, message).status()
 }
 

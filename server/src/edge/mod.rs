@@ -142,6 +142,7 @@ where
     S::Future: Send,
 {
     let started = Instant::now();
+    let open = reply::Open::new(method);
     let id = request_id(request.headers());
     let mut allowance = None;
     let response = match admit(&shared, method, request, &id, &mut allowance).await {
@@ -150,7 +151,11 @@ where
     };
     let response = reply::finish(response, &id, allowance);
     reply::observe(method, &response, &id, started.elapsed());
-    Ok(response)
+    Ok(if method.streaming {
+        open.until_body_ends(response)
+    } else {
+        response
+    })
 }
 
 async fn run<S>(
@@ -202,12 +207,13 @@ async fn admit(
     allowance: &mut Option<limit::Allowance>,
 ) -> Result<Admitted, Status> {
     let now = shared.app.clock.now();
-    let deadline = Instant::now() + time_allowed(method, request.headers());
+    let deadline = Instant::now() + time_allowed(method, request.headers())?;
     let ip = request
         .extensions()
         .get::<SocketAddr>()
         .map(|peer| peer.ip().to_canonical().to_string())
         .unwrap_or_default();
+    message::check_head(request.headers())?;
     let bearer = bearer(request.headers());
     let caller = match (&method.access, bearer) {
         (Access::Public, _) => Caller::anonymous(),
@@ -348,20 +354,20 @@ fn key_required(message: &str) -> Status {
 }
 
 /// The contract's default, or what the client asks for, at most the contract's maximum.
-fn time_allowed(method: &Method, headers: &HeaderMap) -> Duration {
-    let asked = headers
-        .get("grpc-timeout")
-        .and_then(|v| v.to_str().ok())
-        .and_then(parse_timeout);
-    asked
-        .unwrap_or(method.default_deadline)
-        .min(method.max_deadline)
+fn time_allowed(method: &Method, headers: &HeaderMap) -> Result<Duration, Status> {
+    let Some(asked) = headers.get("grpc-timeout") else {
+        return Ok(method.default_deadline);
+    };
+    let asked = asked.to_str().ok().and_then(parse_timeout).ok_or_else(|| {
+        message::malformed("grpc-timeout is one to eight digits and one of H, M, S, m, u, n")
+    })?;
+    Ok(asked.min(method.max_deadline))
 }
 
-/// `grpc-timeout` as the gRPC protocol writes it: up to eight digits and a unit. Anything else is ignored.
+/// `grpc-timeout` as the gRPC protocol writes it: up to eight digits and a unit.
 fn parse_timeout(text: &str) -> Option<Duration> {
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    if digits.is_empty() || digits.len() > 8 {
+    if digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
     let amount: u64 = digits.parse().ok()?;
@@ -387,7 +393,7 @@ mod tests {
             parse_timeout("99999999H"),
             Some(Duration::from_secs(99_999_999 * 3600))
         );
-        for bad in ["", "S", "1", "1x", "123456789S", "-1S", "é"] {
+        for bad in ["", "S", "1", "1x", "123456789S", "-1S", "+1S", "é"] {
             assert_eq!(parse_timeout(bad), None, "{bad}");
         }
     }

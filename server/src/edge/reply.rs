@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use http_body_util::BodyExt as _;
 use sewa_sdk::sewa::api::v1::CommonErrorReason;
 use tonic::body::Body;
 use tonic::{Code, Status};
@@ -65,6 +66,34 @@ fn explained(refusal: Status, request_id: &str) -> Status {
     let mut full = Status::with_error_details(refusal.code(), refusal.message(), details);
     *full.metadata_mut() = tonic::metadata::MetadataMap::from_headers(kept);
     full
+}
+
+/// A call that is being answered, as `sewa_calls_open` counts it. Goes down however the call ends, also when its client left.
+pub struct Open(metrics::Gauge);
+
+impl Open {
+    /// Counts a call.
+    pub fn new(method: &'static Method) -> Self {
+        let gauge = metrics::gauge!("sewa_calls_open", "method" => method.name.as_str());
+        gauge.increment(1.0);
+        Self(gauge)
+    }
+
+    /// Keeps a call counted until its last message is sent or nobody is there to take it.
+    pub fn until_body_ends(self, response: Response<Body>) -> Response<Body> {
+        response.map(|body| {
+            Body::new(body.map_frame(move |frame| {
+                let _counted = &self;
+                frame
+            }))
+        })
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
 }
 
 /// Logs and counts one call.

@@ -6,17 +6,11 @@ pub mod describe;
 pub mod pages;
 pub mod parts;
 
-use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
-use http::{HeaderName, HeaderValue, Method, Request};
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
-use sewa_gateway::{ClientAddr, Gateway, openapi};
+use sewa_gateway::listen::{self, Listen, Tls};
+use sewa_gateway::{Gateway, openapi};
 use sewa_sdk::sewa::catalog::v1::catalog_service_server::CatalogServiceServer;
 use sewa_sdk::sewa::event::v1::event_service_server::EventServiceServer;
 use sewa_sdk::sewa::identity::v1::identity_service_server::IdentityServiceServer;
@@ -30,10 +24,8 @@ use sewa_sdk::sewa::sandbox::v1::sandbox_service_server::SandboxServiceServer;
 use sewa_sdk::sewa::wallet::v1::wallet_service_server::WalletServiceServer;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tonic::body::Body;
 use tonic::service::Routes;
-use tower::{Layer, Service, ServiceBuilder};
-use tower_http::cors::{AllowOrigin, CorsLayer};
+use tower::{Layer, ServiceBuilder};
 
 use crate::app::App;
 use crate::base::contract::Contract;
@@ -48,24 +40,8 @@ use crate::work;
 
 /// How long calls in flight may go on after the server was asked to stop.
 const LAST_CALLS: Duration = Duration::from_secs(25);
-/// How long a client may take to send the head of a request.
-const HEADER_PATIENCE: Duration = Duration::from_secs(30);
 /// Bytes of a head beyond the limit that are still read, so that the refusal is an answer in the error envelope.
 const HEAD_SLACK: usize = 32 << 10;
-/// Response headers that a page of another origin may read.
-const EXPOSED: [&str; 11] = [
-    "grpc-status",
-    "grpc-message",
-    "grpc-status-details-bin",
-    "x-request-id",
-    "idempotency-replayed",
-    "retry-after",
-    "ratelimit-limit",
-    "ratelimit-remaining",
-    "ratelimit-reset",
-    "deprecation",
-    "sunset",
-];
 
 /// Runs the platform on a listener until `app.stop` is cancelled, then lets calls in flight finish and workers give back what they hold.
 ///
@@ -77,14 +53,15 @@ pub async fn run(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let (app, limits) = parts::build(config, stop).await?;
+    let tls = app.config.tls()?;
     let workers = if app.config.role == Role::Api {
         tokio::spawn(async {})
     } else {
         work::start(app.clone())
     };
     let address = listener.local_addr()?;
-    tracing::info!(%address, role = ?app.config.role, "serving");
-    accept(&app, limits, listener).await?;
+    tracing::info!(%address, role = ?app.config.role, tls = tls.is_some(), "serving");
+    accept(&app, limits, tls, listener).await?;
     // Workers stop by themselves: what they cannot finish in time is leased, and due again when the lease ends.
     let _ = tokio::time::timeout(LAST_CALLS, workers).await;
     app.db.close().await;
@@ -165,46 +142,12 @@ fn routes(app: &App) -> anyhow::Result<Routes> {
     Ok(routes.routes().prepare())
 }
 
-fn cors(config: &Config) -> CorsLayer {
-    let origins: Vec<HeaderValue> = config
-        .cors_origins
-        .iter()
-        .filter_map(|o| HeaderValue::from_str(o).ok())
-        .collect();
-    let origin = if config.cors_origins.iter().any(|o| o == "*") {
-        AllowOrigin::any()
-    } else {
-        AllowOrigin::list(origins)
-    };
-    CorsLayer::new()
-        .allow_origin(origin)
-        .allow_methods([
-            Method::GET,
-            Method::POST,
-            Method::PUT,
-            Method::PATCH,
-            Method::DELETE,
-        ])
-        .allow_headers(
-            [
-                "authorization",
-                "content-type",
-                "idempotency-key",
-                "x-request-id",
-                "traceparent",
-                "accept-language",
-                "grpc-timeout",
-                "x-grpc-web",
-                "x-user-agent",
-                "last-event-id",
-            ]
-            .map(HeaderName::from_static),
-        )
-        .expose_headers(EXPOSED.map(HeaderName::from_static))
-        .max_age(Duration::from_secs(3600))
-}
-
-async fn accept(app: &App, limits: Limits, listener: TcpListener) -> anyhow::Result<()> {
+async fn accept(
+    app: &App,
+    limits: Limits,
+    tls: Option<Tls>,
+    listener: TcpListener,
+) -> anyhow::Result<()> {
     let gateway = Gateway::new(sewa_sdk::pool().clone(), app.config.rest.gateway())
         .context("the REST bindings of the contract")?;
     let contract = Contract::get();
@@ -217,92 +160,19 @@ async fn accept(app: &App, limits: Limits, listener: TcpListener) -> anyhow::Res
         .service(routes(app)?);
     let service = ServiceBuilder::new()
         .layer(pages::PagesLayer::new(app.clone()))
-        .layer(cors(&app.config))
+        .layer(app.config.cors().map_err(anyhow::Error::msg)?)
         .layer(openapi::Site::new(&document).layer())
         .service(gateway.layer().layer(grpc));
-    let head_bytes = app.config.rest.header_bytes + HEAD_SLACK;
-    let mut http = auto::Builder::new(TokioExecutor::new());
-    http.http1()
-        .timer(hyper_util::rt::TokioTimer::new())
-        .header_read_timeout(HEADER_PATIENCE)
-        .max_buf_size(head_bytes);
-    http.http2()
-        .timer(hyper_util::rt::TokioTimer::new())
-        .max_header_list_size(u32::try_from(head_bytes).unwrap_or(u32::MAX))
-        .max_concurrent_streams(1024)
-        .keep_alive_interval(Duration::from_secs(30))
-        .adaptive_window(false);
-    let graceful = GracefulShutdown::new();
-    loop {
-        let (stream, peer) = tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    // Out of descriptors, most likely: give calls in flight a moment to free some.
-                    tracing::warn!(%error, "a connection was not accepted");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
-                }
-            },
-            () = app.stop.cancelled() => break,
-        };
-        if let Err(error) = stream.set_nodelay(true) {
-            // The client was gone before it was greeted.
-            tracing::debug!(%error, %peer, "a connection broke");
-            continue;
-        }
-        let service = TowerToHyperService::new(FromPeer {
-            peer,
-            inner: service.clone(),
-        });
-        let connection = graceful.watch(
-            http.serve_connection(TokioIo::new(stream), service)
-                .into_owned(),
-        );
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, %peer, "a connection broke");
-            }
-        });
-    }
-    drop(listener);
-    if tokio::time::timeout(LAST_CALLS, graceful.shutdown())
-        .await
-        .is_err()
-    {
-        tracing::warn!("calls were still in flight when the time to stop was over");
-    }
+    let mut listen = Listen::default();
+    listen.head_bytes = app.config.rest.header_bytes + HEAD_SLACK;
+    listen.drain = LAST_CALLS;
+    listen.tls = tls;
+    listen::serve(
+        listener,
+        service,
+        listen,
+        app.stop.clone().cancelled_owned(),
+    )
+    .await;
     Ok(())
-}
-
-/// Tells the layers who is at the other end.
-#[derive(Clone)]
-struct FromPeer<S> {
-    peer: SocketAddr,
-    inner: S,
-}
-
-impl<S, B> Service<Request<B>> for FromPeer<S>
-where
-    S: Service<Request<Body>, Error = Infallible>,
-    B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
-    B::Error: Into<tonic::codegen::StdError>,
-{
-    type Response = S::Response;
-    type Error = Infallible;
-    type Future = S::Future;
-
-    fn poll_ready(
-        &mut self,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let mut request = request.map(Body::new);
-        request.extensions_mut().insert(self.peer);
-        request.extensions_mut().insert(ClientAddr(self.peer.ip()));
-        self.inner.call(request)
-    }
 }

@@ -9,7 +9,7 @@ use sewa_sdk::sewa::operation::v1::{
 };
 use sewa_sdk::sewa::sandbox::v1::ClearFaultsRequest;
 use sewa_sdk::sewa::sandbox::v1::fault::Kind as FaultKind;
-use sewa_tests::{NOBODYS_ID, World, reason_of, refused};
+use sewa_tests::{NOBODYS_ID, Settings, World, reason_of, refused};
 
 use crate::instance::{VERBS, Verb, ask, done, owner_of_a_machine};
 
@@ -47,12 +47,13 @@ async fn one_operation_at_a_time() {
 
 #[tokio::test]
 async fn an_operation_that_has_not_begun_can_be_called_off() {
-    let world = World::new().await;
+    let mut world = World::with(Settings::default().with("ROLE", "api")).await;
+    let worker = world.add_worker();
     let (budi, machine) = owner_of_a_machine(&world).await;
     let cancel = |id: &str| CancelOperationRequest {
         operation_id: id.to_owned(),
     };
-    budi.inject(FaultKind::Error, 0).await;
+    world.servers[worker].kill();
     let reboot = ask(&budi, Verb::Reboot, &machine.id, "").await.unwrap();
     let cancelled = budi
         .operations()
@@ -66,10 +67,6 @@ async fn an_operation_that_has_not_begun_can_be_called_off() {
         cancelled.state() == Progress::Cancelled && cancelled.finish_time.is_some(),
         "{cancelled:?}"
     );
-    budi.sandbox()
-        .clear_faults(ClearFaultsRequest {})
-        .await
-        .unwrap();
     assert_eq!(budi.instance(&machine.id).await.state(), State::Running);
     let error = refused(budi.operations().cancel_operation(cancel(&reboot.id)).await);
     assert!(
@@ -98,7 +95,6 @@ async fn an_operation_that_has_not_begun_can_be_called_off() {
         assert_eq!(reason_of(answer), "OPERATION_NOT_FOUND");
     }
     // Nothing waits longer than it was told to.
-    budi.inject(FaultKind::Error, 0).await;
     let stuck = ask(&budi, Verb::Reboot, &machine.id, "").await.unwrap();
     let timeout = Some(prost_types::Duration {
         seconds: 0,
@@ -114,10 +110,7 @@ async fn an_operation_that_has_not_begun_can_be_called_off() {
         .unwrap()
         .into_inner();
     assert!(waited.operation.unwrap().finish_time.is_none());
-    budi.sandbox()
-        .clear_faults(ClearFaultsRequest {})
-        .await
-        .unwrap();
+    world.servers[worker].start_again().unwrap();
     budi.finish(&stuck).await.unwrap();
 }
 

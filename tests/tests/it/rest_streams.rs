@@ -88,6 +88,23 @@ async fn events_stream_as_json_lines() {
     );
 }
 
+/// The contract says that a watch ends at its deadline, and not that this is an error.
+#[tokio::test]
+async fn a_quiet_watch_ends_at_its_deadline_without_an_error() {
+    let world = World::new().await;
+    let budi = world.reseller().await;
+    let http = world.http().bearer(&budi.tokens.access_token);
+    for accept in ["application/x-ndjson", "text/event-stream"] {
+        let headers = [("accept", accept), ("grpc-timeout", "200m")];
+        for _ in 0..10 {
+            let ended = http
+                .send(Method::GET, "/v1/events:watch", &headers, None)
+                .await;
+            assert_eq!((ended.status.as_u16(), ended.text().as_str()), (200, ""));
+        }
+    }
+}
+
 /// The `id:` and `data:` of the next event.
 async fn server_sent(lines: &mut Lines) -> (String, Value) {
     let (mut id, mut data) = (String::new(), Value::Null);

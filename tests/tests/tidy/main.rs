@@ -38,6 +38,7 @@ fn is_written(source: &Source) -> bool {
     let generated = [
         "/generated/",
         "_pb2",
+        ".pb.go",
         "package-lock.json",
         "Cargo.lock",
         "go.sum",
