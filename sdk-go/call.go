@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"maps"
 	"strconv"
 	"time"
 
@@ -124,7 +125,11 @@ func (c *call) attempt(ctx context.Context) (context.Context, context.CancelFunc
 	}
 	headers := c.headers
 	if c.attempts > 1 {
-		headers = headers.Copy()
+		headers = maps.Clone(headers)
+		if !c.ownCredentials {
+			// Those of the last attempt, which may have ended.
+			delete(headers, "authorization")
+		}
 		headers["x-sewa-retry-count"] = []string{strconv.Itoa(c.attempts - 1)}
 	}
 	if used.header != "" {

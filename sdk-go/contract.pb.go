@@ -13,9 +13,10 @@ import (
 	_ "github.com/sewa-project/sewa/sdk-go/meta/v1"
 	_ "github.com/sewa-project/sewa/sdk-go/operation/v1"
 	_ "github.com/sewa-project/sewa/sdk-go/order/v1"
+	_ "github.com/sewa-project/sewa/sdk-go/provider/v1"
 	_ "github.com/sewa-project/sewa/sdk-go/sandbox/v1"
 	_ "github.com/sewa-project/sewa/sdk-go/wallet/v1"
 )
 
 // ContractDigest is the SHA-256, in hexadecimal, of the contract this module was generated from: what a server sends as x-sewa-contract.
-const ContractDigest = "91c6c92cec3c61fbdf15eff94faec477ffd8c3f18590652eb2fe7526933e334f"
+const ContractDigest = "bab87aa87bfcf5fd1b185d141372caefbe6bbd245dd116dad5ac94374df151df"

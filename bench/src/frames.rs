@@ -222,7 +222,7 @@ pub(crate) fn next(
         }
         HEADERS if style == Style::Rest => Frame::Begin(statuses.read(payload, b":status")?),
         RESET => bail!("a call was reset: {payload:?}"),
-        GO_AWAY => bail!("the server says goodbye"),
+        GO_AWAY => bail!("the server says goodbye: {payload:?}"),
         SETTINGS if flags & ACK == 0 => {
             let mut answer = Vec::with_capacity(HEADER);
             header(&mut answer, 0, SETTINGS, ACK, 0);

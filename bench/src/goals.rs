@@ -7,7 +7,7 @@ use crate::frames::Style;
 use crate::load::{self, Outcome, Shot};
 use crate::measure::spread;
 use crate::platform::{ACCOUNTS, Platform, Server, bearers, order_as_json, orders};
-use crate::{Plan, sweep};
+use crate::{Plan, gateway, sweep};
 
 const PLACE: &str = "/sewa.order.v1.OrderService/PlaceOrder";
 const CALLER: &str = "/sewa.identity.v1.IdentityService/GetCaller";
@@ -19,7 +19,7 @@ pub(crate) async fn run(plan: Plan, only: &[String]) -> anyhow::Result<()> {
     let wanted = |names: &[&str]| {
         only.is_empty() || names.iter().any(|n| only.iter().any(|asked| asked == n))
     };
-    if wanted(&["P1", "P2", "P3", "P4", "P9", "P10", "P19"]) {
+    if wanted(&["P1", "P2", "P3", "P4", "P9", "P10", "P11", "P19"]) {
         calls(plan, &wanted).await?;
     }
     if wanted(&["P14", "P15", "P19"]) {
@@ -67,6 +67,9 @@ async fn calls(plan: Plan, wanted: &impl Fn(&[&str]) -> bool) -> anyhow::Result<
     }
     if wanted(&["P10"]) {
         rest_against_grpc(&server, plan).await?;
+    }
+    if wanted(&["P11"]) {
+        gateway::rest_against_gateway(&server, plan).await?;
     }
     drop(server);
     prove(&platform)
@@ -232,28 +235,32 @@ async fn calls_against_echo(server: &Server, plan: Plan) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The same read and the same order by REST and by gRPC.
-async fn rest_against_grpc(server: &Server, plan: Plan) -> anyhow::Result<()> {
-    let shot = |style, path, message: Vec<u8>, keyed| Shot {
+fn of_all(style: Style, path: &'static str, message: Vec<u8>, keyed: bool) -> Shot {
+    Shot {
         style,
         path,
         bearers: Arc::new(bearers(ACCOUNTS)),
         messages: Arc::new(vec![message]),
         keyed,
-    };
-    let read = (
-        shot(Style::Rest, "/v1/wallet", Vec::new(), false),
-        shot(
-            Style::Grpc,
-            "/sewa.wallet.v1.WalletService/GetWallet",
-            Vec::new(),
-            false,
-        ),
-    );
-    let place = (
-        shot(Style::Rest, "/v1/orders", order_as_json(), true),
-        shot(Style::Grpc, PLACE, orders(1).concat(), true),
-    );
+    }
+}
+
+/// A read by REST.
+pub(crate) fn rest_read() -> Shot {
+    of_all(Style::Rest, "/v1/wallet", Vec::new(), false)
+}
+
+/// An order by REST.
+pub(crate) fn rest_order() -> Shot {
+    of_all(Style::Rest, "/v1/orders", order_as_json(), true)
+}
+
+/// The same read and the same order by REST and by gRPC.
+async fn rest_against_grpc(server: &Server, plan: Plan) -> anyhow::Result<()> {
+    let wallet = "/sewa.wallet.v1.WalletService/GetWallet";
+    let read = (rest_read(), of_all(Style::Grpc, wallet, Vec::new(), false));
+    let order = orders(1).concat();
+    let place = (rest_order(), of_all(Style::Grpc, PLACE, order, true));
     let (mut reads, mut waits) = (Vec::new(), Vec::new());
     for _ in 0..plan.pairs {
         let rest = load::run(server.port, read.0.clone(), 64, plan.seconds).await?;
@@ -337,7 +344,7 @@ async fn among(platform: &Platform, plan: Plan) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn show(outcome: &Outcome) -> String {
+pub(crate) fn show(outcome: &Outcome) -> String {
     format!(
         "{:.0}/s (p50 {:.1} ms, p99 {:.1} ms)",
         outcome.rate,
@@ -346,7 +353,7 @@ fn show(outcome: &Outcome) -> String {
     )
 }
 
-fn line(name: &str, ratios: &[f64], target: f64) {
+pub(crate) fn line(name: &str, ratios: &[f64], target: f64) {
     let (middle, min, max) = spread(ratios);
     println!(
         "{name} ratio={middle:.2} target>={target} min={min:.2} max={max:.2}{}",

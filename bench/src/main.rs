@@ -5,6 +5,7 @@
 
 mod baseline;
 mod frames;
+mod gateway;
 mod goals;
 mod load;
 mod measure;

@@ -42,6 +42,21 @@ impl Drop for Server {
 }
 
 impl Server {
+    /// Starts a program that is to listen on a port, and waits until it does.
+    pub(crate) async fn spawn(command: &mut Command, port: u16) -> anyhow::Result<Self> {
+        let child = command.stdout(Stdio::null()).spawn()?;
+        let server = Self { child, port };
+        let end = Instant::now() + Duration::from_secs(20);
+        while tokio::net::TcpStream::connect(("127.0.0.1", port))
+            .await
+            .is_err()
+        {
+            anyhow::ensure!(Instant::now() < end, "the server did not listen in time");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(server)
+    }
+
     pub(crate) fn memory(&self) -> measure::Memory {
         measure::memory(self.child.id())
     }
@@ -122,22 +137,13 @@ impl Platform {
 
     /// Starts the product in a role and waits until it is ready.
     pub(crate) async fn serve(&self, role: &str) -> anyhow::Result<Server> {
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let child = self
-            .command(&["serve", "--role", role])?
-            .env("SEWA_LISTEN", format!("127.0.0.1:{port}"))
-            .stdout(Stdio::null())
-            .spawn()?;
-        let server = Server { child, port };
-        let end = Instant::now() + Duration::from_secs(20);
-        while tokio::net::TcpStream::connect(("127.0.0.1", port))
-            .await
-            .is_err()
-        {
-            anyhow::ensure!(Instant::now() < end, "the server did not listen in time");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        Ok(server)
+        let port = free_port()?;
+        let mut command = self.command(&["serve", "--role", role])?;
+        Server::spawn(
+            command.env("SEWA_LISTEN", format!("127.0.0.1:{port}")),
+            port,
+        )
+        .await
     }
 
     /// Makes the accounts, each with an API key and money that came in by a journal, so that the books can be proved afterwards.
@@ -182,6 +188,11 @@ impl Platform {
                 .await?,
         )
     }
+}
+
+/// A port nobody listens on.
+pub(crate) fn free_port() -> anyhow::Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 /// The API keys of the first `count` accounts.

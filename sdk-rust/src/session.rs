@@ -208,6 +208,7 @@ impl SessionKeeper {
         let request = LoginRequest {
             email: email.clone(),
             password: password.expose_secret().to_owned(),
+            ..Default::default()
         };
         identity
             .login(request)

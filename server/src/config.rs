@@ -54,14 +54,20 @@ pub struct Config {
     pub credential_keys: HashMap<String, String>,
     /// Name of the credential key new secrets are sealed under; `master` if empty. After changing it run `sewa key rotate-credentials`.
     pub credential_key: String,
+    /// Rupiah for a dollar, in which what providers charge is shown to staff. Prices do not follow it.
+    pub rupiah_per_dollar: i64,
     /// `json` or `text`.
     pub log_format: String,
     /// Calls a minute and caller, by rate class. A class not named here counts as `default`.
     pub rates: HashMap<String, u32>,
     /// Seconds an access token is valid.
     pub access_token_seconds: u32,
+    /// Seconds for which a sign-in or a StepUp confirms that it is really the person who calls.
+    pub step_up_seconds: u32,
     /// Seconds until an order that has no machine is given up.
     pub provisioning_deadline_seconds: u64,
+    /// How long what is over is kept.
+    pub retention: Retention,
     /// PEM file with the certificate chain, the server's own first; read again when it changes. Empty: plain text.
     pub tls_certificate: PathBuf,
     /// PEM file with the certificate's private key.
@@ -93,6 +99,7 @@ impl Default for Config {
             master_key: String::new(),
             credential_keys: HashMap::new(),
             credential_key: String::new(),
+            rupiah_per_dollar: 16_500,
             log_format: "text".to_owned(),
             rates: HashMap::from([
                 ("default".to_owned(), 100),
@@ -101,7 +108,9 @@ impl Default for Config {
                 ("order".to_owned(), 10),
             ]),
             access_token_seconds: 900,
+            step_up_seconds: 600,
             provisioning_deadline_seconds: 600,
+            retention: Retention::default(),
             tls_certificate: PathBuf::new(),
             tls_key: PathBuf::new(),
             cors_origins: Vec::new(),
@@ -112,6 +121,50 @@ impl Default for Config {
             pg_bin_dir: PathBuf::new(),
             data_dir: PathBuf::from(".sewa"),
         }
+    }
+}
+
+/// How long what is over is kept. Journals, orders and the audit trail are kept for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retention {
+    /// Seconds an event stays in the log at least. Older cursors are refused with CURSOR_EXPIRED.
+    pub events_seconds: u32,
+    /// Seconds a finished operation can be read at least, from its beginning.
+    pub operations_seconds: u32,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        const DAYS_90: u32 = 90 * 86_400;
+        Self {
+            events_seconds: DAYS_90,
+            operations_seconds: DAYS_90,
+        }
+    }
+}
+
+impl Retention {
+    /// How long an event stays.
+    pub fn events(&self) -> chrono::Duration {
+        chrono::Duration::seconds(i64::from(self.events_seconds))
+    }
+
+    /// How long a finished operation stays.
+    pub fn operations(&self) -> chrono::Duration {
+        chrono::Duration::seconds(i64::from(self.operations_seconds))
+    }
+
+    fn problems(&self) -> Vec<String> {
+        const TEN_YEARS: u32 = 3650 * 86_400;
+        [
+            ("events_seconds", self.events_seconds),
+            ("operations_seconds", self.operations_seconds),
+        ]
+        .into_iter()
+        .filter(|(_, seconds)| !(1..=TEN_YEARS).contains(seconds))
+        .map(|(name, seconds)| format!("retention.{name} must be 1 to {TEN_YEARS}, not {seconds}"))
+        .collect()
     }
 }
 
@@ -266,6 +319,12 @@ impl Config {
                 self.credential_key
             ));
         }
+        if !(1..=1_000_000).contains(&self.rupiah_per_dollar) {
+            problems.push(format!(
+                "rupiah_per_dollar must be 1 to 1000000, not {}",
+                self.rupiah_per_dollar
+            ));
+        }
         if self.database_connections < 4 {
             problems.push("database_connections must be at least 4".to_owned());
         }
@@ -284,9 +343,16 @@ impl Config {
                 self.access_token_seconds
             ));
         }
+        if !(1..=86_400).contains(&self.step_up_seconds) {
+            problems.push(format!(
+                "step_up_seconds must be 1 to 86400, not {}",
+                self.step_up_seconds
+            ));
+        }
         if self.provisioning_deadline_seconds == 0 {
             problems.push("provisioning_deadline_seconds must be at least 1".to_owned());
         }
+        problems.extend(self.retention.problems());
         if (self.tls_certificate == PathBuf::new()) != (self.tls_key == PathBuf::new()) {
             problems.push("tls_certificate and tls_key are set together, or neither is".to_owned());
         } else if let Err(problem) = self.tls() {

@@ -9,7 +9,8 @@ use futures_util::FutureExt;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::app::App;
-use crate::service::{instance, lifecycle, order, provider, wallet};
+use crate::base::outbox::retention;
+use crate::service::{identity, instance, lifecycle, operation, order, provider, wallet};
 
 /// Rest after a job that found work, so that a wave of commits does not become a wave of queries.
 const BREATH: Duration = Duration::from_millis(20);
@@ -69,6 +70,31 @@ pub fn start(app: App) -> JoinHandle<()> {
         "expire deposits",
         ms(30_000),
         |app| async move { wallet::job::expire_deposits(&app).await },
+    ));
+    let stride = retention::stride(app.config.retention.events())
+        .to_std()
+        .unwrap_or_default()
+        .clamp(ms(100), ms(60_000));
+    jobs.spawn(every(
+        app.clone(),
+        "forget old events",
+        stride,
+        |app| async move {
+            let (keep, now) = (app.config.retention.events(), app.clock.now());
+            retention::forget(&app.db, &app.tail, keep, now).await
+        },
+    ));
+    jobs.spawn(every(
+        app.clone(),
+        "forget finished operations",
+        stride,
+        |app| async move { operation::retention::forget(&app).await },
+    ));
+    jobs.spawn(every(
+        app.clone(),
+        "forget ended sessions",
+        ms(60_000),
+        |app| async move { identity::session::forget_ended(&app).await },
     ));
     jobs.spawn(every(app, "expire orders", ms(30_000), |app| async move {
         order::job::expire(&app).await

@@ -228,6 +228,7 @@ impl World {
         let request = LoginRequest {
             email: email.to_owned(),
             password: PASSWORD.to_owned(),
+            ..Default::default()
         };
         let reply = self
             .nobody()

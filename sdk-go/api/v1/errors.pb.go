@@ -60,6 +60,8 @@ const (
 	CommonErrorReason_COMMON_ERROR_REASON_ACCOUNT_SUSPENDED CommonErrorReason = 14
 	// No such method on this server.
 	CommonErrorReason_COMMON_ERROR_REASON_UNIMPLEMENTED CommonErrorReason = 15
+	// The person must confirm with the second factor, or the password where there is none, before this call.
+	CommonErrorReason_COMMON_ERROR_REASON_STEP_UP_REQUIRED CommonErrorReason = 16
 )
 
 // Enum value maps for CommonErrorReason.
@@ -81,6 +83,7 @@ var (
 		13: "COMMON_ERROR_REASON_ETAG_MISMATCH",
 		14: "COMMON_ERROR_REASON_ACCOUNT_SUSPENDED",
 		15: "COMMON_ERROR_REASON_UNIMPLEMENTED",
+		16: "COMMON_ERROR_REASON_STEP_UP_REQUIRED",
 	}
 	CommonErrorReason_value = map[string]int32{
 		"COMMON_ERROR_REASON_UNSPECIFIED":              0,
@@ -99,6 +102,7 @@ var (
 		"COMMON_ERROR_REASON_ETAG_MISMATCH":            13,
 		"COMMON_ERROR_REASON_ACCOUNT_SUSPENDED":        14,
 		"COMMON_ERROR_REASON_UNIMPLEMENTED":            15,
+		"COMMON_ERROR_REASON_STEP_UP_REQUIRED":         16,
 	}
 )
 
@@ -133,7 +137,7 @@ var File_sewa_api_v1_errors_proto protoreflect.FileDescriptor
 
 const file_sewa_api_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x18sewa/api/v1/errors.proto\x12\vsewa.api.v1\x1a\x19sewa/api/v1/options.proto*\x8c\x0e\n" +
+	"\x18sewa/api/v1/errors.proto\x12\vsewa.api.v1\x1a\x19sewa/api/v1/options.proto*\xca\x0f\n" +
 	"\x11CommonErrorReason\x12#\n" +
 	"\x1fCOMMON_ERROR_REASON_UNSPECIFIED\x10\x00\x12k\n" +
 	"#COMMON_ERROR_REASON_INVALID_REQUEST\x10\x01\x1aB\x9a\xb5\x18>\n" +
@@ -168,7 +172,9 @@ const file_sewa_api_v1_errors_proto_rawDesc = "" +
 	"%COMMON_ERROR_REASON_ACCOUNT_SUSPENDED\x10\x0e\x1a0\x9a\xb5\x18,\n" +
 	"\x11PERMISSION_DENIED\x18\x03\"\x15Contact the operator.\x12q\n" +
 	"!COMMON_ERROR_REASON_UNIMPLEMENTED\x10\x0f\x1aJ\x9a\xb5\x18F\n" +
-	"\rUNIMPLEMENTED\x18\x03\"3Compare the contract versions of client and server.b\x06proto3"
+	"\rUNIMPLEMENTED\x18\x03\"3Compare the contract versions of client and server.\x12\xbb\x01\n" +
+	"$COMMON_ERROR_REASON_STEP_UP_REQUIRED\x10\x10\x1a\x90\x01\x9a\xb5\x18\x8b\x01\n" +
+	"\x11PERMISSION_DENIED\x12\fconfirm_with\x12\x0fmax_age_seconds\x18\x02\"UCall StepUp with what confirm_with names, `code` or `password`, then repeat the call.b\x06proto3"
 
 var (
 	file_sewa_api_v1_errors_proto_rawDescOnce sync.Once

@@ -203,7 +203,9 @@ type MethodRule struct {
 	//	*MethodRule_Permission
 	//	*MethodRule_Public
 	Access isMethodRule_Access `protobuf_oneof:"access"`
-	// True where the caller must confirm with a second factor. A server that has none to ask for refuses to start with such a method.
+	// True where a person must have confirmed a moment ago that it is really them: with the second factor, or with the password where they have none. Signing in
+	// counts. STEP_UP_REQUIRED says that `StepUp` is due. An API key cannot confirm; its maker did, so such a permission is granted only by a scope that names it in
+	// full (`instances.delete`), not by its group (`instances`).
 	StepUp bool `protobuf:"varint,3,opt,name=step_up,json=stepUp,proto3" json:"step_up,omitempty"`
 	// Whether and how the `idempotency-key` header works.
 	Idempotency IdempotencyMode `protobuf:"varint,4,opt,name=idempotency,proto3,enum=sewa.api.v1.IdempotencyMode" json:"idempotency,omitempty"`

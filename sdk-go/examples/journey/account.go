@@ -13,7 +13,7 @@ import (
 var ctx = context.Background()
 
 // What the key may do; neither making keys nor anything of the staff's.
-var scopes = []string{"events", "instances", "lifecycle", "operations", "orders", "profile", "sandbox", "wallet"}
+var scopes = []string{"events", "instances", "instances.delete", "lifecycle", "operations", "orders", "profile", "sandbox", "wallet"}
 
 // register registers, makes an API key, and goes on as that key.
 func register(s *stage) {

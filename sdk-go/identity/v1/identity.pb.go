@@ -104,33 +104,53 @@ const (
 	IdentityErrorReason_IDENTITY_ERROR_REASON_API_KEY_NOT_FOUND IdentityErrorReason = 8
 	// The account has as many live keys as it may.
 	IdentityErrorReason_IDENTITY_ERROR_REASON_API_KEY_LIMIT IdentityErrorReason = 9
+	// The user has a second factor, and the call came without a code of it.
+	IdentityErrorReason_IDENTITY_ERROR_REASON_SECOND_FACTOR_REQUIRED IdentityErrorReason = 10
+	// The code is wrong, too old, or was used before.
+	IdentityErrorReason_IDENTITY_ERROR_REASON_CODE_INVALID IdentityErrorReason = 11
+	// Too many wrong codes in a row; codes of this user are not looked at for a while.
+	IdentityErrorReason_IDENTITY_ERROR_REASON_CODE_ATTEMPTS_EXCEEDED IdentityErrorReason = 12
+	// The user has no second factor, or none that waits to be confirmed.
+	IdentityErrorReason_IDENTITY_ERROR_REASON_SECOND_FACTOR_NOT_FOUND IdentityErrorReason = 13
+	// The user has a second factor already.
+	IdentityErrorReason_IDENTITY_ERROR_REASON_SECOND_FACTOR_EXISTS IdentityErrorReason = 14
 )
 
 // Enum value maps for IdentityErrorReason.
 var (
 	IdentityErrorReason_name = map[int32]string{
-		0: "IDENTITY_ERROR_REASON_UNSPECIFIED",
-		1: "IDENTITY_ERROR_REASON_EMAIL_TAKEN",
-		2: "IDENTITY_ERROR_REASON_INVALID_CREDENTIALS",
-		3: "IDENTITY_ERROR_REASON_REFRESH_TOKEN_INVALID",
-		4: "IDENTITY_ERROR_REASON_REFRESH_TOKEN_REUSED",
-		5: "IDENTITY_ERROR_REASON_PROFILE_NOT_FOUND",
-		6: "IDENTITY_ERROR_REASON_FIELD_NOT_WRITABLE",
-		7: "IDENTITY_ERROR_REASON_UNKNOWN_SCOPE",
-		8: "IDENTITY_ERROR_REASON_API_KEY_NOT_FOUND",
-		9: "IDENTITY_ERROR_REASON_API_KEY_LIMIT",
+		0:  "IDENTITY_ERROR_REASON_UNSPECIFIED",
+		1:  "IDENTITY_ERROR_REASON_EMAIL_TAKEN",
+		2:  "IDENTITY_ERROR_REASON_INVALID_CREDENTIALS",
+		3:  "IDENTITY_ERROR_REASON_REFRESH_TOKEN_INVALID",
+		4:  "IDENTITY_ERROR_REASON_REFRESH_TOKEN_REUSED",
+		5:  "IDENTITY_ERROR_REASON_PROFILE_NOT_FOUND",
+		6:  "IDENTITY_ERROR_REASON_FIELD_NOT_WRITABLE",
+		7:  "IDENTITY_ERROR_REASON_UNKNOWN_SCOPE",
+		8:  "IDENTITY_ERROR_REASON_API_KEY_NOT_FOUND",
+		9:  "IDENTITY_ERROR_REASON_API_KEY_LIMIT",
+		10: "IDENTITY_ERROR_REASON_SECOND_FACTOR_REQUIRED",
+		11: "IDENTITY_ERROR_REASON_CODE_INVALID",
+		12: "IDENTITY_ERROR_REASON_CODE_ATTEMPTS_EXCEEDED",
+		13: "IDENTITY_ERROR_REASON_SECOND_FACTOR_NOT_FOUND",
+		14: "IDENTITY_ERROR_REASON_SECOND_FACTOR_EXISTS",
 	}
 	IdentityErrorReason_value = map[string]int32{
-		"IDENTITY_ERROR_REASON_UNSPECIFIED":           0,
-		"IDENTITY_ERROR_REASON_EMAIL_TAKEN":           1,
-		"IDENTITY_ERROR_REASON_INVALID_CREDENTIALS":   2,
-		"IDENTITY_ERROR_REASON_REFRESH_TOKEN_INVALID": 3,
-		"IDENTITY_ERROR_REASON_REFRESH_TOKEN_REUSED":  4,
-		"IDENTITY_ERROR_REASON_PROFILE_NOT_FOUND":     5,
-		"IDENTITY_ERROR_REASON_FIELD_NOT_WRITABLE":    6,
-		"IDENTITY_ERROR_REASON_UNKNOWN_SCOPE":         7,
-		"IDENTITY_ERROR_REASON_API_KEY_NOT_FOUND":     8,
-		"IDENTITY_ERROR_REASON_API_KEY_LIMIT":         9,
+		"IDENTITY_ERROR_REASON_UNSPECIFIED":             0,
+		"IDENTITY_ERROR_REASON_EMAIL_TAKEN":             1,
+		"IDENTITY_ERROR_REASON_INVALID_CREDENTIALS":     2,
+		"IDENTITY_ERROR_REASON_REFRESH_TOKEN_INVALID":   3,
+		"IDENTITY_ERROR_REASON_REFRESH_TOKEN_REUSED":    4,
+		"IDENTITY_ERROR_REASON_PROFILE_NOT_FOUND":       5,
+		"IDENTITY_ERROR_REASON_FIELD_NOT_WRITABLE":      6,
+		"IDENTITY_ERROR_REASON_UNKNOWN_SCOPE":           7,
+		"IDENTITY_ERROR_REASON_API_KEY_NOT_FOUND":       8,
+		"IDENTITY_ERROR_REASON_API_KEY_LIMIT":           9,
+		"IDENTITY_ERROR_REASON_SECOND_FACTOR_REQUIRED":  10,
+		"IDENTITY_ERROR_REASON_CODE_INVALID":            11,
+		"IDENTITY_ERROR_REASON_CODE_ATTEMPTS_EXCEEDED":  12,
+		"IDENTITY_ERROR_REASON_SECOND_FACTOR_NOT_FOUND": 13,
+		"IDENTITY_ERROR_REASON_SECOND_FACTOR_EXISTS":    14,
 	}
 )
 
@@ -159,6 +179,63 @@ func (x IdentityErrorReason) Number() protoreflect.EnumNumber {
 // Deprecated: Use IdentityErrorReason.Descriptor instead.
 func (IdentityErrorReason) EnumDescriptor() ([]byte, []int) {
 	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{1}
+}
+
+// How far it is.
+type SecondFactor_State int32
+
+const (
+	// Not set.
+	SecondFactor_STATE_UNSPECIFIED SecondFactor_State = 0
+	// There is none.
+	SecondFactor_STATE_NONE SecondFactor_State = 1
+	// A secret was made and no code of it was seen yet; nothing is asked for.
+	SecondFactor_STATE_PENDING SecondFactor_State = 2
+	// Signing in needs a code.
+	SecondFactor_STATE_ACTIVE SecondFactor_State = 3
+)
+
+// Enum value maps for SecondFactor_State.
+var (
+	SecondFactor_State_name = map[int32]string{
+		0: "STATE_UNSPECIFIED",
+		1: "STATE_NONE",
+		2: "STATE_PENDING",
+		3: "STATE_ACTIVE",
+	}
+	SecondFactor_State_value = map[string]int32{
+		"STATE_UNSPECIFIED": 0,
+		"STATE_NONE":        1,
+		"STATE_PENDING":     2,
+		"STATE_ACTIVE":      3,
+	}
+)
+
+func (x SecondFactor_State) Enum() *SecondFactor_State {
+	p := new(SecondFactor_State)
+	*p = x
+	return p
+}
+
+func (x SecondFactor_State) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (SecondFactor_State) Descriptor() protoreflect.EnumDescriptor {
+	return file_sewa_identity_v1_identity_proto_enumTypes[2].Descriptor()
+}
+
+func (SecondFactor_State) Type() protoreflect.EnumType {
+	return &file_sewa_identity_v1_identity_proto_enumTypes[2]
+}
+
+func (x SecondFactor_State) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use SecondFactor_State.Descriptor instead.
+func (SecondFactor_State) EnumDescriptor() ([]byte, []int) {
+	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{2, 0}
 }
 
 // Tokens of a signed-in user.
@@ -325,6 +402,70 @@ func (x *Caller) GetSandbox() bool {
 	return false
 }
 
+// A user's second factor: an authenticator application that shows codes.
+type SecondFactor struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How far it is.
+	State SecondFactor_State `protobuf:"varint,1,opt,name=state,proto3,enum=sewa.identity.v1.SecondFactor_State" json:"state,omitempty"`
+	// When it was confirmed; absent before.
+	ConfirmTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=confirm_time,json=confirmTime,proto3" json:"confirm_time,omitempty"`
+	// Recovery codes not used yet.
+	RecoveryCodesLeft int32 `protobuf:"varint,3,opt,name=recovery_codes_left,json=recoveryCodesLeft,proto3" json:"recovery_codes_left,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *SecondFactor) Reset() {
+	*x = SecondFactor{}
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SecondFactor) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SecondFactor) ProtoMessage() {}
+
+func (x *SecondFactor) ProtoReflect() protoreflect.Message {
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SecondFactor.ProtoReflect.Descriptor instead.
+func (*SecondFactor) Descriptor() ([]byte, []int) {
+	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *SecondFactor) GetState() SecondFactor_State {
+	if x != nil {
+		return x.State
+	}
+	return SecondFactor_STATE_UNSPECIFIED
+}
+
+func (x *SecondFactor) GetConfirmTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ConfirmTime
+	}
+	return nil
+}
+
+func (x *SecondFactor) GetRecoveryCodesLeft() int32 {
+	if x != nil {
+		return x.RecoveryCodesLeft
+	}
+	return 0
+}
+
 // A user's profile.
 type Profile struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -354,7 +495,7 @@ type Profile struct {
 
 func (x *Profile) Reset() {
 	*x = Profile{}
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[2]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -366,7 +507,7 @@ func (x *Profile) String() string {
 func (*Profile) ProtoMessage() {}
 
 func (x *Profile) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[2]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -379,7 +520,7 @@ func (x *Profile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Profile.ProtoReflect.Descriptor instead.
 func (*Profile) Descriptor() ([]byte, []int) {
-	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{2}
+	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Profile) GetUserId() string {
@@ -459,7 +600,7 @@ type ApiKey struct {
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// Name for people.
 	DisplayName string `protobuf:"bytes,2,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
-	// What the key may do: permissions such as `orders.place`, or groups such as `orders`.
+	// What the key may do: permissions such as `orders.place`, or groups such as `orders`, which leave out what people have to confirm (`step_up`).
 	Scopes []string `protobuf:"bytes,3,rep,name=scopes,proto3" json:"scopes,omitempty"`
 	// When it was made.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
@@ -475,7 +616,7 @@ type ApiKey struct {
 
 func (x *ApiKey) Reset() {
 	*x = ApiKey{}
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[3]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -487,7 +628,7 @@ func (x *ApiKey) String() string {
 func (*ApiKey) ProtoMessage() {}
 
 func (x *ApiKey) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[3]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -500,7 +641,7 @@ func (x *ApiKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApiKey.ProtoReflect.Descriptor instead.
 func (*ApiKey) Descriptor() ([]byte, []int) {
-	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{3}
+	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ApiKey) GetId() string {
@@ -555,7 +696,7 @@ func (x *ApiKey) GetLastUseTime() *timestamppb.Timestamp {
 // One accepted write.
 type AuditEntry struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The account of the caller; empty for staff, whose request says what they wrote to.
+	// The account of the caller; empty for staff.
 	AccountId string `protobuf:"bytes,1,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
 	// The user or API key that made the call.
 	ActorId string `protobuf:"bytes,2,opt,name=actor_id,json=actorId,proto3" json:"actor_id,omitempty"`
@@ -576,14 +717,16 @@ type AuditEntry struct {
 	// The reply, or the state after, as JSON, secrets left out.
 	ReplyJson string `protobuf:"bytes,10,opt,name=reply_json,json=replyJson,proto3" json:"reply_json,omitempty"`
 	// The state before as JSON; empty where the write made something new.
-	BeforeJson    string `protobuf:"bytes,11,opt,name=before_json,json=beforeJson,proto3" json:"before_json,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	BeforeJson string `protobuf:"bytes,11,opt,name=before_json,json=beforeJson,proto3" json:"before_json,omitempty"`
+	// The account that staff wrote to; empty for writes to the caller's own account and to no account.
+	SubjectAccountId string `protobuf:"bytes,12,opt,name=subject_account_id,json=subjectAccountId,proto3" json:"subject_account_id,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *AuditEntry) Reset() {
 	*x = AuditEntry{}
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[4]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -595,7 +738,7 @@ func (x *AuditEntry) String() string {
 func (*AuditEntry) ProtoMessage() {}
 
 func (x *AuditEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[4]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -608,7 +751,7 @@ func (x *AuditEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditEntry.ProtoReflect.Descriptor instead.
 func (*AuditEntry) Descriptor() ([]byte, []int) {
-	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{4}
+	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *AuditEntry) GetAccountId() string {
@@ -688,6 +831,13 @@ func (x *AuditEntry) GetBeforeJson() string {
 	return ""
 }
 
+func (x *AuditEntry) GetSubjectAccountId() string {
+	if x != nil {
+		return x.SubjectAccountId
+	}
+	return ""
+}
+
 // Asks for a new account.
 type RegisterRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -709,7 +859,7 @@ type RegisterRequest struct {
 
 func (x *RegisterRequest) Reset() {
 	*x = RegisterRequest{}
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[5]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -721,7 +871,7 @@ func (x *RegisterRequest) String() string {
 func (*RegisterRequest) ProtoMessage() {}
 
 func (x *RegisterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[5]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -734,7 +884,7 @@ func (x *RegisterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterRequest.ProtoReflect.Descriptor instead.
 func (*RegisterRequest) Descriptor() ([]byte, []int) {
-	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{5}
+	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *RegisterRequest) GetEmail() string {
@@ -794,7 +944,7 @@ type RegisterResponse struct {
 
 func (x *RegisterResponse) Reset() {
 	*x = RegisterResponse{}
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[6]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -806,7 +956,7 @@ func (x *RegisterResponse) String() string {
 func (*RegisterResponse) ProtoMessage() {}
 
 func (x *RegisterResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[6]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -819,7 +969,7 @@ func (x *RegisterResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterResponse.ProtoReflect.Descriptor instead.
 func (*RegisterResponse) Descriptor() ([]byte, []int) {
-	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{6}
+	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *RegisterResponse) GetAccountId() string {
@@ -849,14 +999,16 @@ type LoginRequest struct {
 	// E-mail address.
 	Email string `protobuf:"bytes,1,opt,name=email,proto3" json:"email,omitempty"`
 	// Password.
-	Password      string `protobuf:"bytes,2,opt,name=password,proto3" json:"password,omitempty"`
+	Password string `protobuf:"bytes,2,opt,name=password,proto3" json:"password,omitempty"`
+	// Where the user has a second factor: six digits of the authenticator application, or a recovery code. Ignored where there is none.
+	Code          string `protobuf:"bytes,3,opt,name=code,proto3" json:"code,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *LoginRequest) Reset() {
 	*x = LoginRequest{}
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[7]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -868,7 +1020,7 @@ func (x *LoginRequest) String() string {
 func (*LoginRequest) ProtoMessage() {}
 
 func (x *LoginRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[7]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -881,7 +1033,7 @@ func (x *LoginRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoginRequest.ProtoReflect.Descriptor instead.
 func (*LoginRequest) Descriptor() ([]byte, []int) {
-	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{7}
+	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *LoginRequest) GetEmail() string {
@@ -894,6 +1046,13 @@ func (x *LoginRequest) GetEmail() string {
 func (x *LoginRequest) GetPassword() string {
 	if x != nil {
 		return x.Password
+	}
+	return ""
+}
+
+func (x *LoginRequest) GetCode() string {
+	if x != nil {
+		return x.Code
 	}
 	return ""
 }
@@ -911,7 +1070,7 @@ type LoginResponse struct {
 
 func (x *LoginResponse) Reset() {
 	*x = LoginResponse{}
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[8]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -923,7 +1082,7 @@ func (x *LoginResponse) String() string {
 func (*LoginResponse) ProtoMessage() {}
 
 func (x *LoginResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[8]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -936,7 +1095,7 @@ func (x *LoginResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoginResponse.ProtoReflect.Descriptor instead.
 func (*LoginResponse) Descriptor() ([]byte, []int) {
-	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{8}
+	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *LoginResponse) GetTokens() *Tokens {
@@ -964,7 +1123,7 @@ type RefreshTokenRequest struct {
 
 func (x *RefreshTokenRequest) Reset() {
 	*x = RefreshTokenRequest{}
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[9]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -976,7 +1135,7 @@ func (x *RefreshTokenRequest) String() string {
 func (*RefreshTokenRequest) ProtoMessage() {}
 
 func (x *RefreshTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[9]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -989,7 +1148,7 @@ func (x *RefreshTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefreshTokenRequest.ProtoReflect.Descriptor instead.
 func (*RefreshTokenRequest) Descriptor() ([]byte, []int) {
-	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{9}
+	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *RefreshTokenRequest) GetRefreshToken() string {
@@ -1010,7 +1169,7 @@ type RefreshTokenResponse struct {
 
 func (x *RefreshTokenResponse) Reset() {
 	*x = RefreshTokenResponse{}
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[10]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1022,7 +1181,7 @@ func (x *RefreshTokenResponse) String() string {
 func (*RefreshTokenResponse) ProtoMessage() {}
 
 func (x *RefreshTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[10]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1035,7 +1194,7 @@ func (x *RefreshTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefreshTokenResponse.ProtoReflect.Descriptor instead.
 func (*RefreshTokenResponse) Descriptor() ([]byte, []int) {
-	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{10}
+	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RefreshTokenResponse) GetTokens() *Tokens {
@@ -1056,7 +1215,7 @@ type LogoutRequest struct {
 
 func (x *LogoutRequest) Reset() {
 	*x = LogoutRequest{}
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[11]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1068,7 +1227,7 @@ func (x *LogoutRequest) String() string {
 func (*LogoutRequest) ProtoMessage() {}
 
 func (x *LogoutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[11]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1081,7 +1240,7 @@ func (x *LogoutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogoutRequest.ProtoReflect.Descriptor instead.
 func (*LogoutRequest) Descriptor() ([]byte, []int) {
-	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{11}
+	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *LogoutRequest) GetRefreshToken() string {
@@ -1100,7 +1259,7 @@ type LogoutResponse struct {
 
 func (x *LogoutResponse) Reset() {
 	*x = LogoutResponse{}
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[12]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1112,7 +1271,7 @@ func (x *LogoutResponse) String() string {
 func (*LogoutResponse) ProtoMessage() {}
 
 func (x *LogoutResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[12]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1125,7 +1284,7 @@ func (x *LogoutResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogoutResponse.ProtoReflect.Descriptor instead.
 func (*LogoutResponse) Descriptor() ([]byte, []int) {
-	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{12}
+	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{13}
 }
 
 // Asks who the caller is.
@@ -1137,7 +1296,7 @@ type GetCallerRequest struct {
 
 func (x *GetCallerRequest) Reset() {
 	*x = GetCallerRequest{}
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[13]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1149,7 +1308,7 @@ func (x *GetCallerRequest) String() string {
 func (*GetCallerRequest) ProtoMessage() {}
 
 func (x *GetCallerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[13]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1162,7 +1321,7 @@ func (x *GetCallerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCallerRequest.ProtoReflect.Descriptor instead.
 func (*GetCallerRequest) Descriptor() ([]byte, []int) {
-	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{13}
+	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{14}
 }
 
 // Who the caller is.
@@ -1176,7 +1335,7 @@ type GetCallerResponse struct {
 
 func (x *GetCallerResponse) Reset() {
 	*x = GetCallerResponse{}
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[14]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1188,7 +1347,7 @@ func (x *GetCallerResponse) String() string {
 func (*GetCallerResponse) ProtoMessage() {}
 
 func (x *GetCallerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[14]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1201,7 +1360,7 @@ func (x *GetCallerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCallerResponse.ProtoReflect.Descriptor instead.
 func (*GetCallerResponse) Descriptor() ([]byte, []int) {
-	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{14}
+	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GetCallerResponse) GetCaller() *Caller {
@@ -1220,7 +1379,7 @@ type GetProfileRequest struct {
 
 func (x *GetProfileRequest) Reset() {
 	*x = GetProfileRequest{}
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[15]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1232,7 +1391,7 @@ func (x *GetProfileRequest) String() string {
 func (*GetProfileRequest) ProtoMessage() {}
 
 func (x *GetProfileRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[15]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1245,7 +1404,7 @@ func (x *GetProfileRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetProfileRequest.ProtoReflect.Descriptor instead.
 func (*GetProfileRequest) Descriptor() ([]byte, []int) {
-	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{15}
+	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{16}
 }
 
 // The profile.
@@ -1259,7 +1418,7 @@ type GetProfileResponse struct {
 
 func (x *GetProfileResponse) Reset() {
 	*x = GetProfileResponse{}
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[16]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1271,7 +1430,7 @@ func (x *GetProfileResponse) String() string {
 func (*GetProfileResponse) ProtoMessage() {}
 
 func (x *GetProfileResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[16]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1284,7 +1443,7 @@ func (x *GetProfileResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetProfileResponse.ProtoReflect.Descriptor instead.
 func (*GetProfileResponse) Descriptor() ([]byte, []int) {
-	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{16}
+	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GetProfileResponse) GetProfile() *Profile {
@@ -1307,7 +1466,7 @@ type UpdateProfileRequest struct {
 
 func (x *UpdateProfileRequest) Reset() {
 	*x = UpdateProfileRequest{}
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[17]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1319,7 +1478,7 @@ func (x *UpdateProfileRequest) String() string {
 func (*UpdateProfileRequest) ProtoMessage() {}
 
 func (x *UpdateProfileRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[17]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1332,7 +1491,7 @@ func (x *UpdateProfileRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateProfileRequest.ProtoReflect.Descriptor instead.
 func (*UpdateProfileRequest) Descriptor() ([]byte, []int) {
-	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{17}
+	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *UpdateProfileRequest) GetProfile() *Profile {
@@ -1360,7 +1519,7 @@ type UpdateProfileResponse struct {
 
 func (x *UpdateProfileResponse) Reset() {
 	*x = UpdateProfileResponse{}
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[18]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1372,7 +1531,7 @@ func (x *UpdateProfileResponse) String() string {
 func (*UpdateProfileResponse) ProtoMessage() {}
 
 func (x *UpdateProfileResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[18]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1385,7 +1544,7 @@ func (x *UpdateProfileResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateProfileResponse.ProtoReflect.Descriptor instead.
 func (*UpdateProfileResponse) Descriptor() ([]byte, []int) {
-	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{18}
+	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *UpdateProfileResponse) GetProfile() *Profile {
@@ -1395,12 +1554,565 @@ func (x *UpdateProfileResponse) GetProfile() *Profile {
 	return nil
 }
 
+// Confirms who calls.
+type StepUpRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Six digits of the authenticator application, or a recovery code.
+	Code string `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
+	// The password, for a user without a second factor.
+	Password      string `protobuf:"bytes,2,opt,name=password,proto3" json:"password,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StepUpRequest) Reset() {
+	*x = StepUpRequest{}
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StepUpRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StepUpRequest) ProtoMessage() {}
+
+func (x *StepUpRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StepUpRequest.ProtoReflect.Descriptor instead.
+func (*StepUpRequest) Descriptor() ([]byte, []int) {
+	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *StepUpRequest) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *StepUpRequest) GetPassword() string {
+	if x != nil {
+		return x.Password
+	}
+	return ""
+}
+
+// The session is confirmed.
+type StepUpResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// An access token that says so.
+	AccessToken string `protobuf:"bytes,1,opt,name=access_token,json=accessToken,proto3" json:"access_token,omitempty"`
+	// When the access token ends.
+	AccessExpireTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=access_expire_time,json=accessExpireTime,proto3" json:"access_expire_time,omitempty"`
+	// Until when methods that need it may be called.
+	ConfirmExpireTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=confirm_expire_time,json=confirmExpireTime,proto3" json:"confirm_expire_time,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *StepUpResponse) Reset() {
+	*x = StepUpResponse{}
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StepUpResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StepUpResponse) ProtoMessage() {}
+
+func (x *StepUpResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StepUpResponse.ProtoReflect.Descriptor instead.
+func (*StepUpResponse) Descriptor() ([]byte, []int) {
+	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *StepUpResponse) GetAccessToken() string {
+	if x != nil {
+		return x.AccessToken
+	}
+	return ""
+}
+
+func (x *StepUpResponse) GetAccessExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AccessExpireTime
+	}
+	return nil
+}
+
+func (x *StepUpResponse) GetConfirmExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ConfirmExpireTime
+	}
+	return nil
+}
+
+// Asks for the second factor.
+type GetSecondFactorRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetSecondFactorRequest) Reset() {
+	*x = GetSecondFactorRequest{}
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetSecondFactorRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetSecondFactorRequest) ProtoMessage() {}
+
+func (x *GetSecondFactorRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetSecondFactorRequest.ProtoReflect.Descriptor instead.
+func (*GetSecondFactorRequest) Descriptor() ([]byte, []int) {
+	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{22}
+}
+
+// The second factor.
+type GetSecondFactorResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The second factor.
+	SecondFactor  *SecondFactor `protobuf:"bytes,1,opt,name=second_factor,json=secondFactor,proto3" json:"second_factor,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetSecondFactorResponse) Reset() {
+	*x = GetSecondFactorResponse{}
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetSecondFactorResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetSecondFactorResponse) ProtoMessage() {}
+
+func (x *GetSecondFactorResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetSecondFactorResponse.ProtoReflect.Descriptor instead.
+func (*GetSecondFactorResponse) Descriptor() ([]byte, []int) {
+	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *GetSecondFactorResponse) GetSecondFactor() *SecondFactor {
+	if x != nil {
+		return x.SecondFactor
+	}
+	return nil
+}
+
+// Asks for a second factor.
+type CreateSecondFactorRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateSecondFactorRequest) Reset() {
+	*x = CreateSecondFactorRequest{}
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateSecondFactorRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateSecondFactorRequest) ProtoMessage() {}
+
+func (x *CreateSecondFactorRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateSecondFactorRequest.ProtoReflect.Descriptor instead.
+func (*CreateSecondFactorRequest) Descriptor() ([]byte, []int) {
+	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{24}
+}
+
+// The secret of the new second factor.
+type CreateSecondFactorResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The secret in base32, for typing in by hand.
+	Secret string `protobuf:"bytes,1,opt,name=secret,proto3" json:"secret,omitempty"`
+	// The same as an `otpauth://` address, for showing as a QR code.
+	OtpauthUri    string `protobuf:"bytes,2,opt,name=otpauth_uri,json=otpauthUri,proto3" json:"otpauth_uri,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateSecondFactorResponse) Reset() {
+	*x = CreateSecondFactorResponse{}
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateSecondFactorResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateSecondFactorResponse) ProtoMessage() {}
+
+func (x *CreateSecondFactorResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateSecondFactorResponse.ProtoReflect.Descriptor instead.
+func (*CreateSecondFactorResponse) Descriptor() ([]byte, []int) {
+	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *CreateSecondFactorResponse) GetSecret() string {
+	if x != nil {
+		return x.Secret
+	}
+	return ""
+}
+
+func (x *CreateSecondFactorResponse) GetOtpauthUri() string {
+	if x != nil {
+		return x.OtpauthUri
+	}
+	return ""
+}
+
+// Confirms the second factor.
+type ConfirmSecondFactorRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Six digits of the authenticator application.
+	Code          string `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmSecondFactorRequest) Reset() {
+	*x = ConfirmSecondFactorRequest{}
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmSecondFactorRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmSecondFactorRequest) ProtoMessage() {}
+
+func (x *ConfirmSecondFactorRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmSecondFactorRequest.ProtoReflect.Descriptor instead.
+func (*ConfirmSecondFactorRequest) Descriptor() ([]byte, []int) {
+	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *ConfirmSecondFactorRequest) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+// The second factor is on.
+type ConfirmSecondFactorResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The second factor.
+	SecondFactor *SecondFactor `protobuf:"bytes,1,opt,name=second_factor,json=secondFactor,proto3" json:"second_factor,omitempty"`
+	// Ten recovery codes, for example `k3v5q-a7xpd`.
+	RecoveryCodes []string `protobuf:"bytes,2,rep,name=recovery_codes,json=recoveryCodes,proto3" json:"recovery_codes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmSecondFactorResponse) Reset() {
+	*x = ConfirmSecondFactorResponse{}
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmSecondFactorResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmSecondFactorResponse) ProtoMessage() {}
+
+func (x *ConfirmSecondFactorResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmSecondFactorResponse.ProtoReflect.Descriptor instead.
+func (*ConfirmSecondFactorResponse) Descriptor() ([]byte, []int) {
+	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *ConfirmSecondFactorResponse) GetSecondFactor() *SecondFactor {
+	if x != nil {
+		return x.SecondFactor
+	}
+	return nil
+}
+
+func (x *ConfirmSecondFactorResponse) GetRecoveryCodes() []string {
+	if x != nil {
+		return x.RecoveryCodes
+	}
+	return nil
+}
+
+// Asks for new recovery codes.
+type ResetRecoveryCodesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResetRecoveryCodesRequest) Reset() {
+	*x = ResetRecoveryCodesRequest{}
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResetRecoveryCodesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResetRecoveryCodesRequest) ProtoMessage() {}
+
+func (x *ResetRecoveryCodesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResetRecoveryCodesRequest.ProtoReflect.Descriptor instead.
+func (*ResetRecoveryCodesRequest) Descriptor() ([]byte, []int) {
+	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{28}
+}
+
+// The new recovery codes.
+type ResetRecoveryCodesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Ten recovery codes; the old ones work no more.
+	RecoveryCodes []string `protobuf:"bytes,1,rep,name=recovery_codes,json=recoveryCodes,proto3" json:"recovery_codes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResetRecoveryCodesResponse) Reset() {
+	*x = ResetRecoveryCodesResponse{}
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResetRecoveryCodesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResetRecoveryCodesResponse) ProtoMessage() {}
+
+func (x *ResetRecoveryCodesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResetRecoveryCodesResponse.ProtoReflect.Descriptor instead.
+func (*ResetRecoveryCodesResponse) Descriptor() ([]byte, []int) {
+	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *ResetRecoveryCodesResponse) GetRecoveryCodes() []string {
+	if x != nil {
+		return x.RecoveryCodes
+	}
+	return nil
+}
+
+// Takes the second factor away.
+type DeleteSecondFactorRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteSecondFactorRequest) Reset() {
+	*x = DeleteSecondFactorRequest{}
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteSecondFactorRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteSecondFactorRequest) ProtoMessage() {}
+
+func (x *DeleteSecondFactorRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteSecondFactorRequest.ProtoReflect.Descriptor instead.
+func (*DeleteSecondFactorRequest) Descriptor() ([]byte, []int) {
+	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{30}
+}
+
+// There is no second factor.
+type DeleteSecondFactorResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteSecondFactorResponse) Reset() {
+	*x = DeleteSecondFactorResponse{}
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteSecondFactorResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteSecondFactorResponse) ProtoMessage() {}
+
+func (x *DeleteSecondFactorResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteSecondFactorResponse.ProtoReflect.Descriptor instead.
+func (*DeleteSecondFactorResponse) Descriptor() ([]byte, []int) {
+	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{31}
+}
+
 // Asks for an API key.
 type CreateApiKeyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Name for people, 1 to 100 characters.
 	DisplayName string `protobuf:"bytes,1,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
-	// What the key may do, at most what the caller may: permissions such as `orders.place`, or groups such as `orders`.
+	// What the key may do, at most what the caller may: permissions such as `orders.place`, or groups such as `orders`. Nobody confirms the calls of a key, so a
+	// permission that people have to confirm (`step_up`) is granted only if it is named in full, such as `instances.delete`.
 	Scopes []string `protobuf:"bytes,2,rep,name=scopes,proto3" json:"scopes,omitempty"`
 	// Days until the key stops working, 1 to 3650; 0 means it does not expire.
 	LifetimeDays  int32 `protobuf:"varint,3,opt,name=lifetime_days,json=lifetimeDays,proto3" json:"lifetime_days,omitempty"`
@@ -1410,7 +2122,7 @@ type CreateApiKeyRequest struct {
 
 func (x *CreateApiKeyRequest) Reset() {
 	*x = CreateApiKeyRequest{}
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[19]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1422,7 +2134,7 @@ func (x *CreateApiKeyRequest) String() string {
 func (*CreateApiKeyRequest) ProtoMessage() {}
 
 func (x *CreateApiKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[19]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1435,7 +2147,7 @@ func (x *CreateApiKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateApiKeyRequest.ProtoReflect.Descriptor instead.
 func (*CreateApiKeyRequest) Descriptor() ([]byte, []int) {
-	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{19}
+	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *CreateApiKeyRequest) GetDisplayName() string {
@@ -1472,7 +2184,7 @@ type CreateApiKeyResponse struct {
 
 func (x *CreateApiKeyResponse) Reset() {
 	*x = CreateApiKeyResponse{}
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[20]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1484,7 +2196,7 @@ func (x *CreateApiKeyResponse) String() string {
 func (*CreateApiKeyResponse) ProtoMessage() {}
 
 func (x *CreateApiKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[20]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1497,7 +2209,7 @@ func (x *CreateApiKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateApiKeyResponse.ProtoReflect.Descriptor instead.
 func (*CreateApiKeyResponse) Descriptor() ([]byte, []int) {
-	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{20}
+	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *CreateApiKeyResponse) GetApiKey() *ApiKey {
@@ -1527,7 +2239,7 @@ type ListApiKeysRequest struct {
 
 func (x *ListApiKeysRequest) Reset() {
 	*x = ListApiKeysRequest{}
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[21]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1539,7 +2251,7 @@ func (x *ListApiKeysRequest) String() string {
 func (*ListApiKeysRequest) ProtoMessage() {}
 
 func (x *ListApiKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[21]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1552,7 +2264,7 @@ func (x *ListApiKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListApiKeysRequest.ProtoReflect.Descriptor instead.
 func (*ListApiKeysRequest) Descriptor() ([]byte, []int) {
-	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{21}
+	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ListApiKeysRequest) GetPageSize() int32 {
@@ -1582,7 +2294,7 @@ type ListApiKeysResponse struct {
 
 func (x *ListApiKeysResponse) Reset() {
 	*x = ListApiKeysResponse{}
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[22]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1594,7 +2306,7 @@ func (x *ListApiKeysResponse) String() string {
 func (*ListApiKeysResponse) ProtoMessage() {}
 
 func (x *ListApiKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[22]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1607,7 +2319,7 @@ func (x *ListApiKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListApiKeysResponse.ProtoReflect.Descriptor instead.
 func (*ListApiKeysResponse) Descriptor() ([]byte, []int) {
-	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{22}
+	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ListApiKeysResponse) GetApiKeys() []*ApiKey {
@@ -1635,7 +2347,7 @@ type DeleteApiKeyRequest struct {
 
 func (x *DeleteApiKeyRequest) Reset() {
 	*x = DeleteApiKeyRequest{}
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[23]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1647,7 +2359,7 @@ func (x *DeleteApiKeyRequest) String() string {
 func (*DeleteApiKeyRequest) ProtoMessage() {}
 
 func (x *DeleteApiKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[23]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1660,7 +2372,7 @@ func (x *DeleteApiKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteApiKeyRequest.ProtoReflect.Descriptor instead.
 func (*DeleteApiKeyRequest) Descriptor() ([]byte, []int) {
-	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{23}
+	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *DeleteApiKeyRequest) GetApiKeyId() string {
@@ -1679,7 +2391,7 @@ type DeleteApiKeyResponse struct {
 
 func (x *DeleteApiKeyResponse) Reset() {
 	*x = DeleteApiKeyResponse{}
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[24]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1691,7 +2403,7 @@ func (x *DeleteApiKeyResponse) String() string {
 func (*DeleteApiKeyResponse) ProtoMessage() {}
 
 func (x *DeleteApiKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[24]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1704,7 +2416,7 @@ func (x *DeleteApiKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteApiKeyResponse.ProtoReflect.Descriptor instead.
 func (*DeleteApiKeyResponse) Descriptor() ([]byte, []int) {
-	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{24}
+	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{37}
 }
 
 // Asks for the public keys.
@@ -1716,7 +2428,7 @@ type GetJwksRequest struct {
 
 func (x *GetJwksRequest) Reset() {
 	*x = GetJwksRequest{}
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[25]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1728,7 +2440,7 @@ func (x *GetJwksRequest) String() string {
 func (*GetJwksRequest) ProtoMessage() {}
 
 func (x *GetJwksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[25]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1741,7 +2453,7 @@ func (x *GetJwksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetJwksRequest.ProtoReflect.Descriptor instead.
 func (*GetJwksRequest) Descriptor() ([]byte, []int) {
-	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{25}
+	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{38}
 }
 
 // A JSON Web Key Set.
@@ -1755,7 +2467,7 @@ type GetJwksResponse struct {
 
 func (x *GetJwksResponse) Reset() {
 	*x = GetJwksResponse{}
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[26]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1767,7 +2479,7 @@ func (x *GetJwksResponse) String() string {
 func (*GetJwksResponse) ProtoMessage() {}
 
 func (x *GetJwksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[26]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1780,7 +2492,7 @@ func (x *GetJwksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetJwksResponse.ProtoReflect.Descriptor instead.
 func (*GetJwksResponse) Descriptor() ([]byte, []int) {
-	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{26}
+	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *GetJwksResponse) GetKeys() []*Jwk {
@@ -1813,7 +2525,7 @@ type Jwk struct {
 
 func (x *Jwk) Reset() {
 	*x = Jwk{}
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[27]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1825,7 +2537,7 @@ func (x *Jwk) String() string {
 func (*Jwk) ProtoMessage() {}
 
 func (x *Jwk) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[27]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1838,7 +2550,7 @@ func (x *Jwk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Jwk.ProtoReflect.Descriptor instead.
 func (*Jwk) Descriptor() ([]byte, []int) {
-	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{27}
+	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Jwk) GetKty() string {
@@ -1897,7 +2609,7 @@ type ListAuditEntriesRequest struct {
 	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// Token of the previous page; empty for the first.
 	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// Staff only: entries of this account; empty for all.
+	// Staff only: entries of this account, and what staff wrote to it; empty for all.
 	AccountId string `protobuf:"bytes,3,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
 	// Entries of this method; empty for all.
 	Method        string `protobuf:"bytes,4,opt,name=method,proto3" json:"method,omitempty"`
@@ -1907,7 +2619,7 @@ type ListAuditEntriesRequest struct {
 
 func (x *ListAuditEntriesRequest) Reset() {
 	*x = ListAuditEntriesRequest{}
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[28]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1919,7 +2631,7 @@ func (x *ListAuditEntriesRequest) String() string {
 func (*ListAuditEntriesRequest) ProtoMessage() {}
 
 func (x *ListAuditEntriesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[28]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1932,7 +2644,7 @@ func (x *ListAuditEntriesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAuditEntriesRequest.ProtoReflect.Descriptor instead.
 func (*ListAuditEntriesRequest) Descriptor() ([]byte, []int) {
-	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{28}
+	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ListAuditEntriesRequest) GetPageSize() int32 {
@@ -1976,7 +2688,7 @@ type ListAuditEntriesResponse struct {
 
 func (x *ListAuditEntriesResponse) Reset() {
 	*x = ListAuditEntriesResponse{}
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[29]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1988,7 +2700,7 @@ func (x *ListAuditEntriesResponse) String() string {
 func (*ListAuditEntriesResponse) ProtoMessage() {}
 
 func (x *ListAuditEntriesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_identity_v1_identity_proto_msgTypes[29]
+	mi := &file_sewa_identity_v1_identity_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2001,7 +2713,7 @@ func (x *ListAuditEntriesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAuditEntriesResponse.ProtoReflect.Descriptor instead.
 func (*ListAuditEntriesResponse) Descriptor() ([]byte, []int) {
-	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{29}
+	return file_sewa_identity_v1_identity_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ListAuditEntriesResponse) GetAuditEntries() []*AuditEntry {
@@ -2036,7 +2748,17 @@ const file_sewa_identity_v1_identity_proto_rawDesc = "" +
 	"api_key_id\x18\x03 \x01(\tB\x04\xe2A\x01\x03R\bapiKeyId\x12\x18\n" +
 	"\x04role\x18\x04 \x01(\tB\x04\xe2A\x01\x03R\x04role\x12&\n" +
 	"\vpermissions\x18\x05 \x03(\tB\x04\xe2A\x01\x03R\vpermissions\x12\x1e\n" +
-	"\asandbox\x18\x06 \x01(\bB\x04\xe2A\x01\x03R\asandbox\"\x89\x03\n" +
+	"\asandbox\x18\x06 \x01(\bB\x04\xe2A\x01\x03R\asandbox\"\xa0\x02\n" +
+	"\fSecondFactor\x12@\n" +
+	"\x05state\x18\x01 \x01(\x0e2$.sewa.identity.v1.SecondFactor.StateB\x04\xe2A\x01\x03R\x05state\x12C\n" +
+	"\fconfirm_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\x04\xe2A\x01\x03R\vconfirmTime\x124\n" +
+	"\x13recovery_codes_left\x18\x03 \x01(\x05B\x04\xe2A\x01\x03R\x11recoveryCodesLeft\"S\n" +
+	"\x05State\x12\x15\n" +
+	"\x11STATE_UNSPECIFIED\x10\x00\x12\x0e\n" +
+	"\n" +
+	"STATE_NONE\x10\x01\x12\x11\n" +
+	"\rSTATE_PENDING\x10\x02\x12\x10\n" +
+	"\fSTATE_ACTIVE\x10\x03\"\x89\x03\n" +
 	"\aProfile\x12\x1d\n" +
 	"\auser_id\x18\x01 \x01(\tB\x04\xe2A\x01\x03R\x06userId\x12#\n" +
 	"\n" +
@@ -2061,7 +2783,7 @@ const file_sewa_identity_v1_identity_proto_rawDesc = "" +
 	"expireTime\x12A\n" +
 	"\vrevoke_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampB\x04\xe2A\x01\x03R\n" +
 	"revokeTime\x12D\n" +
-	"\rlast_use_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampB\x04\xe2A\x01\x03R\vlastUseTime\"\xbb\x03\n" +
+	"\rlast_use_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampB\x04\xe2A\x01\x03R\vlastUseTime\"\xef\x03\n" +
 	"\n" +
 	"AuditEntry\x12#\n" +
 	"\n" +
@@ -2081,7 +2803,8 @@ const file_sewa_identity_v1_identity_proto_rawDesc = "" +
 	"reply_json\x18\n" +
 	" \x01(\tB\x04\xe2A\x01\x03R\treplyJson\x12%\n" +
 	"\vbefore_json\x18\v \x01(\tB\x04\xe2A\x01\x03R\n" +
-	"beforeJson\"\xfb\x01\n" +
+	"beforeJson\x122\n" +
+	"\x12subject_account_id\x18\f \x01(\tB\x04\xe2A\x01\x03R\x10subjectAccountId\"\xfb\x01\n" +
 	"\x0fRegisterRequest\x12\x1a\n" +
 	"\x05email\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\x05email\x12'\n" +
 	"\bpassword\x18\x02 \x01(\tB\v\xe2A\x01\x02\xa0\xb5\x18\x01\x80\x01\x01R\bpassword\x12\x18\n" +
@@ -2093,10 +2816,11 @@ const file_sewa_identity_v1_identity_proto_rawDesc = "" +
 	"\n" +
 	"account_id\x18\x01 \x01(\tR\taccountId\x12\x17\n" +
 	"\auser_id\x18\x02 \x01(\tR\x06userId\x120\n" +
-	"\x06tokens\x18\x03 \x01(\v2\x18.sewa.identity.v1.TokensR\x06tokens\"S\n" +
+	"\x06tokens\x18\x03 \x01(\v2\x18.sewa.identity.v1.TokensR\x06tokens\"p\n" +
 	"\fLoginRequest\x12\x1a\n" +
 	"\x05email\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\x05email\x12'\n" +
-	"\bpassword\x18\x02 \x01(\tB\v\xe2A\x01\x02\xa0\xb5\x18\x01\x80\x01\x01R\bpassword\"s\n" +
+	"\bpassword\x18\x02 \x01(\tB\v\xe2A\x01\x02\xa0\xb5\x18\x01\x80\x01\x01R\bpassword\x12\x1b\n" +
+	"\x04code\x18\x03 \x01(\tB\a\xa0\xb5\x18\x01\x80\x01\x01R\x04code\"s\n" +
 	"\rLoginResponse\x120\n" +
 	"\x06tokens\x18\x01 \x01(\v2\x18.sewa.identity.v1.TokensR\x06tokens\x120\n" +
 	"\x06caller\x18\x02 \x01(\v2\x18.sewa.identity.v1.CallerR\x06caller\"G\n" +
@@ -2118,7 +2842,32 @@ const file_sewa_identity_v1_identity_proto_rawDesc = "" +
 	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskR\n" +
 	"updateMask\"L\n" +
 	"\x15UpdateProfileResponse\x123\n" +
-	"\aprofile\x18\x01 \x01(\v2\x19.sewa.identity.v1.ProfileR\aprofile\"\x83\x01\n" +
+	"\aprofile\x18\x01 \x01(\v2\x19.sewa.identity.v1.ProfileR\aprofile\"S\n" +
+	"\rStepUpRequest\x12\x1b\n" +
+	"\x04code\x18\x01 \x01(\tB\a\xa0\xb5\x18\x01\x80\x01\x01R\x04code\x12#\n" +
+	"\bpassword\x18\x02 \x01(\tB\a\xa0\xb5\x18\x01\x80\x01\x01R\bpassword:\x00\"\xd2\x01\n" +
+	"\x0eStepUpResponse\x12*\n" +
+	"\faccess_token\x18\x01 \x01(\tB\a\xa0\xb5\x18\x02\x80\x01\x01R\vaccessToken\x12H\n" +
+	"\x12access_expire_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x10accessExpireTime\x12J\n" +
+	"\x13confirm_expire_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x11confirmExpireTime\"\x18\n" +
+	"\x16GetSecondFactorRequest\"^\n" +
+	"\x17GetSecondFactorResponse\x12C\n" +
+	"\rsecond_factor\x18\x01 \x01(\v2\x1e.sewa.identity.v1.SecondFactorR\fsecondFactor\"\x1b\n" +
+	"\x19CreateSecondFactorRequest\"g\n" +
+	"\x1aCreateSecondFactorResponse\x12\x1f\n" +
+	"\x06secret\x18\x01 \x01(\tB\a\xa0\xb5\x18\x02\x80\x01\x01R\x06secret\x12(\n" +
+	"\votpauth_uri\x18\x02 \x01(\tB\a\xa0\xb5\x18\x02\x80\x01\x01R\n" +
+	"otpauthUri\"=\n" +
+	"\x1aConfirmSecondFactorRequest\x12\x1f\n" +
+	"\x04code\x18\x01 \x01(\tB\v\xe2A\x01\x02\xa0\xb5\x18\x01\x80\x01\x01R\x04code\"\x92\x01\n" +
+	"\x1bConfirmSecondFactorResponse\x12C\n" +
+	"\rsecond_factor\x18\x01 \x01(\v2\x1e.sewa.identity.v1.SecondFactorR\fsecondFactor\x12.\n" +
+	"\x0erecovery_codes\x18\x02 \x03(\tB\a\xa0\xb5\x18\x02\x80\x01\x01R\rrecoveryCodes\"\x1b\n" +
+	"\x19ResetRecoveryCodesRequest\"L\n" +
+	"\x1aResetRecoveryCodesResponse\x12.\n" +
+	"\x0erecovery_codes\x18\x01 \x03(\tB\a\xa0\xb5\x18\x02\x80\x01\x01R\rrecoveryCodes\"\x1b\n" +
+	"\x19DeleteSecondFactorRequest\"\x1c\n" +
+	"\x1aDeleteSecondFactorResponse\"\x83\x01\n" +
 	"\x13CreateApiKeyRequest\x12'\n" +
 	"\fdisplay_name\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\vdisplayName\x12\x1c\n" +
 	"\x06scopes\x18\x02 \x03(\tB\x04\xe2A\x01\x02R\x06scopes\x12%\n" +
@@ -2161,7 +2910,7 @@ const file_sewa_identity_v1_identity_proto_rawDesc = "" +
 	"\vAccountKind\x12\x1c\n" +
 	"\x18ACCOUNT_KIND_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ACCOUNT_KIND_CUSTOMER\x10\x01\x12\x19\n" +
-	"\x15ACCOUNT_KIND_RESELLER\x10\x02*\x9b\b\n" +
+	"\x15ACCOUNT_KIND_RESELLER\x10\x02*\xf0\r\n" +
 	"\x13IdentityErrorReason\x12%\n" +
 	"!IDENTITY_ERROR_REASON_UNSPECIFIED\x10\x00\x12p\n" +
 	"!IDENTITY_ERROR_REASON_EMAIL_TAKEN\x10\x01\x1aI\x9a\xb5\x18E\n" +
@@ -2181,14 +2930,25 @@ const file_sewa_identity_v1_identity_proto_rawDesc = "" +
 	"'IDENTITY_ERROR_REASON_API_KEY_NOT_FOUND\x10\b\x1a0\x9a\xb5\x18,\n" +
 	"\tNOT_FOUND\x18\x03\"\x1dList the keys to find its id.\x12p\n" +
 	"#IDENTITY_ERROR_REASON_API_KEY_LIMIT\x10\t\x1aG\x9a\xb5\x18C\n" +
-	"\x12RESOURCE_EXHAUSTED\x12\x05limit\x18\x03\"$Revoke a key that is no longer used.2\x8f\x10\n" +
+	"\x12RESOURCE_EXHAUSTED\x12\x05limit\x18\x03\"$Revoke a key that is no longer used.\x12\xa7\x01\n" +
+	",IDENTITY_ERROR_REASON_SECOND_FACTOR_REQUIRED\x10\n" +
+	"\x1au\x9a\xb5\x18q\n" +
+	"\x0fUNAUTHENTICATED\x18\x02\"\\Repeat the call with a code of the authenticator application, or a recovery code, in `code`.\x12\x88\x01\n" +
+	"\"IDENTITY_ERROR_REASON_CODE_INVALID\x10\v\x1a`\x9a\xb5\x18\\\n" +
+	"\x0fUNAUTHENTICATED\x18\x02\"GWait for the next code and check the clock of the device that shows it.\x12\x89\x01\n" +
+	",IDENTITY_ERROR_REASON_CODE_ATTEMPTS_EXCEEDED\x10\f\x1aW\x9a\xb5\x18S\n" +
+	"\x12RESOURCE_EXHAUSTED\x12\x05limit\x18\x02\"4Wait as long as RetryInfo says, then try a new code.\x12\x98\x01\n" +
+	"-IDENTITY_ERROR_REASON_SECOND_FACTOR_NOT_FOUND\x10\r\x1ae\x9a\xb5\x18a\n" +
+	"\tNOT_FOUND\x18\x03\"RCall CreateSecondFactor first; without a second factor, confirm with the password.\x12w\n" +
+	"*IDENTITY_ERROR_REASON_SECOND_FACTOR_EXISTS\x10\x0e\x1aG\x9a\xb5\x18C\n" +
+	"\x0eALREADY_EXISTS\x18\x03\"/Delete the second factor before making another.2\x8f\x1c\n" +
 	"\x0fIdentityService\x12\x9b\x01\n" +
 	"\bRegister\x12!.sewa.identity.v1.RegisterRequest\x1a\".sewa.identity.v1.RegisterResponse\"H\x8a\xb5\x18% \x02*\bregister2\b\n" +
 	"\x02\b\n" +
-	"\x12\x02\b\x1e:\vEMAIL_TAKEN\x10\x01\x82\xd3\xe4\x93\x02\x16:\x01*\"\x11/v1/auth:register\x90\x02\x02\x12\x91\x01\n" +
-	"\x05Login\x12\x1e.sewa.identity.v1.LoginRequest\x1a\x1f.sewa.identity.v1.LoginResponse\"G\x8a\xb5\x18* \x01*\x05login2\b\n" +
+	"\x12\x02\b\x1e:\vEMAIL_TAKEN\x10\x01\x82\xd3\xe4\x93\x02\x16:\x01*\"\x11/v1/auth:register\x90\x02\x02\x12\xd0\x01\n" +
+	"\x05Login\x12\x1e.sewa.identity.v1.LoginRequest\x1a\x1f.sewa.identity.v1.LoginResponse\"\x85\x01\x8a\xb5\x18h \x01*\x05login2\b\n" +
 	"\x02\b\n" +
-	"\x12\x02\b\x1e:\x13INVALID_CREDENTIALS\x10\x01\x82\xd3\xe4\x93\x02\x13:\x01*\"\x0e/v1/auth:login\x12\xc0\x01\n" +
+	"\x12\x02\b\x1e:\x13INVALID_CREDENTIALS:\x16SECOND_FACTOR_REQUIRED:\fCODE_INVALID:\x16CODE_ATTEMPTS_EXCEEDED\x10\x01\x82\xd3\xe4\x93\x02\x13:\x01*\"\x0e/v1/auth:login\x12\xc0\x01\n" +
 	"\fRefreshToken\x12%.sewa.identity.v1.RefreshTokenRequest\x1a&.sewa.identity.v1.RefreshTokenResponse\"a\x8a\xb5\x18B \x01*\x05login2\b\n" +
 	"\x02\b\n" +
 	"\x12\x02\b\x1e:\x15REFRESH_TOKEN_INVALID:\x14REFRESH_TOKEN_REUSED\x10\x01\x82\xd3\xe4\x93\x02\x15:\x01*\"\x10/v1/auth:refresh\x12\x83\x01\n" +
@@ -2206,8 +2966,31 @@ const file_sewa_identity_v1_identity_proto_rawDesc = "" +
 	"\rUpdateProfile\x12&.sewa.identity.v1.UpdateProfileRequest\x1a'.sewa.identity.v1.UpdateProfileResponse\"w\x8a\xb5\x18K \x02*\adefault2\b\n" +
 	"\x02\b\n" +
 	"\x12\x02\b\x1e:\x11PROFILE_NOT_FOUND:\x12FIELD_NOT_WRITABLE\n" +
-	"\rprofile.write\x82\xd3\xe4\x93\x02\x1f:\aprofileb\aprofile2\v/v1/profile\x90\x02\x02\x12\xbc\x01\n" +
-	"\fCreateApiKey\x12%.sewa.identity.v1.CreateApiKeyRequest\x1a&.sewa.identity.v1.CreateApiKeyResponse\"]\x8a\xb5\x18? \x02*\adefault2\b\n" +
+	"\rprofile.write\x82\xd3\xe4\x93\x02\x1f:\aprofileb\aprofile2\v/v1/profile\x90\x02\x02\x12\x8d\x02\n" +
+	"\x06StepUp\x12\x1f.sewa.identity.v1.StepUpRequest\x1a .sewa.identity.v1.StepUpResponse\"\xbf\x01\x8a\xb5\x18\xa0\x01 \x01*\x05login2\b\n" +
+	"\x02\b\n" +
+	"\x12\x02\b\x1e:\x11PROFILE_NOT_FOUND:\x13INVALID_CREDENTIALS:\x16SECOND_FACTOR_REQUIRED:\x17SECOND_FACTOR_NOT_FOUND:\fCODE_INVALID:\x16CODE_ATTEMPTS_EXCEEDED\n" +
+	"\fprofile.read\x82\xd3\xe4\x93\x02\x14:\x01*\"\x0f/v1/auth:stepUp\x12\xcd\x01\n" +
+	"\x0fGetSecondFactor\x12(.sewa.identity.v1.GetSecondFactorRequest\x1a).sewa.identity.v1.GetSecondFactorResponse\"e\x8a\xb5\x186 \x01*\adefault2\b\n" +
+	"\x02\b\x05\x12\x02\b\x1e:\x11PROFILE_NOT_FOUND\n" +
+	"\fprofile.read\x82\xd3\xe4\x93\x02\"b\rsecond_factor\x12\x11/v1/second-factor\x90\x02\x01\x12\xe9\x01\n" +
+	"\x12CreateSecondFactor\x12+.sewa.identity.v1.CreateSecondFactorRequest\x1a,.sewa.identity.v1.CreateSecondFactorResponse\"x\x8a\xb5\x18U\x18\x01 \x02*\adefault2\b\n" +
+	"\x02\b\n" +
+	"\x12\x02\b\x1e:\x11PROFILE_NOT_FOUND:\x14SECOND_FACTOR_EXISTS\n" +
+	"\x13second_factor.write\x82\xd3\xe4\x93\x02\x16:\x01*\"\x11/v1/second-factor\x90\x02\x02\x12\x9a\x02\n" +
+	"\x13ConfirmSecondFactor\x12,.sewa.identity.v1.ConfirmSecondFactorRequest\x1a-.sewa.identity.v1.ConfirmSecondFactorResponse\"\xa5\x01\x8a\xb5\x18z \x02*\adefault2\b\n" +
+	"\x02\b\n" +
+	"\x12\x02\b\x1e:\x11PROFILE_NOT_FOUND:\x17SECOND_FACTOR_NOT_FOUND:\x14SECOND_FACTOR_EXISTS:\fCODE_INVALID\n" +
+	"\x13second_factor.write\x82\xd3\xe4\x93\x02\x1e:\x01*\"\x19/v1/second-factor:confirm\x90\x02\x02\x12\x80\x02\n" +
+	"\x12ResetRecoveryCodes\x12+.sewa.identity.v1.ResetRecoveryCodesRequest\x1a,.sewa.identity.v1.ResetRecoveryCodesResponse\"\x8e\x01\x8a\xb5\x18X\x18\x01 \x02*\adefault2\b\n" +
+	"\x02\b\n" +
+	"\x12\x02\b\x1e:\x11PROFILE_NOT_FOUND:\x17SECOND_FACTOR_NOT_FOUND\n" +
+	"\x13second_factor.write\x82\xd3\xe4\x93\x02):\x01*\"$/v1/second-factor:resetRecoveryCodes\x90\x02\x02\x12\xd0\x01\n" +
+	"\x12DeleteSecondFactor\x12+.sewa.identity.v1.DeleteSecondFactorRequest\x1a,.sewa.identity.v1.DeleteSecondFactorResponse\"_\x8a\xb5\x18?\x18\x01 \x02*\adefault2\b\n" +
+	"\x02\b\n" +
+	"\x12\x02\b\x1e:\x11PROFILE_NOT_FOUND\n" +
+	"\x13second_factor.write\x82\xd3\xe4\x93\x02\x13*\x11/v1/second-factor\x90\x02\x02\x12\xbe\x01\n" +
+	"\fCreateApiKey\x12%.sewa.identity.v1.CreateApiKeyRequest\x1a&.sewa.identity.v1.CreateApiKeyResponse\"_\x8a\xb5\x18A\x18\x01 \x02*\adefault2\b\n" +
 	"\x02\b\n" +
 	"\x12\x02\b\x1e:\rUNKNOWN_SCOPE:\rAPI_KEY_LIMIT\n" +
 	"\n" +
@@ -2240,97 +3023,129 @@ func file_sewa_identity_v1_identity_proto_rawDescGZIP() []byte {
 	return file_sewa_identity_v1_identity_proto_rawDescData
 }
 
-var file_sewa_identity_v1_identity_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_sewa_identity_v1_identity_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_sewa_identity_v1_identity_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_sewa_identity_v1_identity_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
 var file_sewa_identity_v1_identity_proto_goTypes = []any{
-	(AccountKind)(0),                 // 0: sewa.identity.v1.AccountKind
-	(IdentityErrorReason)(0),         // 1: sewa.identity.v1.IdentityErrorReason
-	(*Tokens)(nil),                   // 2: sewa.identity.v1.Tokens
-	(*Caller)(nil),                   // 3: sewa.identity.v1.Caller
-	(*Profile)(nil),                  // 4: sewa.identity.v1.Profile
-	(*ApiKey)(nil),                   // 5: sewa.identity.v1.ApiKey
-	(*AuditEntry)(nil),               // 6: sewa.identity.v1.AuditEntry
-	(*RegisterRequest)(nil),          // 7: sewa.identity.v1.RegisterRequest
-	(*RegisterResponse)(nil),         // 8: sewa.identity.v1.RegisterResponse
-	(*LoginRequest)(nil),             // 9: sewa.identity.v1.LoginRequest
-	(*LoginResponse)(nil),            // 10: sewa.identity.v1.LoginResponse
-	(*RefreshTokenRequest)(nil),      // 11: sewa.identity.v1.RefreshTokenRequest
-	(*RefreshTokenResponse)(nil),     // 12: sewa.identity.v1.RefreshTokenResponse
-	(*LogoutRequest)(nil),            // 13: sewa.identity.v1.LogoutRequest
-	(*LogoutResponse)(nil),           // 14: sewa.identity.v1.LogoutResponse
-	(*GetCallerRequest)(nil),         // 15: sewa.identity.v1.GetCallerRequest
-	(*GetCallerResponse)(nil),        // 16: sewa.identity.v1.GetCallerResponse
-	(*GetProfileRequest)(nil),        // 17: sewa.identity.v1.GetProfileRequest
-	(*GetProfileResponse)(nil),       // 18: sewa.identity.v1.GetProfileResponse
-	(*UpdateProfileRequest)(nil),     // 19: sewa.identity.v1.UpdateProfileRequest
-	(*UpdateProfileResponse)(nil),    // 20: sewa.identity.v1.UpdateProfileResponse
-	(*CreateApiKeyRequest)(nil),      // 21: sewa.identity.v1.CreateApiKeyRequest
-	(*CreateApiKeyResponse)(nil),     // 22: sewa.identity.v1.CreateApiKeyResponse
-	(*ListApiKeysRequest)(nil),       // 23: sewa.identity.v1.ListApiKeysRequest
-	(*ListApiKeysResponse)(nil),      // 24: sewa.identity.v1.ListApiKeysResponse
-	(*DeleteApiKeyRequest)(nil),      // 25: sewa.identity.v1.DeleteApiKeyRequest
-	(*DeleteApiKeyResponse)(nil),     // 26: sewa.identity.v1.DeleteApiKeyResponse
-	(*GetJwksRequest)(nil),           // 27: sewa.identity.v1.GetJwksRequest
-	(*GetJwksResponse)(nil),          // 28: sewa.identity.v1.GetJwksResponse
-	(*Jwk)(nil),                      // 29: sewa.identity.v1.Jwk
-	(*ListAuditEntriesRequest)(nil),  // 30: sewa.identity.v1.ListAuditEntriesRequest
-	(*ListAuditEntriesResponse)(nil), // 31: sewa.identity.v1.ListAuditEntriesResponse
-	(*timestamppb.Timestamp)(nil),    // 32: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil),    // 33: google.protobuf.FieldMask
+	(AccountKind)(0),                    // 0: sewa.identity.v1.AccountKind
+	(IdentityErrorReason)(0),            // 1: sewa.identity.v1.IdentityErrorReason
+	(SecondFactor_State)(0),             // 2: sewa.identity.v1.SecondFactor.State
+	(*Tokens)(nil),                      // 3: sewa.identity.v1.Tokens
+	(*Caller)(nil),                      // 4: sewa.identity.v1.Caller
+	(*SecondFactor)(nil),                // 5: sewa.identity.v1.SecondFactor
+	(*Profile)(nil),                     // 6: sewa.identity.v1.Profile
+	(*ApiKey)(nil),                      // 7: sewa.identity.v1.ApiKey
+	(*AuditEntry)(nil),                  // 8: sewa.identity.v1.AuditEntry
+	(*RegisterRequest)(nil),             // 9: sewa.identity.v1.RegisterRequest
+	(*RegisterResponse)(nil),            // 10: sewa.identity.v1.RegisterResponse
+	(*LoginRequest)(nil),                // 11: sewa.identity.v1.LoginRequest
+	(*LoginResponse)(nil),               // 12: sewa.identity.v1.LoginResponse
+	(*RefreshTokenRequest)(nil),         // 13: sewa.identity.v1.RefreshTokenRequest
+	(*RefreshTokenResponse)(nil),        // 14: sewa.identity.v1.RefreshTokenResponse
+	(*LogoutRequest)(nil),               // 15: sewa.identity.v1.LogoutRequest
+	(*LogoutResponse)(nil),              // 16: sewa.identity.v1.LogoutResponse
+	(*GetCallerRequest)(nil),            // 17: sewa.identity.v1.GetCallerRequest
+	(*GetCallerResponse)(nil),           // 18: sewa.identity.v1.GetCallerResponse
+	(*GetProfileRequest)(nil),           // 19: sewa.identity.v1.GetProfileRequest
+	(*GetProfileResponse)(nil),          // 20: sewa.identity.v1.GetProfileResponse
+	(*UpdateProfileRequest)(nil),        // 21: sewa.identity.v1.UpdateProfileRequest
+	(*UpdateProfileResponse)(nil),       // 22: sewa.identity.v1.UpdateProfileResponse
+	(*StepUpRequest)(nil),               // 23: sewa.identity.v1.StepUpRequest
+	(*StepUpResponse)(nil),              // 24: sewa.identity.v1.StepUpResponse
+	(*GetSecondFactorRequest)(nil),      // 25: sewa.identity.v1.GetSecondFactorRequest
+	(*GetSecondFactorResponse)(nil),     // 26: sewa.identity.v1.GetSecondFactorResponse
+	(*CreateSecondFactorRequest)(nil),   // 27: sewa.identity.v1.CreateSecondFactorRequest
+	(*CreateSecondFactorResponse)(nil),  // 28: sewa.identity.v1.CreateSecondFactorResponse
+	(*ConfirmSecondFactorRequest)(nil),  // 29: sewa.identity.v1.ConfirmSecondFactorRequest
+	(*ConfirmSecondFactorResponse)(nil), // 30: sewa.identity.v1.ConfirmSecondFactorResponse
+	(*ResetRecoveryCodesRequest)(nil),   // 31: sewa.identity.v1.ResetRecoveryCodesRequest
+	(*ResetRecoveryCodesResponse)(nil),  // 32: sewa.identity.v1.ResetRecoveryCodesResponse
+	(*DeleteSecondFactorRequest)(nil),   // 33: sewa.identity.v1.DeleteSecondFactorRequest
+	(*DeleteSecondFactorResponse)(nil),  // 34: sewa.identity.v1.DeleteSecondFactorResponse
+	(*CreateApiKeyRequest)(nil),         // 35: sewa.identity.v1.CreateApiKeyRequest
+	(*CreateApiKeyResponse)(nil),        // 36: sewa.identity.v1.CreateApiKeyResponse
+	(*ListApiKeysRequest)(nil),          // 37: sewa.identity.v1.ListApiKeysRequest
+	(*ListApiKeysResponse)(nil),         // 38: sewa.identity.v1.ListApiKeysResponse
+	(*DeleteApiKeyRequest)(nil),         // 39: sewa.identity.v1.DeleteApiKeyRequest
+	(*DeleteApiKeyResponse)(nil),        // 40: sewa.identity.v1.DeleteApiKeyResponse
+	(*GetJwksRequest)(nil),              // 41: sewa.identity.v1.GetJwksRequest
+	(*GetJwksResponse)(nil),             // 42: sewa.identity.v1.GetJwksResponse
+	(*Jwk)(nil),                         // 43: sewa.identity.v1.Jwk
+	(*ListAuditEntriesRequest)(nil),     // 44: sewa.identity.v1.ListAuditEntriesRequest
+	(*ListAuditEntriesResponse)(nil),    // 45: sewa.identity.v1.ListAuditEntriesResponse
+	(*timestamppb.Timestamp)(nil),       // 46: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil),       // 47: google.protobuf.FieldMask
 }
 var file_sewa_identity_v1_identity_proto_depIdxs = []int32{
-	32, // 0: sewa.identity.v1.Tokens.access_expire_time:type_name -> google.protobuf.Timestamp
-	32, // 1: sewa.identity.v1.Tokens.refresh_expire_time:type_name -> google.protobuf.Timestamp
-	32, // 2: sewa.identity.v1.Profile.create_time:type_name -> google.protobuf.Timestamp
-	0,  // 3: sewa.identity.v1.Profile.account_kind:type_name -> sewa.identity.v1.AccountKind
-	32, // 4: sewa.identity.v1.ApiKey.create_time:type_name -> google.protobuf.Timestamp
-	32, // 5: sewa.identity.v1.ApiKey.expire_time:type_name -> google.protobuf.Timestamp
-	32, // 6: sewa.identity.v1.ApiKey.revoke_time:type_name -> google.protobuf.Timestamp
-	32, // 7: sewa.identity.v1.ApiKey.last_use_time:type_name -> google.protobuf.Timestamp
-	32, // 8: sewa.identity.v1.AuditEntry.record_time:type_name -> google.protobuf.Timestamp
-	0,  // 9: sewa.identity.v1.RegisterRequest.account_kind:type_name -> sewa.identity.v1.AccountKind
-	2,  // 10: sewa.identity.v1.RegisterResponse.tokens:type_name -> sewa.identity.v1.Tokens
-	2,  // 11: sewa.identity.v1.LoginResponse.tokens:type_name -> sewa.identity.v1.Tokens
-	3,  // 12: sewa.identity.v1.LoginResponse.caller:type_name -> sewa.identity.v1.Caller
-	2,  // 13: sewa.identity.v1.RefreshTokenResponse.tokens:type_name -> sewa.identity.v1.Tokens
-	3,  // 14: sewa.identity.v1.GetCallerResponse.caller:type_name -> sewa.identity.v1.Caller
-	4,  // 15: sewa.identity.v1.GetProfileResponse.profile:type_name -> sewa.identity.v1.Profile
-	4,  // 16: sewa.identity.v1.UpdateProfileRequest.profile:type_name -> sewa.identity.v1.Profile
-	33, // 17: sewa.identity.v1.UpdateProfileRequest.update_mask:type_name -> google.protobuf.FieldMask
-	4,  // 18: sewa.identity.v1.UpdateProfileResponse.profile:type_name -> sewa.identity.v1.Profile
-	5,  // 19: sewa.identity.v1.CreateApiKeyResponse.api_key:type_name -> sewa.identity.v1.ApiKey
-	5,  // 20: sewa.identity.v1.ListApiKeysResponse.api_keys:type_name -> sewa.identity.v1.ApiKey
-	29, // 21: sewa.identity.v1.GetJwksResponse.keys:type_name -> sewa.identity.v1.Jwk
-	6,  // 22: sewa.identity.v1.ListAuditEntriesResponse.audit_entries:type_name -> sewa.identity.v1.AuditEntry
-	7,  // 23: sewa.identity.v1.IdentityService.Register:input_type -> sewa.identity.v1.RegisterRequest
-	9,  // 24: sewa.identity.v1.IdentityService.Login:input_type -> sewa.identity.v1.LoginRequest
-	11, // 25: sewa.identity.v1.IdentityService.RefreshToken:input_type -> sewa.identity.v1.RefreshTokenRequest
-	13, // 26: sewa.identity.v1.IdentityService.Logout:input_type -> sewa.identity.v1.LogoutRequest
-	15, // 27: sewa.identity.v1.IdentityService.GetCaller:input_type -> sewa.identity.v1.GetCallerRequest
-	17, // 28: sewa.identity.v1.IdentityService.GetProfile:input_type -> sewa.identity.v1.GetProfileRequest
-	19, // 29: sewa.identity.v1.IdentityService.UpdateProfile:input_type -> sewa.identity.v1.UpdateProfileRequest
-	21, // 30: sewa.identity.v1.IdentityService.CreateApiKey:input_type -> sewa.identity.v1.CreateApiKeyRequest
-	23, // 31: sewa.identity.v1.IdentityService.ListApiKeys:input_type -> sewa.identity.v1.ListApiKeysRequest
-	25, // 32: sewa.identity.v1.IdentityService.DeleteApiKey:input_type -> sewa.identity.v1.DeleteApiKeyRequest
-	27, // 33: sewa.identity.v1.IdentityService.GetJwks:input_type -> sewa.identity.v1.GetJwksRequest
-	30, // 34: sewa.identity.v1.IdentityService.ListAuditEntries:input_type -> sewa.identity.v1.ListAuditEntriesRequest
-	8,  // 35: sewa.identity.v1.IdentityService.Register:output_type -> sewa.identity.v1.RegisterResponse
-	10, // 36: sewa.identity.v1.IdentityService.Login:output_type -> sewa.identity.v1.LoginResponse
-	12, // 37: sewa.identity.v1.IdentityService.RefreshToken:output_type -> sewa.identity.v1.RefreshTokenResponse
-	14, // 38: sewa.identity.v1.IdentityService.Logout:output_type -> sewa.identity.v1.LogoutResponse
-	16, // 39: sewa.identity.v1.IdentityService.GetCaller:output_type -> sewa.identity.v1.GetCallerResponse
-	18, // 40: sewa.identity.v1.IdentityService.GetProfile:output_type -> sewa.identity.v1.GetProfileResponse
-	20, // 41: sewa.identity.v1.IdentityService.UpdateProfile:output_type -> sewa.identity.v1.UpdateProfileResponse
-	22, // 42: sewa.identity.v1.IdentityService.CreateApiKey:output_type -> sewa.identity.v1.CreateApiKeyResponse
-	24, // 43: sewa.identity.v1.IdentityService.ListApiKeys:output_type -> sewa.identity.v1.ListApiKeysResponse
-	26, // 44: sewa.identity.v1.IdentityService.DeleteApiKey:output_type -> sewa.identity.v1.DeleteApiKeyResponse
-	28, // 45: sewa.identity.v1.IdentityService.GetJwks:output_type -> sewa.identity.v1.GetJwksResponse
-	31, // 46: sewa.identity.v1.IdentityService.ListAuditEntries:output_type -> sewa.identity.v1.ListAuditEntriesResponse
-	35, // [35:47] is the sub-list for method output_type
-	23, // [23:35] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	46, // 0: sewa.identity.v1.Tokens.access_expire_time:type_name -> google.protobuf.Timestamp
+	46, // 1: sewa.identity.v1.Tokens.refresh_expire_time:type_name -> google.protobuf.Timestamp
+	2,  // 2: sewa.identity.v1.SecondFactor.state:type_name -> sewa.identity.v1.SecondFactor.State
+	46, // 3: sewa.identity.v1.SecondFactor.confirm_time:type_name -> google.protobuf.Timestamp
+	46, // 4: sewa.identity.v1.Profile.create_time:type_name -> google.protobuf.Timestamp
+	0,  // 5: sewa.identity.v1.Profile.account_kind:type_name -> sewa.identity.v1.AccountKind
+	46, // 6: sewa.identity.v1.ApiKey.create_time:type_name -> google.protobuf.Timestamp
+	46, // 7: sewa.identity.v1.ApiKey.expire_time:type_name -> google.protobuf.Timestamp
+	46, // 8: sewa.identity.v1.ApiKey.revoke_time:type_name -> google.protobuf.Timestamp
+	46, // 9: sewa.identity.v1.ApiKey.last_use_time:type_name -> google.protobuf.Timestamp
+	46, // 10: sewa.identity.v1.AuditEntry.record_time:type_name -> google.protobuf.Timestamp
+	0,  // 11: sewa.identity.v1.RegisterRequest.account_kind:type_name -> sewa.identity.v1.AccountKind
+	3,  // 12: sewa.identity.v1.RegisterResponse.tokens:type_name -> sewa.identity.v1.Tokens
+	3,  // 13: sewa.identity.v1.LoginResponse.tokens:type_name -> sewa.identity.v1.Tokens
+	4,  // 14: sewa.identity.v1.LoginResponse.caller:type_name -> sewa.identity.v1.Caller
+	3,  // 15: sewa.identity.v1.RefreshTokenResponse.tokens:type_name -> sewa.identity.v1.Tokens
+	4,  // 16: sewa.identity.v1.GetCallerResponse.caller:type_name -> sewa.identity.v1.Caller
+	6,  // 17: sewa.identity.v1.GetProfileResponse.profile:type_name -> sewa.identity.v1.Profile
+	6,  // 18: sewa.identity.v1.UpdateProfileRequest.profile:type_name -> sewa.identity.v1.Profile
+	47, // 19: sewa.identity.v1.UpdateProfileRequest.update_mask:type_name -> google.protobuf.FieldMask
+	6,  // 20: sewa.identity.v1.UpdateProfileResponse.profile:type_name -> sewa.identity.v1.Profile
+	46, // 21: sewa.identity.v1.StepUpResponse.access_expire_time:type_name -> google.protobuf.Timestamp
+	46, // 22: sewa.identity.v1.StepUpResponse.confirm_expire_time:type_name -> google.protobuf.Timestamp
+	5,  // 23: sewa.identity.v1.GetSecondFactorResponse.second_factor:type_name -> sewa.identity.v1.SecondFactor
+	5,  // 24: sewa.identity.v1.ConfirmSecondFactorResponse.second_factor:type_name -> sewa.identity.v1.SecondFactor
+	7,  // 25: sewa.identity.v1.CreateApiKeyResponse.api_key:type_name -> sewa.identity.v1.ApiKey
+	7,  // 26: sewa.identity.v1.ListApiKeysResponse.api_keys:type_name -> sewa.identity.v1.ApiKey
+	43, // 27: sewa.identity.v1.GetJwksResponse.keys:type_name -> sewa.identity.v1.Jwk
+	8,  // 28: sewa.identity.v1.ListAuditEntriesResponse.audit_entries:type_name -> sewa.identity.v1.AuditEntry
+	9,  // 29: sewa.identity.v1.IdentityService.Register:input_type -> sewa.identity.v1.RegisterRequest
+	11, // 30: sewa.identity.v1.IdentityService.Login:input_type -> sewa.identity.v1.LoginRequest
+	13, // 31: sewa.identity.v1.IdentityService.RefreshToken:input_type -> sewa.identity.v1.RefreshTokenRequest
+	15, // 32: sewa.identity.v1.IdentityService.Logout:input_type -> sewa.identity.v1.LogoutRequest
+	17, // 33: sewa.identity.v1.IdentityService.GetCaller:input_type -> sewa.identity.v1.GetCallerRequest
+	19, // 34: sewa.identity.v1.IdentityService.GetProfile:input_type -> sewa.identity.v1.GetProfileRequest
+	21, // 35: sewa.identity.v1.IdentityService.UpdateProfile:input_type -> sewa.identity.v1.UpdateProfileRequest
+	23, // 36: sewa.identity.v1.IdentityService.StepUp:input_type -> sewa.identity.v1.StepUpRequest
+	25, // 37: sewa.identity.v1.IdentityService.GetSecondFactor:input_type -> sewa.identity.v1.GetSecondFactorRequest
+	27, // 38: sewa.identity.v1.IdentityService.CreateSecondFactor:input_type -> sewa.identity.v1.CreateSecondFactorRequest
+	29, // 39: sewa.identity.v1.IdentityService.ConfirmSecondFactor:input_type -> sewa.identity.v1.ConfirmSecondFactorRequest
+	31, // 40: sewa.identity.v1.IdentityService.ResetRecoveryCodes:input_type -> sewa.identity.v1.ResetRecoveryCodesRequest
+	33, // 41: sewa.identity.v1.IdentityService.DeleteSecondFactor:input_type -> sewa.identity.v1.DeleteSecondFactorRequest
+	35, // 42: sewa.identity.v1.IdentityService.CreateApiKey:input_type -> sewa.identity.v1.CreateApiKeyRequest
+	37, // 43: sewa.identity.v1.IdentityService.ListApiKeys:input_type -> sewa.identity.v1.ListApiKeysRequest
+	39, // 44: sewa.identity.v1.IdentityService.DeleteApiKey:input_type -> sewa.identity.v1.DeleteApiKeyRequest
+	41, // 45: sewa.identity.v1.IdentityService.GetJwks:input_type -> sewa.identity.v1.GetJwksRequest
+	44, // 46: sewa.identity.v1.IdentityService.ListAuditEntries:input_type -> sewa.identity.v1.ListAuditEntriesRequest
+	10, // 47: sewa.identity.v1.IdentityService.Register:output_type -> sewa.identity.v1.RegisterResponse
+	12, // 48: sewa.identity.v1.IdentityService.Login:output_type -> sewa.identity.v1.LoginResponse
+	14, // 49: sewa.identity.v1.IdentityService.RefreshToken:output_type -> sewa.identity.v1.RefreshTokenResponse
+	16, // 50: sewa.identity.v1.IdentityService.Logout:output_type -> sewa.identity.v1.LogoutResponse
+	18, // 51: sewa.identity.v1.IdentityService.GetCaller:output_type -> sewa.identity.v1.GetCallerResponse
+	20, // 52: sewa.identity.v1.IdentityService.GetProfile:output_type -> sewa.identity.v1.GetProfileResponse
+	22, // 53: sewa.identity.v1.IdentityService.UpdateProfile:output_type -> sewa.identity.v1.UpdateProfileResponse
+	24, // 54: sewa.identity.v1.IdentityService.StepUp:output_type -> sewa.identity.v1.StepUpResponse
+	26, // 55: sewa.identity.v1.IdentityService.GetSecondFactor:output_type -> sewa.identity.v1.GetSecondFactorResponse
+	28, // 56: sewa.identity.v1.IdentityService.CreateSecondFactor:output_type -> sewa.identity.v1.CreateSecondFactorResponse
+	30, // 57: sewa.identity.v1.IdentityService.ConfirmSecondFactor:output_type -> sewa.identity.v1.ConfirmSecondFactorResponse
+	32, // 58: sewa.identity.v1.IdentityService.ResetRecoveryCodes:output_type -> sewa.identity.v1.ResetRecoveryCodesResponse
+	34, // 59: sewa.identity.v1.IdentityService.DeleteSecondFactor:output_type -> sewa.identity.v1.DeleteSecondFactorResponse
+	36, // 60: sewa.identity.v1.IdentityService.CreateApiKey:output_type -> sewa.identity.v1.CreateApiKeyResponse
+	38, // 61: sewa.identity.v1.IdentityService.ListApiKeys:output_type -> sewa.identity.v1.ListApiKeysResponse
+	40, // 62: sewa.identity.v1.IdentityService.DeleteApiKey:output_type -> sewa.identity.v1.DeleteApiKeyResponse
+	42, // 63: sewa.identity.v1.IdentityService.GetJwks:output_type -> sewa.identity.v1.GetJwksResponse
+	45, // 64: sewa.identity.v1.IdentityService.ListAuditEntries:output_type -> sewa.identity.v1.ListAuditEntriesResponse
+	47, // [47:65] is the sub-list for method output_type
+	29, // [29:47] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_sewa_identity_v1_identity_proto_init() }
@@ -2343,8 +3158,8 @@ func file_sewa_identity_v1_identity_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sewa_identity_v1_identity_proto_rawDesc), len(file_sewa_identity_v1_identity_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   30,
+			NumEnums:      3,
+			NumMessages:   43,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -21,18 +21,24 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	IdentityService_Register_FullMethodName         = "/sewa.identity.v1.IdentityService/Register"
-	IdentityService_Login_FullMethodName            = "/sewa.identity.v1.IdentityService/Login"
-	IdentityService_RefreshToken_FullMethodName     = "/sewa.identity.v1.IdentityService/RefreshToken"
-	IdentityService_Logout_FullMethodName           = "/sewa.identity.v1.IdentityService/Logout"
-	IdentityService_GetCaller_FullMethodName        = "/sewa.identity.v1.IdentityService/GetCaller"
-	IdentityService_GetProfile_FullMethodName       = "/sewa.identity.v1.IdentityService/GetProfile"
-	IdentityService_UpdateProfile_FullMethodName    = "/sewa.identity.v1.IdentityService/UpdateProfile"
-	IdentityService_CreateApiKey_FullMethodName     = "/sewa.identity.v1.IdentityService/CreateApiKey"
-	IdentityService_ListApiKeys_FullMethodName      = "/sewa.identity.v1.IdentityService/ListApiKeys"
-	IdentityService_DeleteApiKey_FullMethodName     = "/sewa.identity.v1.IdentityService/DeleteApiKey"
-	IdentityService_GetJwks_FullMethodName          = "/sewa.identity.v1.IdentityService/GetJwks"
-	IdentityService_ListAuditEntries_FullMethodName = "/sewa.identity.v1.IdentityService/ListAuditEntries"
+	IdentityService_Register_FullMethodName            = "/sewa.identity.v1.IdentityService/Register"
+	IdentityService_Login_FullMethodName               = "/sewa.identity.v1.IdentityService/Login"
+	IdentityService_RefreshToken_FullMethodName        = "/sewa.identity.v1.IdentityService/RefreshToken"
+	IdentityService_Logout_FullMethodName              = "/sewa.identity.v1.IdentityService/Logout"
+	IdentityService_GetCaller_FullMethodName           = "/sewa.identity.v1.IdentityService/GetCaller"
+	IdentityService_GetProfile_FullMethodName          = "/sewa.identity.v1.IdentityService/GetProfile"
+	IdentityService_UpdateProfile_FullMethodName       = "/sewa.identity.v1.IdentityService/UpdateProfile"
+	IdentityService_StepUp_FullMethodName              = "/sewa.identity.v1.IdentityService/StepUp"
+	IdentityService_GetSecondFactor_FullMethodName     = "/sewa.identity.v1.IdentityService/GetSecondFactor"
+	IdentityService_CreateSecondFactor_FullMethodName  = "/sewa.identity.v1.IdentityService/CreateSecondFactor"
+	IdentityService_ConfirmSecondFactor_FullMethodName = "/sewa.identity.v1.IdentityService/ConfirmSecondFactor"
+	IdentityService_ResetRecoveryCodes_FullMethodName  = "/sewa.identity.v1.IdentityService/ResetRecoveryCodes"
+	IdentityService_DeleteSecondFactor_FullMethodName  = "/sewa.identity.v1.IdentityService/DeleteSecondFactor"
+	IdentityService_CreateApiKey_FullMethodName        = "/sewa.identity.v1.IdentityService/CreateApiKey"
+	IdentityService_ListApiKeys_FullMethodName         = "/sewa.identity.v1.IdentityService/ListApiKeys"
+	IdentityService_DeleteApiKey_FullMethodName        = "/sewa.identity.v1.IdentityService/DeleteApiKey"
+	IdentityService_GetJwks_FullMethodName             = "/sewa.identity.v1.IdentityService/GetJwks"
+	IdentityService_ListAuditEntries_FullMethodName    = "/sewa.identity.v1.IdentityService/ListAuditEntries"
 )
 
 // IdentityServiceClient is the client API for IdentityService service.
@@ -46,7 +52,8 @@ type IdentityServiceClient interface {
 	//
 	// Example request: `{"email": "budi@example.com", "password": "correct horse 9", "name": "Budi", "accountName": "Toko Budi", "accountKind": "ACCOUNT_KIND_RESELLER", "sandbox": true}`
 	Register(ctx context.Context, in *RegisterRequest, opts ...grpc.CallOption) (*RegisterResponse, error)
-	// Signs a user in with e-mail and password. A wrong password and an unknown e-mail look the same and take the same time.
+	// Signs a user in with e-mail and password, and with a code where the user has a second factor. A wrong password and an unknown e-mail look the same and take the
+	// same time; whether there is a second factor is told only to who knows the password.
 	//
 	// Example request: `{"email": "budi@example.com", "password": "correct horse 9"}`
 	Login(ctx context.Context, in *LoginRequest, opts ...grpc.CallOption) (*LoginResponse, error)
@@ -66,9 +73,33 @@ type IdentityServiceClient interface {
 	//
 	// Example request: `{"profile": {"name": "Budi Santoso", "phone": "+628123456789"}, "updateMask": "name,phone"}`
 	UpdateProfile(ctx context.Context, in *UpdateProfileRequest, opts ...grpc.CallOption) (*UpdateProfileResponse, error)
+	// Confirms that it is really the signed-in person who calls: with a code of the second factor, or with the password where there is none. For the time of
+	// `confirm_expire_time` the session may then call methods that need it (`step_up`). Send exactly one of `code` and `password`. The session goes on with its refresh
+	// token; the access token in the reply says when and how the person confirmed (`auth_time`, `amr`), for services of your own that read it.
+	//
+	// Example request: `{"code": "123456"}`
+	StepUp(ctx context.Context, in *StepUpRequest, opts ...grpc.CallOption) (*StepUpResponse, error)
+	// Reads whether the calling user has a second factor.
+	GetSecondFactor(ctx context.Context, in *GetSecondFactorRequest, opts ...grpc.CallOption) (*GetSecondFactorResponse, error)
+	// Begins to give the calling user a second factor: a secret for an authenticator application (TOTP, RFC 6238: SHA-1, 6 digits, 30 seconds). Nothing changes until
+	// `ConfirmSecondFactor` has seen a code of it; calling again before that makes a new secret. The secret is in this reply and nowhere else, also not in a replay of it.
+	//
+	// Example request: `{}`
+	CreateSecondFactor(ctx context.Context, in *CreateSecondFactorRequest, opts ...grpc.CallOption) (*CreateSecondFactorResponse, error)
+	// Turns the second factor on, with a first code of it. From now on signing in needs a code. The reply holds ten recovery codes, each of which works once in place of a
+	// code; they are in this reply and nowhere else, also not in a replay of it.
+	//
+	// Example request: `{"code": "123456"}`
+	ConfirmSecondFactor(ctx context.Context, in *ConfirmSecondFactorRequest, opts ...grpc.CallOption) (*ConfirmSecondFactorResponse, error)
+	// Replaces all recovery codes by ten new ones, which are in this reply and nowhere else, also not in a replay of it.
+	//
+	// Example request: `{}`
+	ResetRecoveryCodes(ctx context.Context, in *ResetRecoveryCodesRequest, opts ...grpc.CallOption) (*ResetRecoveryCodesResponse, error)
+	// Takes the second factor and its recovery codes away. Signing in needs only the password then. Repeating it is harmless.
+	DeleteSecondFactor(ctx context.Context, in *DeleteSecondFactorRequest, opts ...grpc.CallOption) (*DeleteSecondFactorResponse, error)
 	// Makes an API key. The secret is in this reply and nowhere else, also not in a replay of it.
 	//
-	// Example request: `{"displayName": "shop backend", "scopes": ["orders", "instances", "wallet.read"], "lifetimeDays": 365}`
+	// Example request: `{"displayName": "shop backend", "scopes": ["orders", "instances", "instances.delete", "wallet.read"], "lifetimeDays": 365}`
 	CreateApiKey(ctx context.Context, in *CreateApiKeyRequest, opts ...grpc.CallOption) (*CreateApiKeyResponse, error)
 	// Lists the account's API keys, newest first, without secrets.
 	ListApiKeys(ctx context.Context, in *ListApiKeysRequest, opts ...grpc.CallOption) (*ListApiKeysResponse, error)
@@ -158,6 +189,66 @@ func (c *identityServiceClient) UpdateProfile(ctx context.Context, in *UpdatePro
 	return out, nil
 }
 
+func (c *identityServiceClient) StepUp(ctx context.Context, in *StepUpRequest, opts ...grpc.CallOption) (*StepUpResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(StepUpResponse)
+	err := c.cc.Invoke(ctx, IdentityService_StepUp_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *identityServiceClient) GetSecondFactor(ctx context.Context, in *GetSecondFactorRequest, opts ...grpc.CallOption) (*GetSecondFactorResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetSecondFactorResponse)
+	err := c.cc.Invoke(ctx, IdentityService_GetSecondFactor_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *identityServiceClient) CreateSecondFactor(ctx context.Context, in *CreateSecondFactorRequest, opts ...grpc.CallOption) (*CreateSecondFactorResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CreateSecondFactorResponse)
+	err := c.cc.Invoke(ctx, IdentityService_CreateSecondFactor_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *identityServiceClient) ConfirmSecondFactor(ctx context.Context, in *ConfirmSecondFactorRequest, opts ...grpc.CallOption) (*ConfirmSecondFactorResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ConfirmSecondFactorResponse)
+	err := c.cc.Invoke(ctx, IdentityService_ConfirmSecondFactor_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *identityServiceClient) ResetRecoveryCodes(ctx context.Context, in *ResetRecoveryCodesRequest, opts ...grpc.CallOption) (*ResetRecoveryCodesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ResetRecoveryCodesResponse)
+	err := c.cc.Invoke(ctx, IdentityService_ResetRecoveryCodes_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *identityServiceClient) DeleteSecondFactor(ctx context.Context, in *DeleteSecondFactorRequest, opts ...grpc.CallOption) (*DeleteSecondFactorResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DeleteSecondFactorResponse)
+	err := c.cc.Invoke(ctx, IdentityService_DeleteSecondFactor_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *identityServiceClient) CreateApiKey(ctx context.Context, in *CreateApiKeyRequest, opts ...grpc.CallOption) (*CreateApiKeyResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CreateApiKeyResponse)
@@ -219,7 +310,8 @@ type IdentityServiceServer interface {
 	//
 	// Example request: `{"email": "budi@example.com", "password": "correct horse 9", "name": "Budi", "accountName": "Toko Budi", "accountKind": "ACCOUNT_KIND_RESELLER", "sandbox": true}`
 	Register(context.Context, *RegisterRequest) (*RegisterResponse, error)
-	// Signs a user in with e-mail and password. A wrong password and an unknown e-mail look the same and take the same time.
+	// Signs a user in with e-mail and password, and with a code where the user has a second factor. A wrong password and an unknown e-mail look the same and take the
+	// same time; whether there is a second factor is told only to who knows the password.
 	//
 	// Example request: `{"email": "budi@example.com", "password": "correct horse 9"}`
 	Login(context.Context, *LoginRequest) (*LoginResponse, error)
@@ -239,9 +331,33 @@ type IdentityServiceServer interface {
 	//
 	// Example request: `{"profile": {"name": "Budi Santoso", "phone": "+628123456789"}, "updateMask": "name,phone"}`
 	UpdateProfile(context.Context, *UpdateProfileRequest) (*UpdateProfileResponse, error)
+	// Confirms that it is really the signed-in person who calls: with a code of the second factor, or with the password where there is none. For the time of
+	// `confirm_expire_time` the session may then call methods that need it (`step_up`). Send exactly one of `code` and `password`. The session goes on with its refresh
+	// token; the access token in the reply says when and how the person confirmed (`auth_time`, `amr`), for services of your own that read it.
+	//
+	// Example request: `{"code": "123456"}`
+	StepUp(context.Context, *StepUpRequest) (*StepUpResponse, error)
+	// Reads whether the calling user has a second factor.
+	GetSecondFactor(context.Context, *GetSecondFactorRequest) (*GetSecondFactorResponse, error)
+	// Begins to give the calling user a second factor: a secret for an authenticator application (TOTP, RFC 6238: SHA-1, 6 digits, 30 seconds). Nothing changes until
+	// `ConfirmSecondFactor` has seen a code of it; calling again before that makes a new secret. The secret is in this reply and nowhere else, also not in a replay of it.
+	//
+	// Example request: `{}`
+	CreateSecondFactor(context.Context, *CreateSecondFactorRequest) (*CreateSecondFactorResponse, error)
+	// Turns the second factor on, with a first code of it. From now on signing in needs a code. The reply holds ten recovery codes, each of which works once in place of a
+	// code; they are in this reply and nowhere else, also not in a replay of it.
+	//
+	// Example request: `{"code": "123456"}`
+	ConfirmSecondFactor(context.Context, *ConfirmSecondFactorRequest) (*ConfirmSecondFactorResponse, error)
+	// Replaces all recovery codes by ten new ones, which are in this reply and nowhere else, also not in a replay of it.
+	//
+	// Example request: `{}`
+	ResetRecoveryCodes(context.Context, *ResetRecoveryCodesRequest) (*ResetRecoveryCodesResponse, error)
+	// Takes the second factor and its recovery codes away. Signing in needs only the password then. Repeating it is harmless.
+	DeleteSecondFactor(context.Context, *DeleteSecondFactorRequest) (*DeleteSecondFactorResponse, error)
 	// Makes an API key. The secret is in this reply and nowhere else, also not in a replay of it.
 	//
-	// Example request: `{"displayName": "shop backend", "scopes": ["orders", "instances", "wallet.read"], "lifetimeDays": 365}`
+	// Example request: `{"displayName": "shop backend", "scopes": ["orders", "instances", "instances.delete", "wallet.read"], "lifetimeDays": 365}`
 	CreateApiKey(context.Context, *CreateApiKeyRequest) (*CreateApiKeyResponse, error)
 	// Lists the account's API keys, newest first, without secrets.
 	ListApiKeys(context.Context, *ListApiKeysRequest) (*ListApiKeysResponse, error)
@@ -281,6 +397,24 @@ func (UnimplementedIdentityServiceServer) GetProfile(context.Context, *GetProfil
 }
 func (UnimplementedIdentityServiceServer) UpdateProfile(context.Context, *UpdateProfileRequest) (*UpdateProfileResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method UpdateProfile not implemented")
+}
+func (UnimplementedIdentityServiceServer) StepUp(context.Context, *StepUpRequest) (*StepUpResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method StepUp not implemented")
+}
+func (UnimplementedIdentityServiceServer) GetSecondFactor(context.Context, *GetSecondFactorRequest) (*GetSecondFactorResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetSecondFactor not implemented")
+}
+func (UnimplementedIdentityServiceServer) CreateSecondFactor(context.Context, *CreateSecondFactorRequest) (*CreateSecondFactorResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CreateSecondFactor not implemented")
+}
+func (UnimplementedIdentityServiceServer) ConfirmSecondFactor(context.Context, *ConfirmSecondFactorRequest) (*ConfirmSecondFactorResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ConfirmSecondFactor not implemented")
+}
+func (UnimplementedIdentityServiceServer) ResetRecoveryCodes(context.Context, *ResetRecoveryCodesRequest) (*ResetRecoveryCodesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ResetRecoveryCodes not implemented")
+}
+func (UnimplementedIdentityServiceServer) DeleteSecondFactor(context.Context, *DeleteSecondFactorRequest) (*DeleteSecondFactorResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DeleteSecondFactor not implemented")
 }
 func (UnimplementedIdentityServiceServer) CreateApiKey(context.Context, *CreateApiKeyRequest) (*CreateApiKeyResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreateApiKey not implemented")
@@ -444,6 +578,114 @@ func _IdentityService_UpdateProfile_Handler(srv interface{}, ctx context.Context
 	return interceptor(ctx, in, info, handler)
 }
 
+func _IdentityService_StepUp_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(StepUpRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(IdentityServiceServer).StepUp(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: IdentityService_StepUp_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(IdentityServiceServer).StepUp(ctx, req.(*StepUpRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _IdentityService_GetSecondFactor_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetSecondFactorRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(IdentityServiceServer).GetSecondFactor(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: IdentityService_GetSecondFactor_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(IdentityServiceServer).GetSecondFactor(ctx, req.(*GetSecondFactorRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _IdentityService_CreateSecondFactor_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CreateSecondFactorRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(IdentityServiceServer).CreateSecondFactor(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: IdentityService_CreateSecondFactor_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(IdentityServiceServer).CreateSecondFactor(ctx, req.(*CreateSecondFactorRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _IdentityService_ConfirmSecondFactor_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ConfirmSecondFactorRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(IdentityServiceServer).ConfirmSecondFactor(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: IdentityService_ConfirmSecondFactor_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(IdentityServiceServer).ConfirmSecondFactor(ctx, req.(*ConfirmSecondFactorRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _IdentityService_ResetRecoveryCodes_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ResetRecoveryCodesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(IdentityServiceServer).ResetRecoveryCodes(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: IdentityService_ResetRecoveryCodes_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(IdentityServiceServer).ResetRecoveryCodes(ctx, req.(*ResetRecoveryCodesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _IdentityService_DeleteSecondFactor_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeleteSecondFactorRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(IdentityServiceServer).DeleteSecondFactor(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: IdentityService_DeleteSecondFactor_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(IdentityServiceServer).DeleteSecondFactor(ctx, req.(*DeleteSecondFactorRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _IdentityService_CreateApiKey_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(CreateApiKeyRequest)
 	if err := dec(in); err != nil {
@@ -568,6 +810,30 @@ var IdentityService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "UpdateProfile",
 			Handler:    _IdentityService_UpdateProfile_Handler,
+		},
+		{
+			MethodName: "StepUp",
+			Handler:    _IdentityService_StepUp_Handler,
+		},
+		{
+			MethodName: "GetSecondFactor",
+			Handler:    _IdentityService_GetSecondFactor_Handler,
+		},
+		{
+			MethodName: "CreateSecondFactor",
+			Handler:    _IdentityService_CreateSecondFactor_Handler,
+		},
+		{
+			MethodName: "ConfirmSecondFactor",
+			Handler:    _IdentityService_ConfirmSecondFactor_Handler,
+		},
+		{
+			MethodName: "ResetRecoveryCodes",
+			Handler:    _IdentityService_ResetRecoveryCodes_Handler,
+		},
+		{
+			MethodName: "DeleteSecondFactor",
+			Handler:    _IdentityService_DeleteSecondFactor_Handler,
 		},
 		{
 			MethodName: "CreateApiKey",

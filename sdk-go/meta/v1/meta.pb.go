@@ -88,7 +88,9 @@ type MethodPermission struct {
 	// The permission; empty if it is public.
 	Permission string `protobuf:"bytes,2,opt,name=permission,proto3" json:"permission,omitempty"`
 	// The roles that hold it, sorted.
-	Roles         []string `protobuf:"bytes,3,rep,name=roles,proto3" json:"roles,omitempty"`
+	Roles []string `protobuf:"bytes,3,rep,name=roles,proto3" json:"roles,omitempty"`
+	// True where a person must have confirmed with `StepUp` a moment ago.
+	StepUp        bool `protobuf:"varint,4,opt,name=step_up,json=stepUp,proto3" json:"step_up,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -142,6 +144,13 @@ func (x *MethodPermission) GetRoles() []string {
 		return x.Roles
 	}
 	return nil
+}
+
+func (x *MethodPermission) GetStepUp() bool {
+	if x != nil {
+		return x.StepUp
+	}
+	return false
 }
 
 // What an error reason means.
@@ -528,13 +537,14 @@ const file_sewa_meta_v1_meta_proto_rawDesc = "" +
 	"\n" +
 	"ServerInfo\x12\x1e\n" +
 	"\aversion\x18\x01 \x01(\tB\x04\xe2A\x01\x03R\aversion\x12-\n" +
-	"\x0fcontract_digest\x18\x02 \x01(\tB\x04\xe2A\x01\x03R\x0econtractDigest\"r\n" +
+	"\x0fcontract_digest\x18\x02 \x01(\tB\x04\xe2A\x01\x03R\x0econtractDigest\"\x91\x01\n" +
 	"\x10MethodPermission\x12\x1c\n" +
 	"\x06method\x18\x01 \x01(\tB\x04\xe2A\x01\x03R\x06method\x12$\n" +
 	"\n" +
 	"permission\x18\x02 \x01(\tB\x04\xe2A\x01\x03R\n" +
 	"permission\x12\x1a\n" +
-	"\x05roles\x18\x03 \x03(\tB\x04\xe2A\x01\x03R\x05roles\"\x98\x01\n" +
+	"\x05roles\x18\x03 \x03(\tB\x04\xe2A\x01\x03R\x05roles\x12\x1d\n" +
+	"\astep_up\x18\x04 \x01(\bB\x04\xe2A\x01\x03R\x06stepUp\"\x98\x01\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x06reason\x18\x01 \x01(\tB\x04\xe2A\x01\x03R\x06reason\x12\x18\n" +
 	"\x04code\x18\x02 \x01(\tB\x04\xe2A\x01\x03R\x04code\x123\n" +

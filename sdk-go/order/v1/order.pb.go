@@ -2038,7 +2038,7 @@ const file_sewa_order_v1_order_proto_rawDesc = "" +
 	"\aPayment\x12\x17\n" +
 	"\x13PAYMENT_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0ePAYMENT_WALLET\x10\x01\x12\x1a\n" +
-	"\x16PAYMENT_STAFF_APPROVAL\x10\x022\xa9\x0f\n" +
+	"\x16PAYMENT_STAFF_APPROVAL\x10\x022\xab\x0f\n" +
 	"\fOrderService\x12\xf4\x01\n" +
 	"\fPreviewOrder\x12\".sewa.order.v1.PreviewOrderRequest\x1a#.sewa.order.v1.PreviewOrderResponse\"\x9a\x01\x8a\xb5\x18o \x01*\adefault2\b\n" +
 	"\x02\b\x05\x12\x02\b\x1e:\x10PLAN_UNAVAILABLE:\x12REGION_UNAVAILABLE:\x11IMAGE_UNAVAILABLE:\x12PERIOD_UNAVAILABLE\n" +
@@ -2063,8 +2063,8 @@ const file_sewa_order_v1_order_proto_rawDesc = "" +
 	"\rorders.cancel\x82\xd3\xe4\x93\x02(:\x01*b\x05order\"\x1c/v1/orders/{order_id}:cancel\x90\x02\x02\x12\x9d\x01\n" +
 	"\fSearchOrders\x12\".sewa.order.v1.SearchOrdersRequest\x1a#.sewa.order.v1.SearchOrdersResponse\"D\x8a\xb5\x18$ \x01*\adefault2\b\n" +
 	"\x02\b\x05\x12\x02\b\x1e\n" +
-	"\rorders.search\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/orders:search\x90\x02\x01\x12\xfb\x01\n" +
-	"\x13ApproveOrderPayment\x12).sewa.order.v1.ApproveOrderPaymentRequest\x1a*.sewa.order.v1.ApproveOrderPaymentResponse\"\x8c\x01\x8a\xb5\x18O \x03*\adefault2\b\n" +
+	"\rorders.search\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/orders:search\x90\x02\x01\x12\xfd\x01\n" +
+	"\x13ApproveOrderPayment\x12).sewa.order.v1.ApproveOrderPaymentRequest\x1a*.sewa.order.v1.ApproveOrderPaymentResponse\"\x8e\x01\x8a\xb5\x18Q\x18\x01 \x03*\adefault2\b\n" +
 	"\x02\b\n" +
 	"\x12\x02\b\x1e:\x0fORDER_NOT_FOUND:\x17PAYMENT_STATUS_CONFLICT\n" +
 	"\x0eorders.approve\x82\xd3\xe4\x93\x020:\x01*b\x05order\"$/v1/orders/{order_id}:approvePayment\x90\x02\x02\x12\xf7\x01\n" +

@@ -1664,7 +1664,7 @@ const file_sewa_wallet_v1_wallet_proto_rawDesc = "" +
 	".WALLET_ERROR_REASON_DEPOSIT_METHOD_UNAVAILABLE\x10\x04\x1af\x9a\xb5\x18b\n" +
 	"\x13FAILED_PRECONDITION\x12\x06method\x18\x03\"AUse another method; only sandbox accounts may use METHOD_SANDBOX.\x12\x85\x01\n" +
 	"*WALLET_ERROR_REASON_CLIENT_REFERENCE_TAKEN\x10\x05\x1aU\x9a\xb5\x18Q\n" +
-	"\x0eALREADY_EXISTS\x18\x03\"=Use a new reference, or read what was made under the old one.2\xcb\n" +
+	"\x0eALREADY_EXISTS\x18\x03\"=Use a new reference, or read what was made under the old one.2\xcd\n" +
 	"\n" +
 	"\rWalletService\x12\xa8\x01\n" +
 	"\tGetWallet\x12 .sewa.wallet.v1.GetWalletRequest\x1a!.sewa.wallet.v1.GetWalletResponse\"V\x8a\xb5\x185 \x01*\adefault2\b\n" +
@@ -1684,8 +1684,8 @@ const file_sewa_wallet_v1_wallet_proto_rawDesc = "" +
 	"\vwallet.read\x82\xd3\xe4\x93\x02+b\adeposit\x12 /v1/wallet/deposits/{deposit_id}\x90\x02\x01\x12\x9f\x01\n" +
 	"\fListDeposits\x12#.sewa.wallet.v1.ListDepositsRequest\x1a$.sewa.wallet.v1.ListDepositsResponse\"D\x8a\xb5\x18\" \x01*\adefault2\b\n" +
 	"\x02\b\x05\x12\x02\b\x1e\n" +
-	"\vwallet.read\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/wallet/deposits\x90\x02\x01\x12\xe7\x01\n" +
-	"\fAdjustWallet\x12#.sewa.wallet.v1.AdjustWalletRequest\x1a$.sewa.wallet.v1.AdjustWalletResponse\"\x8b\x01\x8a\xb5\x18M \x03*\adefault2\b\n" +
+	"\vwallet.read\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/wallet/deposits\x90\x02\x01\x12\xe9\x01\n" +
+	"\fAdjustWallet\x12#.sewa.wallet.v1.AdjustWalletRequest\x1a$.sewa.wallet.v1.AdjustWalletResponse\"\x8d\x01\x8a\xb5\x18O\x18\x01 \x03*\adefault2\b\n" +
 	"\x02\b\n" +
 	"\x12\x02\b\x1e:\x11ACCOUNT_NOT_FOUND:\x14INSUFFICIENT_BALANCE\n" +
 	"\rwallet.adjust\x82\xd3\xe4\x93\x021:\x01*b\vtransaction\"\x1f/v1/wallets/{account_id}:adjust\x90\x02\x02\x12\xa2\x01\n" +

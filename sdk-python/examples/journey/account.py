@@ -16,7 +16,7 @@ from sewa.identity.v1 import (
 from .stage import Stage, connect
 
 # What the key may do; neither making keys nor anything of the staff's.
-SCOPES = ("events", "instances", "lifecycle", "operations", "orders", "profile", "sandbox", "wallet")
+SCOPES = ("events", "instances", "instances.delete", "lifecycle", "operations", "orders", "profile", "sandbox", "wallet")
 
 
 def register(stage: Stage) -> None:

@@ -10,9 +10,10 @@ use sewa_sdk::{Client, Credentials, Error};
 use super::stage::{Stage, call, connect, given, until};
 
 /// What the key may do; neither making keys nor anything of the staff's.
-const SCOPES: [&str; 8] = [
+const SCOPES: [&str; 9] = [
     "events",
     "instances",
+    "instances.delete",
     "lifecycle",
     "operations",
     "orders",

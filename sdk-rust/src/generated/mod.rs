@@ -84,6 +84,36 @@ impl ::core::fmt::Debug for identity::v1::LogoutRequest {
         f.write_str("LogoutRequest { [redacted] }")
     }
 }
+impl ::core::fmt::Debug for identity::v1::StepUpRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.write_str("StepUpRequest { [redacted] }")
+    }
+}
+impl ::core::fmt::Debug for identity::v1::StepUpResponse {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.write_str("StepUpResponse { [redacted] }")
+    }
+}
+impl ::core::fmt::Debug for identity::v1::CreateSecondFactorResponse {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.write_str("CreateSecondFactorResponse { [redacted] }")
+    }
+}
+impl ::core::fmt::Debug for identity::v1::ConfirmSecondFactorRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.write_str("ConfirmSecondFactorRequest { [redacted] }")
+    }
+}
+impl ::core::fmt::Debug for identity::v1::ConfirmSecondFactorResponse {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.write_str("ConfirmSecondFactorResponse { [redacted] }")
+    }
+}
+impl ::core::fmt::Debug for identity::v1::ResetRecoveryCodesResponse {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.write_str("ResetRecoveryCodesResponse { [redacted] }")
+    }
+}
 impl ::core::fmt::Debug for identity::v1::CreateApiKeyResponse {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
         f.write_str("CreateApiKeyResponse { [redacted] }")

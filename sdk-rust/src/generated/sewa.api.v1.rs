@@ -44,7 +44,9 @@ impl BillingPeriod {
 /// The rule of one method.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MethodRule {
-    /// True where the caller must confirm with a second factor. A server that has none to ask for refuses to start with such a method.
+    /// True where a person must have confirmed a moment ago that it is really them: with the second factor, or with the password where they have none. Signing in
+    /// counts. STEP_UP_REQUIRED says that `StepUp` is due. An API key cannot confirm; its maker did, so such a permission is granted only by a scope that names it in
+    /// full (`instances.delete`), not by its group (`instances`).
     #[prost(bool, tag = "3")]
     pub step_up: bool,
     /// Whether and how the `idempotency-key` header works.
@@ -276,6 +278,8 @@ pub enum CommonErrorReason {
     AccountSuspended = 14,
     /// No such method on this server.
     Unimplemented = 15,
+    /// The person must confirm with the second factor, or the password where there is none, before this call.
+    StepUpRequired = 16,
 }
 impl CommonErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -302,6 +306,7 @@ impl CommonErrorReason {
             Self::EtagMismatch => "COMMON_ERROR_REASON_ETAG_MISMATCH",
             Self::AccountSuspended => "COMMON_ERROR_REASON_ACCOUNT_SUSPENDED",
             Self::Unimplemented => "COMMON_ERROR_REASON_UNIMPLEMENTED",
+            Self::StepUpRequired => "COMMON_ERROR_REASON_STEP_UP_REQUIRED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -329,6 +334,7 @@ impl CommonErrorReason {
             "COMMON_ERROR_REASON_ETAG_MISMATCH" => Some(Self::EtagMismatch),
             "COMMON_ERROR_REASON_ACCOUNT_SUSPENDED" => Some(Self::AccountSuspended),
             "COMMON_ERROR_REASON_UNIMPLEMENTED" => Some(Self::Unimplemented),
+            "COMMON_ERROR_REASON_STEP_UP_REQUIRED" => Some(Self::StepUpRequired),
             _ => None,
         }
     }

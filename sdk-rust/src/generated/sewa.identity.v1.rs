@@ -58,6 +58,79 @@ impl ::prost::Name for Caller {
         "/sewa.identity.v1.Caller".into()
     }
 }
+/// A user's second factor: an authenticator application that shows codes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SecondFactor {
+    /// How far it is.
+    #[prost(enumeration = "second_factor::State", tag = "1")]
+    pub state: i32,
+    /// When it was confirmed; absent before.
+    #[prost(message, optional, tag = "2")]
+    pub confirm_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Recovery codes not used yet.
+    #[prost(int32, tag = "3")]
+    pub recovery_codes_left: i32,
+}
+/// Nested message and enum types in `SecondFactor`.
+pub mod second_factor {
+    /// How far it is.
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum State {
+        /// Not set.
+        Unspecified = 0,
+        /// There is none.
+        None = 1,
+        /// A secret was made and no code of it was seen yet; nothing is asked for.
+        Pending = 2,
+        /// Signing in needs a code.
+        Active = 3,
+    }
+    impl State {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "STATE_UNSPECIFIED",
+                Self::None => "STATE_NONE",
+                Self::Pending => "STATE_PENDING",
+                Self::Active => "STATE_ACTIVE",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "STATE_UNSPECIFIED" => Some(Self::Unspecified),
+                "STATE_NONE" => Some(Self::None),
+                "STATE_PENDING" => Some(Self::Pending),
+                "STATE_ACTIVE" => Some(Self::Active),
+                _ => None,
+            }
+        }
+    }
+}
+impl ::prost::Name for SecondFactor {
+    const NAME: &'static str = "SecondFactor";
+    const PACKAGE: &'static str = "sewa.identity.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.identity.v1.SecondFactor".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.identity.v1.SecondFactor".into()
+    }
+}
 /// A user's profile.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Profile {
@@ -111,7 +184,7 @@ pub struct ApiKey {
     /// Name for people.
     #[prost(string, tag = "2")]
     pub display_name: ::prost::alloc::string::String,
-    /// What the key may do: permissions such as `orders.place`, or groups such as `orders`.
+    /// What the key may do: permissions such as `orders.place`, or groups such as `orders`, which leave out what people have to confirm (`step_up`).
     #[prost(string, repeated, tag = "3")]
     pub scopes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// When it was made.
@@ -140,7 +213,7 @@ impl ::prost::Name for ApiKey {
 /// One accepted write.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AuditEntry {
-    /// The account of the caller; empty for staff, whose request says what they wrote to.
+    /// The account of the caller; empty for staff.
     #[prost(string, tag = "1")]
     pub account_id: ::prost::alloc::string::String,
     /// The user or API key that made the call.
@@ -173,6 +246,9 @@ pub struct AuditEntry {
     /// The state before as JSON; empty where the write made something new.
     #[prost(string, tag = "11")]
     pub before_json: ::prost::alloc::string::String,
+    /// The account that staff wrote to; empty for writes to the caller's own account and to no account.
+    #[prost(string, tag = "12")]
+    pub subject_account_id: ::prost::alloc::string::String,
 }
 impl ::prost::Name for AuditEntry {
     const NAME: &'static str = "AuditEntry";
@@ -250,6 +326,9 @@ pub struct LoginRequest {
     /// Password.
     #[prost(string, tag = "2")]
     pub password: ::prost::alloc::string::String,
+    /// Where the user has a second factor: six digits of the authenticator application, or a recovery code. Ignored where there is none.
+    #[prost(string, tag = "3")]
+    pub code: ::prost::alloc::string::String,
 }
 impl ::prost::Name for LoginRequest {
     const NAME: &'static str = "LoginRequest";
@@ -444,13 +523,219 @@ impl ::prost::Name for UpdateProfileResponse {
         "/sewa.identity.v1.UpdateProfileResponse".into()
     }
 }
+/// Confirms who calls.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct StepUpRequest {
+    /// Six digits of the authenticator application, or a recovery code.
+    #[prost(string, tag = "1")]
+    pub code: ::prost::alloc::string::String,
+    /// The password, for a user without a second factor.
+    #[prost(string, tag = "2")]
+    pub password: ::prost::alloc::string::String,
+}
+impl ::prost::Name for StepUpRequest {
+    const NAME: &'static str = "StepUpRequest";
+    const PACKAGE: &'static str = "sewa.identity.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.identity.v1.StepUpRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.identity.v1.StepUpRequest".into()
+    }
+}
+/// The session is confirmed.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct StepUpResponse {
+    /// An access token that says so.
+    #[prost(string, tag = "1")]
+    pub access_token: ::prost::alloc::string::String,
+    /// When the access token ends.
+    #[prost(message, optional, tag = "2")]
+    pub access_expire_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Until when methods that need it may be called.
+    #[prost(message, optional, tag = "3")]
+    pub confirm_expire_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+impl ::prost::Name for StepUpResponse {
+    const NAME: &'static str = "StepUpResponse";
+    const PACKAGE: &'static str = "sewa.identity.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.identity.v1.StepUpResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.identity.v1.StepUpResponse".into()
+    }
+}
+/// Asks for the second factor.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetSecondFactorRequest {}
+impl ::prost::Name for GetSecondFactorRequest {
+    const NAME: &'static str = "GetSecondFactorRequest";
+    const PACKAGE: &'static str = "sewa.identity.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.identity.v1.GetSecondFactorRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.identity.v1.GetSecondFactorRequest".into()
+    }
+}
+/// The second factor.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetSecondFactorResponse {
+    /// The second factor.
+    #[prost(message, optional, tag = "1")]
+    pub second_factor: ::core::option::Option<SecondFactor>,
+}
+impl ::prost::Name for GetSecondFactorResponse {
+    const NAME: &'static str = "GetSecondFactorResponse";
+    const PACKAGE: &'static str = "sewa.identity.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.identity.v1.GetSecondFactorResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.identity.v1.GetSecondFactorResponse".into()
+    }
+}
+/// Asks for a second factor.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CreateSecondFactorRequest {}
+impl ::prost::Name for CreateSecondFactorRequest {
+    const NAME: &'static str = "CreateSecondFactorRequest";
+    const PACKAGE: &'static str = "sewa.identity.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.identity.v1.CreateSecondFactorRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.identity.v1.CreateSecondFactorRequest".into()
+    }
+}
+/// The secret of the new second factor.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct CreateSecondFactorResponse {
+    /// The secret in base32, for typing in by hand.
+    #[prost(string, tag = "1")]
+    pub secret: ::prost::alloc::string::String,
+    /// The same as an `otpauth://` address, for showing as a QR code.
+    #[prost(string, tag = "2")]
+    pub otpauth_uri: ::prost::alloc::string::String,
+}
+impl ::prost::Name for CreateSecondFactorResponse {
+    const NAME: &'static str = "CreateSecondFactorResponse";
+    const PACKAGE: &'static str = "sewa.identity.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.identity.v1.CreateSecondFactorResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.identity.v1.CreateSecondFactorResponse".into()
+    }
+}
+/// Confirms the second factor.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct ConfirmSecondFactorRequest {
+    /// Six digits of the authenticator application.
+    #[prost(string, tag = "1")]
+    pub code: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ConfirmSecondFactorRequest {
+    const NAME: &'static str = "ConfirmSecondFactorRequest";
+    const PACKAGE: &'static str = "sewa.identity.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.identity.v1.ConfirmSecondFactorRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.identity.v1.ConfirmSecondFactorRequest".into()
+    }
+}
+/// The second factor is on.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct ConfirmSecondFactorResponse {
+    /// The second factor.
+    #[prost(message, optional, tag = "1")]
+    pub second_factor: ::core::option::Option<SecondFactor>,
+    /// Ten recovery codes, for example `k3v5q-a7xpd`.
+    #[prost(string, repeated, tag = "2")]
+    pub recovery_codes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+impl ::prost::Name for ConfirmSecondFactorResponse {
+    const NAME: &'static str = "ConfirmSecondFactorResponse";
+    const PACKAGE: &'static str = "sewa.identity.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.identity.v1.ConfirmSecondFactorResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.identity.v1.ConfirmSecondFactorResponse".into()
+    }
+}
+/// Asks for new recovery codes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResetRecoveryCodesRequest {}
+impl ::prost::Name for ResetRecoveryCodesRequest {
+    const NAME: &'static str = "ResetRecoveryCodesRequest";
+    const PACKAGE: &'static str = "sewa.identity.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.identity.v1.ResetRecoveryCodesRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.identity.v1.ResetRecoveryCodesRequest".into()
+    }
+}
+/// The new recovery codes.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct ResetRecoveryCodesResponse {
+    /// Ten recovery codes; the old ones work no more.
+    #[prost(string, repeated, tag = "1")]
+    pub recovery_codes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+impl ::prost::Name for ResetRecoveryCodesResponse {
+    const NAME: &'static str = "ResetRecoveryCodesResponse";
+    const PACKAGE: &'static str = "sewa.identity.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.identity.v1.ResetRecoveryCodesResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.identity.v1.ResetRecoveryCodesResponse".into()
+    }
+}
+/// Takes the second factor away.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteSecondFactorRequest {}
+impl ::prost::Name for DeleteSecondFactorRequest {
+    const NAME: &'static str = "DeleteSecondFactorRequest";
+    const PACKAGE: &'static str = "sewa.identity.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.identity.v1.DeleteSecondFactorRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.identity.v1.DeleteSecondFactorRequest".into()
+    }
+}
+/// There is no second factor.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteSecondFactorResponse {}
+impl ::prost::Name for DeleteSecondFactorResponse {
+    const NAME: &'static str = "DeleteSecondFactorResponse";
+    const PACKAGE: &'static str = "sewa.identity.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.identity.v1.DeleteSecondFactorResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.identity.v1.DeleteSecondFactorResponse".into()
+    }
+}
 /// Asks for an API key.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CreateApiKeyRequest {
     /// Name for people, 1 to 100 characters.
     #[prost(string, tag = "1")]
     pub display_name: ::prost::alloc::string::String,
-    /// What the key may do, at most what the caller may: permissions such as `orders.place`, or groups such as `orders`.
+    /// What the key may do, at most what the caller may: permissions such as `orders.place`, or groups such as `orders`. Nobody confirms the calls of a key, so a
+    /// permission that people have to confirm (`step_up`) is granted only if it is named in full, such as `instances.delete`.
     #[prost(string, repeated, tag = "2")]
     pub scopes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// Days until the key stops working, 1 to 3650; 0 means it does not expire.
@@ -632,7 +917,7 @@ pub struct ListAuditEntriesRequest {
     /// Token of the previous page; empty for the first.
     #[prost(string, tag = "2")]
     pub page_token: ::prost::alloc::string::String,
-    /// Staff only: entries of this account; empty for all.
+    /// Staff only: entries of this account, and what staff wrote to it; empty for all.
     #[prost(string, tag = "3")]
     pub account_id: ::prost::alloc::string::String,
     /// Entries of this method; empty for all.
@@ -726,6 +1011,16 @@ pub enum IdentityErrorReason {
     ApiKeyNotFound = 8,
     /// The account has as many live keys as it may.
     ApiKeyLimit = 9,
+    /// The user has a second factor, and the call came without a code of it.
+    SecondFactorRequired = 10,
+    /// The code is wrong, too old, or was used before.
+    CodeInvalid = 11,
+    /// Too many wrong codes in a row; codes of this user are not looked at for a while.
+    CodeAttemptsExceeded = 12,
+    /// The user has no second factor, or none that waits to be confirmed.
+    SecondFactorNotFound = 13,
+    /// The user has a second factor already.
+    SecondFactorExists = 14,
 }
 impl IdentityErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -744,6 +1039,11 @@ impl IdentityErrorReason {
             Self::UnknownScope => "IDENTITY_ERROR_REASON_UNKNOWN_SCOPE",
             Self::ApiKeyNotFound => "IDENTITY_ERROR_REASON_API_KEY_NOT_FOUND",
             Self::ApiKeyLimit => "IDENTITY_ERROR_REASON_API_KEY_LIMIT",
+            Self::SecondFactorRequired => "IDENTITY_ERROR_REASON_SECOND_FACTOR_REQUIRED",
+            Self::CodeInvalid => "IDENTITY_ERROR_REASON_CODE_INVALID",
+            Self::CodeAttemptsExceeded => "IDENTITY_ERROR_REASON_CODE_ATTEMPTS_EXCEEDED",
+            Self::SecondFactorNotFound => "IDENTITY_ERROR_REASON_SECOND_FACTOR_NOT_FOUND",
+            Self::SecondFactorExists => "IDENTITY_ERROR_REASON_SECOND_FACTOR_EXISTS",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -763,6 +1063,19 @@ impl IdentityErrorReason {
             "IDENTITY_ERROR_REASON_UNKNOWN_SCOPE" => Some(Self::UnknownScope),
             "IDENTITY_ERROR_REASON_API_KEY_NOT_FOUND" => Some(Self::ApiKeyNotFound),
             "IDENTITY_ERROR_REASON_API_KEY_LIMIT" => Some(Self::ApiKeyLimit),
+            "IDENTITY_ERROR_REASON_SECOND_FACTOR_REQUIRED" => {
+                Some(Self::SecondFactorRequired)
+            }
+            "IDENTITY_ERROR_REASON_CODE_INVALID" => Some(Self::CodeInvalid),
+            "IDENTITY_ERROR_REASON_CODE_ATTEMPTS_EXCEEDED" => {
+                Some(Self::CodeAttemptsExceeded)
+            }
+            "IDENTITY_ERROR_REASON_SECOND_FACTOR_NOT_FOUND" => {
+                Some(Self::SecondFactorNotFound)
+            }
+            "IDENTITY_ERROR_REASON_SECOND_FACTOR_EXISTS" => {
+                Some(Self::SecondFactorExists)
+            }
             _ => None,
         }
     }
@@ -887,7 +1200,8 @@ pub mod identity_service_client {
                 .insert(GrpcMethod::new("sewa.identity.v1.IdentityService", "Register"));
             self.inner.unary(req, path, codec).await
         }
-        /// Signs a user in with e-mail and password. A wrong password and an unknown e-mail look the same and take the same time.
+        /// Signs a user in with e-mail and password, and with a code where the user has a second factor. A wrong password and an unknown e-mail look the same and take the
+        /// same time; whether there is a second factor is told only to who knows the password.
         ///
         /// Example request: `{"email": "budi@example.com", "password": "correct horse 9"}`
         pub async fn login(
@@ -1047,9 +1361,193 @@ pub mod identity_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Confirms that it is really the signed-in person who calls: with a code of the second factor, or with the password where there is none. For the time of
+        /// `confirm_expire_time` the session may then call methods that need it (`step_up`). Send exactly one of `code` and `password`. The session goes on with its refresh
+        /// token; the access token in the reply says when and how the person confirmed (`auth_time`, `amr`), for services of your own that read it.
+        ///
+        /// Example request: `{"code": "123456"}`
+        pub async fn step_up(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StepUpRequest>,
+        ) -> std::result::Result<tonic::Response<super::StepUpResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/sewa.identity.v1.IdentityService/StepUp",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("sewa.identity.v1.IdentityService", "StepUp"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Reads whether the calling user has a second factor.
+        pub async fn get_second_factor(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetSecondFactorRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetSecondFactorResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/sewa.identity.v1.IdentityService/GetSecondFactor",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "sewa.identity.v1.IdentityService",
+                        "GetSecondFactor",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Begins to give the calling user a second factor: a secret for an authenticator application (TOTP, RFC 6238: SHA-1, 6 digits, 30 seconds). Nothing changes until
+        /// `ConfirmSecondFactor` has seen a code of it; calling again before that makes a new secret. The secret is in this reply and nowhere else, also not in a replay of it.
+        ///
+        /// Example request: `{}`
+        pub async fn create_second_factor(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CreateSecondFactorRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CreateSecondFactorResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/sewa.identity.v1.IdentityService/CreateSecondFactor",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "sewa.identity.v1.IdentityService",
+                        "CreateSecondFactor",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Turns the second factor on, with a first code of it. From now on signing in needs a code. The reply holds ten recovery codes, each of which works once in place of a
+        /// code; they are in this reply and nowhere else, also not in a replay of it.
+        ///
+        /// Example request: `{"code": "123456"}`
+        pub async fn confirm_second_factor(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ConfirmSecondFactorRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ConfirmSecondFactorResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/sewa.identity.v1.IdentityService/ConfirmSecondFactor",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "sewa.identity.v1.IdentityService",
+                        "ConfirmSecondFactor",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Replaces all recovery codes by ten new ones, which are in this reply and nowhere else, also not in a replay of it.
+        ///
+        /// Example request: `{}`
+        pub async fn reset_recovery_codes(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ResetRecoveryCodesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ResetRecoveryCodesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/sewa.identity.v1.IdentityService/ResetRecoveryCodes",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "sewa.identity.v1.IdentityService",
+                        "ResetRecoveryCodes",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes the second factor and its recovery codes away. Signing in needs only the password then. Repeating it is harmless.
+        pub async fn delete_second_factor(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeleteSecondFactorRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteSecondFactorResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/sewa.identity.v1.IdentityService/DeleteSecondFactor",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "sewa.identity.v1.IdentityService",
+                        "DeleteSecondFactor",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// Makes an API key. The secret is in this reply and nowhere else, also not in a replay of it.
         ///
-        /// Example request: `{"displayName": "shop backend", "scopes": ["orders", "instances", "wallet.read"], "lifetimeDays": 365}`
+        /// Example request: `{"displayName": "shop backend", "scopes": ["orders", "instances", "instances.delete", "wallet.read"], "lifetimeDays": 365}`
         pub async fn create_api_key(
             &mut self,
             request: impl tonic::IntoRequest<super::CreateApiKeyRequest>,
@@ -1212,7 +1710,8 @@ pub mod identity_service_server {
             tonic::Response<super::RegisterResponse>,
             tonic::Status,
         >;
-        /// Signs a user in with e-mail and password. A wrong password and an unknown e-mail look the same and take the same time.
+        /// Signs a user in with e-mail and password, and with a code where the user has a second factor. A wrong password and an unknown e-mail look the same and take the
+        /// same time; whether there is a second factor is told only to who knows the password.
         ///
         /// Example request: `{"email": "budi@example.com", "password": "correct horse 9"}`
         async fn login(
@@ -1262,9 +1761,66 @@ pub mod identity_service_server {
             tonic::Response<super::UpdateProfileResponse>,
             tonic::Status,
         >;
+        /// Confirms that it is really the signed-in person who calls: with a code of the second factor, or with the password where there is none. For the time of
+        /// `confirm_expire_time` the session may then call methods that need it (`step_up`). Send exactly one of `code` and `password`. The session goes on with its refresh
+        /// token; the access token in the reply says when and how the person confirmed (`auth_time`, `amr`), for services of your own that read it.
+        ///
+        /// Example request: `{"code": "123456"}`
+        async fn step_up(
+            &self,
+            request: tonic::Request<super::StepUpRequest>,
+        ) -> std::result::Result<tonic::Response<super::StepUpResponse>, tonic::Status>;
+        /// Reads whether the calling user has a second factor.
+        async fn get_second_factor(
+            &self,
+            request: tonic::Request<super::GetSecondFactorRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetSecondFactorResponse>,
+            tonic::Status,
+        >;
+        /// Begins to give the calling user a second factor: a secret for an authenticator application (TOTP, RFC 6238: SHA-1, 6 digits, 30 seconds). Nothing changes until
+        /// `ConfirmSecondFactor` has seen a code of it; calling again before that makes a new secret. The secret is in this reply and nowhere else, also not in a replay of it.
+        ///
+        /// Example request: `{}`
+        async fn create_second_factor(
+            &self,
+            request: tonic::Request<super::CreateSecondFactorRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CreateSecondFactorResponse>,
+            tonic::Status,
+        >;
+        /// Turns the second factor on, with a first code of it. From now on signing in needs a code. The reply holds ten recovery codes, each of which works once in place of a
+        /// code; they are in this reply and nowhere else, also not in a replay of it.
+        ///
+        /// Example request: `{"code": "123456"}`
+        async fn confirm_second_factor(
+            &self,
+            request: tonic::Request<super::ConfirmSecondFactorRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ConfirmSecondFactorResponse>,
+            tonic::Status,
+        >;
+        /// Replaces all recovery codes by ten new ones, which are in this reply and nowhere else, also not in a replay of it.
+        ///
+        /// Example request: `{}`
+        async fn reset_recovery_codes(
+            &self,
+            request: tonic::Request<super::ResetRecoveryCodesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ResetRecoveryCodesResponse>,
+            tonic::Status,
+        >;
+        /// Takes the second factor and its recovery codes away. Signing in needs only the password then. Repeating it is harmless.
+        async fn delete_second_factor(
+            &self,
+            request: tonic::Request<super::DeleteSecondFactorRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteSecondFactorResponse>,
+            tonic::Status,
+        >;
         /// Makes an API key. The secret is in this reply and nowhere else, also not in a replay of it.
         ///
-        /// Example request: `{"displayName": "shop backend", "scopes": ["orders", "instances", "wallet.read"], "lifetimeDays": 365}`
+        /// Example request: `{"displayName": "shop backend", "scopes": ["orders", "instances", "instances.delete", "wallet.read"], "lifetimeDays": 365}`
         async fn create_api_key(
             &self,
             request: tonic::Request<super::CreateApiKeyRequest>,
@@ -1679,6 +2235,293 @@ pub mod identity_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = UpdateProfileSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/sewa.identity.v1.IdentityService/StepUp" => {
+                    #[allow(non_camel_case_types)]
+                    struct StepUpSvc<T: IdentityService>(pub Arc<T>);
+                    impl<
+                        T: IdentityService,
+                    > tonic::server::UnaryService<super::StepUpRequest>
+                    for StepUpSvc<T> {
+                        type Response = super::StepUpResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StepUpRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as IdentityService>::step_up(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = StepUpSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/sewa.identity.v1.IdentityService/GetSecondFactor" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetSecondFactorSvc<T: IdentityService>(pub Arc<T>);
+                    impl<
+                        T: IdentityService,
+                    > tonic::server::UnaryService<super::GetSecondFactorRequest>
+                    for GetSecondFactorSvc<T> {
+                        type Response = super::GetSecondFactorResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetSecondFactorRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as IdentityService>::get_second_factor(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetSecondFactorSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/sewa.identity.v1.IdentityService/CreateSecondFactor" => {
+                    #[allow(non_camel_case_types)]
+                    struct CreateSecondFactorSvc<T: IdentityService>(pub Arc<T>);
+                    impl<
+                        T: IdentityService,
+                    > tonic::server::UnaryService<super::CreateSecondFactorRequest>
+                    for CreateSecondFactorSvc<T> {
+                        type Response = super::CreateSecondFactorResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CreateSecondFactorRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as IdentityService>::create_second_factor(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CreateSecondFactorSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/sewa.identity.v1.IdentityService/ConfirmSecondFactor" => {
+                    #[allow(non_camel_case_types)]
+                    struct ConfirmSecondFactorSvc<T: IdentityService>(pub Arc<T>);
+                    impl<
+                        T: IdentityService,
+                    > tonic::server::UnaryService<super::ConfirmSecondFactorRequest>
+                    for ConfirmSecondFactorSvc<T> {
+                        type Response = super::ConfirmSecondFactorResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ConfirmSecondFactorRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as IdentityService>::confirm_second_factor(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ConfirmSecondFactorSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/sewa.identity.v1.IdentityService/ResetRecoveryCodes" => {
+                    #[allow(non_camel_case_types)]
+                    struct ResetRecoveryCodesSvc<T: IdentityService>(pub Arc<T>);
+                    impl<
+                        T: IdentityService,
+                    > tonic::server::UnaryService<super::ResetRecoveryCodesRequest>
+                    for ResetRecoveryCodesSvc<T> {
+                        type Response = super::ResetRecoveryCodesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ResetRecoveryCodesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as IdentityService>::reset_recovery_codes(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ResetRecoveryCodesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/sewa.identity.v1.IdentityService/DeleteSecondFactor" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeleteSecondFactorSvc<T: IdentityService>(pub Arc<T>);
+                    impl<
+                        T: IdentityService,
+                    > tonic::server::UnaryService<super::DeleteSecondFactorRequest>
+                    for DeleteSecondFactorSvc<T> {
+                        type Response = super::DeleteSecondFactorResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeleteSecondFactorRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as IdentityService>::delete_second_factor(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeleteSecondFactorSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -31,6 +31,9 @@ pub struct MethodPermission {
     /// The roles that hold it, sorted.
     #[prost(string, repeated, tag = "3")]
     pub roles: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// True where a person must have confirmed with `StepUp` a moment ago.
+    #[prost(bool, tag = "4")]
+    pub step_up: bool,
 }
 impl ::prost::Name for MethodPermission {
     const NAME: &'static str = "MethodPermission";

@@ -437,6 +437,126 @@ impl ::prost::Name for EnableProviderAccountResponse {
         "/sewa.provider.v1.EnableProviderAccountResponse".into()
     }
 }
+/// Asks for a comparison.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CompareProviderAccountRequest {
+    /// The account.
+    #[prost(string, tag = "1")]
+    pub provider_account_id: ::prost::alloc::string::String,
+}
+impl ::prost::Name for CompareProviderAccountRequest {
+    const NAME: &'static str = "CompareProviderAccountRequest";
+    const PACKAGE: &'static str = "sewa.provider.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.provider.v1.CompareProviderAccountRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.provider.v1.CompareProviderAccountRequest".into()
+    }
+}
+/// The comparison.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CompareProviderAccountResponse {
+    /// What differs, what costs most first.
+    #[prost(message, repeated, tag = "1")]
+    pub differences: ::prost::alloc::vec::Vec<Difference>,
+    /// Machines the provider has in this account.
+    #[prost(int32, tag = "2")]
+    pub machines: i32,
+}
+impl ::prost::Name for CompareProviderAccountResponse {
+    const NAME: &'static str = "CompareProviderAccountResponse";
+    const PACKAGE: &'static str = "sewa.provider.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.provider.v1.CompareProviderAccountResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.provider.v1.CompareProviderAccountResponse".into()
+    }
+}
+/// One thing that is not what it should be.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Difference {
+    /// What differs.
+    #[prost(enumeration = "difference::Kind", tag = "1")]
+    pub kind: i32,
+    /// The provider's name of the machine; empty if there is none.
+    #[prost(string, tag = "2")]
+    pub provider_machine: ::prost::alloc::string::String,
+    /// The machine's name or label; empty if there is none.
+    #[prost(string, tag = "3")]
+    pub machine_name: ::prost::alloc::string::String,
+    /// The instance; empty if there is none.
+    #[prost(string, tag = "4")]
+    pub instance_id: ::prost::alloc::string::String,
+    /// What is seen, and what should be.
+    #[prost(string, tag = "5")]
+    pub detail: ::prost::alloc::string::String,
+    /// What it costs a day, rounded up to whole rupiah: us, for an orphan and for a machine of another size; the customer, for a ghost. Absent if it costs nothing, or
+    /// the provider does not say.
+    #[prost(message, optional, tag = "6")]
+    pub daily_cost: ::core::option::Option<crate::money::Money>,
+}
+/// Nested message and enum types in `Difference`.
+pub mod difference {
+    /// What differs.
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Kind {
+        /// Not set.
+        Unspecified = 0,
+        /// A machine at the provider that is no instance of ours: we pay, and nobody uses it.
+        Orphan = 1,
+        /// An instance that is sold and has no machine: somebody pays for nothing.
+        Ghost = 2,
+        /// A machine that is another than was sold.
+        Drift = 3,
+    }
+    impl Kind {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "KIND_UNSPECIFIED",
+                Self::Orphan => "KIND_ORPHAN",
+                Self::Ghost => "KIND_GHOST",
+                Self::Drift => "KIND_DRIFT",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "KIND_UNSPECIFIED" => Some(Self::Unspecified),
+                "KIND_ORPHAN" => Some(Self::Orphan),
+                "KIND_GHOST" => Some(Self::Ghost),
+                "KIND_DRIFT" => Some(Self::Drift),
+                _ => None,
+            }
+        }
+    }
+}
+impl ::prost::Name for Difference {
+    const NAME: &'static str = "Difference";
+    const PACKAGE: &'static str = "sewa.provider.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.provider.v1.Difference".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.provider.v1.Difference".into()
+    }
+}
 /// Error reasons of this service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -451,6 +571,8 @@ pub enum ProviderErrorReason {
     ProviderAccountNameTaken = 3,
     /// The update mask names a field that clients cannot write, or one that does not exist.
     FieldNotWritable = 4,
+    /// The provider does not answer, or not to this account.
+    ProviderDoesNotAnswer = 5,
 }
 impl ProviderErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -468,6 +590,9 @@ impl ProviderErrorReason {
                 "PROVIDER_ERROR_REASON_PROVIDER_ACCOUNT_NAME_TAKEN"
             }
             Self::FieldNotWritable => "PROVIDER_ERROR_REASON_FIELD_NOT_WRITABLE",
+            Self::ProviderDoesNotAnswer => {
+                "PROVIDER_ERROR_REASON_PROVIDER_DOES_NOT_ANSWER"
+            }
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -482,6 +607,9 @@ impl ProviderErrorReason {
                 Some(Self::ProviderAccountNameTaken)
             }
             "PROVIDER_ERROR_REASON_FIELD_NOT_WRITABLE" => Some(Self::FieldNotWritable),
+            "PROVIDER_ERROR_REASON_PROVIDER_DOES_NOT_ANSWER" => {
+                Some(Self::ProviderDoesNotAnswer)
+            }
             _ => None,
         }
     }
@@ -830,6 +958,36 @@ pub mod provider_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Compares the provider's machines with ours, and changes nothing: what is there and not ours, what is sold and not there, and what is another than was sold.
+        pub async fn compare_provider_account(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CompareProviderAccountRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CompareProviderAccountResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/sewa.provider.v1.ProviderService/CompareProviderAccount",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "sewa.provider.v1.ProviderService",
+                        "CompareProviderAccount",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -920,6 +1078,14 @@ pub mod provider_service_server {
             request: tonic::Request<super::EnableProviderAccountRequest>,
         ) -> std::result::Result<
             tonic::Response<super::EnableProviderAccountResponse>,
+            tonic::Status,
+        >;
+        /// Compares the provider's machines with ours, and changes nothing: what is there and not ours, what is sold and not there, and what is another than was sold.
+        async fn compare_provider_account(
+            &self,
+            request: tonic::Request<super::CompareProviderAccountRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CompareProviderAccountResponse>,
             tonic::Status,
         >;
     }
@@ -1377,6 +1543,55 @@ pub mod provider_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = EnableProviderAccountSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/sewa.provider.v1.ProviderService/CompareProviderAccount" => {
+                    #[allow(non_camel_case_types)]
+                    struct CompareProviderAccountSvc<T: ProviderService>(pub Arc<T>);
+                    impl<
+                        T: ProviderService,
+                    > tonic::server::UnaryService<super::CompareProviderAccountRequest>
+                    for CompareProviderAccountSvc<T> {
+                        type Response = super::CompareProviderAccountResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CompareProviderAccountRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ProviderService>::compare_provider_account(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CompareProviderAccountSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

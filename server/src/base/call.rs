@@ -18,6 +18,8 @@ pub struct Caller {
     pub account: Option<AccountId>,
     /// The user or API key; nil for an anonymous call.
     pub principal: Uuid,
+    /// The session of a signed-in user: one refresh family.
+    pub session: Option<Uuid>,
     /// What the principal is.
     pub kind: CallerKind,
     /// The role, for example `owner`.
@@ -45,6 +47,7 @@ impl Caller {
         Self {
             account: None,
             principal: Uuid::nil(),
+            session: None,
             kind: CallerKind::Anonymous,
             role: "anonymous",
             permissions: Arc::from([]),

@@ -19,6 +19,7 @@ pub struct Contract {
     methods: HashMap<String, Method>,
     reasons_by_value: HashMap<String, ReasonRule>,
     metadata: HashSet<(String, String)>,
+    confirmed: HashSet<String>,
     secret: ExtensionDescriptor,
 }
 
@@ -32,6 +33,8 @@ pub struct Method {
     pub output: MessageDescriptor,
     /// Who may call.
     pub access: Access,
+    /// Whether a person must have confirmed a moment ago.
+    pub step_up: bool,
     /// Whether a key is needed.
     pub idempotency: IdempotencyMode,
     /// Rate class.
@@ -104,6 +107,7 @@ impl Contract {
             methods: HashMap::new(),
             reasons_by_value: HashMap::new(),
             metadata: HashSet::new(),
+            confirmed: HashSet::new(),
             secret,
         };
         let mut faults = Vec::new();
@@ -164,6 +168,11 @@ impl Contract {
     /// Whether the contract lists a metadata key for a reason.
     pub fn allows_metadata(&self, reason: &str, key: &str) -> bool {
         self.metadata.contains(&(reason.to_owned(), key.to_owned()))
+    }
+
+    /// Whether a method of this permission needs its caller's confirmation.
+    pub fn is_confirmed(&self, permission: &str) -> bool {
+        self.confirmed.contains(permission)
     }
 
     /// Clears every secret field of a message, at any depth.
@@ -276,10 +285,14 @@ impl Contract {
         if idempotency == IdempotencyMode::Unspecified {
             missing.push("idempotency");
         }
-        if rule.step_up {
-            faults.push(format!(
-                "{name}: declares step_up, and this server has no second factor to ask for"
-            ));
+        match &access {
+            Access::Permission(permission) if rule.step_up => {
+                self.confirmed.insert(permission.clone());
+            }
+            Access::Public if rule.step_up => faults.push(format!(
+                "{name}: declares step_up and is public, so there is nobody to confirm"
+            )),
+            Access::Permission(_) | Access::Public => {}
         }
         if rule.rate.is_empty() {
             missing.push("rate");
@@ -304,6 +317,7 @@ impl Contract {
             input: descriptor.input(),
             output: descriptor.output(),
             access,
+            step_up: rule.step_up,
             idempotency,
             rate: rule.rate,
             default_deadline,

@@ -15,4 +15,5 @@ pub mod status;
 pub mod tax;
 pub mod time;
 pub mod vault;
+pub mod walk;
 pub mod writes;

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::base::call::Call;
 use crate::base::contract::Contract;
+use crate::base::id::AccountId;
 use crate::base::status;
 
 /// A write to record.
@@ -36,6 +37,8 @@ pub struct Record {
     pub request: bytes::Bytes,
     /// The state before a change, as an encoded `Any`.
     pub before: Option<Vec<u8>>,
+    /// The account written to, where it is not the caller's own.
+    pub about: Option<Uuid>,
     /// `x-request-id`.
     pub request_id: String,
     /// Network address of the caller.
@@ -66,6 +69,7 @@ pub struct Write<'c> {
     pool: PgPool,
     call: &'c Call,
     before: Option<Vec<u8>>,
+    about: Option<Uuid>,
 }
 
 /// Opens the transaction of a write, unless the key was used before.
@@ -84,6 +88,7 @@ pub async fn begin<'c>(pool: &PgPool, call: &'c Call) -> Result<Claim<'c>, Statu
         pool: pool.clone(),
         call,
         before: None,
+        about: None,
     }))
 }
 
@@ -93,6 +98,11 @@ impl Write<'_> {
         self.before = prost_types::Any::from_msg(before)
             .ok()
             .map(|any| any.encode_to_vec());
+    }
+
+    /// Names the account written to, for the audit trail of staff, who have none of their own.
+    pub fn about(&mut self, account: AccountId) {
+        self.about = (account != self.call.account_of_record()).then_some(account.0);
     }
 
     /// Ends the write: on success records it and commits, on refusal rolls back and keeps the refusal for a repeat of the key.
@@ -107,6 +117,7 @@ impl Write<'_> {
             Ok(reply) => {
                 let mut record = record(self.call, Code::Ok, reply.encode_to_vec());
                 record.before = self.before.take();
+                record.about = self.about;
                 if insert(&mut self.tx, &[record])
                     .await
                     .map_err(|e| status::database(&e))?
@@ -128,7 +139,8 @@ impl Write<'_> {
                         .acquire()
                         .await
                         .map_err(|e| status::database(&e))?;
-                    let record = record(self.call, refusal.code(), encode_status(&refusal));
+                    let mut record = record(self.call, refusal.code(), encode_status(&refusal));
+                    record.about = self.about;
                     insert(&mut connection, &[record])
                         .await
                         .map_err(|e| status::database(&e))?;
@@ -170,6 +182,7 @@ pub fn record(call: &Call, code: Code, reply: Vec<u8>) -> Record {
         },
         request: call.request.clone(),
         before: None,
+        about: None,
         request_id: call.request_id.clone(),
         ip: call.ip.clone(),
         recorded_at: call.now,
@@ -207,12 +220,13 @@ pub async fn insert(
     let replies: Vec<&[u8]> = records.iter().map(|r| r.reply.as_slice()).collect();
     let requests: Vec<&[u8]> = records.iter().map(|r| r.request.as_ref()).collect();
     let befores: Vec<Option<&[u8]>> = records.iter().map(|r| r.before.as_deref()).collect();
+    let abouts: Vec<Option<Uuid>> = records.iter().map(|r| r.about).collect();
     let request_ids: Vec<&str> = records.iter().map(|r| r.request_id.as_str()).collect();
     let ips: Vec<&str> = records.iter().map(|r| r.ip.as_str()).collect();
     let times: Vec<chrono::DateTime<chrono::Utc>> = records.iter().map(|r| r.recorded_at).collect();
     let inserted = sqlx::query!(
-        r#"insert into writes (account_id, principal_id, method, key, fingerprint, code, reply, request, before, request_id, ip, recorded_at)
-        select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::bytea[], $6::smallint[], $7::bytea[], $8::bytea[], $9::bytea[], $10::text[], $11::text[], $12::timestamptz[])
+        r#"insert into writes (account_id, principal_id, method, key, fingerprint, code, reply, request, before, request_id, ip, recorded_at, about_account_id)
+        select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::bytea[], $6::smallint[], $7::bytea[], $8::bytea[], $9::bytea[], $10::text[], $11::text[], $12::timestamptz[], $13::uuid[])
         on conflict do nothing
         returning principal_id, method, key"#,
         &accounts,
@@ -227,6 +241,7 @@ pub async fn insert(
         &request_ids as &[&str],
         &ips as &[&str],
         &times,
+        &abouts as &[Option<Uuid>],
     )
     .fetch_all(connection)
     .await?;

@@ -1,6 +1,6 @@
 //! `sewa login`, `sewa call`, `sewa token`, `sewa logout`: the API from a terminal, without anybody pasting tokens.
 
-use std::io::{IsTerminal, Read, Write};
+use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
@@ -75,19 +75,34 @@ pub struct Call {
     timeout: Option<u64>,
 }
 
-/// Signs in and keeps the session. The password is asked for, or read from standard input where that is no terminal.
+/// Signs in and keeps the session. The password is asked for, and a code where the user has a second factor; where standard input is no terminal, they are its first
+/// two lines.
 ///
 /// # Errors
 /// If the server refuses, or the profile cannot be written.
 pub async fn login(arguments: Login) -> anyhow::Result<()> {
     let store = Store::open(&arguments.profile)?;
     let client = client(&arguments.endpoint, Credentials::None)?;
-    let request = LoginRequest {
+    let terminal = std::io::stdin().is_terminal();
+    let (password, code) = if terminal {
+        (ask("password: ")?, None)
+    } else {
+        given()?
+    };
+    let request = |code: String| LoginRequest {
         email: arguments.email.clone(),
-        password: password()?,
+        password: password.clone(),
+        code,
     };
     let mut identity = client.service(IdentityServiceClient::new);
-    let reply = identity.login(request).await.map_err(readable)?;
+    let mut reply = identity.login(request(code.unwrap_or_default())).await;
+    if terminal
+        && let Err(status) = &reply
+        && Error::from(status.clone()).is("SECOND_FACTOR_REQUIRED")
+    {
+        reply = identity.login(request(ask("code: ")?)).await;
+    }
+    let reply = reply.map_err(readable)?;
     let tokens = reply.into_inner().tokens.context("no tokens came")?;
     store.write(&Profile::new(
         arguments.endpoint,
@@ -335,25 +350,30 @@ fn explained(error: Error) -> anyhow::Error {
     }
 }
 
-/// Asks for a password without showing it, or reads it where nobody can be asked.
-fn password() -> anyhow::Result<String> {
+/// Asks for a secret without showing it.
+fn ask(what: &str) -> anyhow::Result<String> {
     use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
-    let mut input = std::io::stdin();
+    let input = std::io::stdin();
     let mut text = String::new();
-    if input.is_terminal() {
-        eprint!("password: ");
-        let shown = tcgetattr(&input)?;
-        let mut hidden = shown.clone();
-        hidden.local_modes.remove(LocalModes::ECHO);
-        tcsetattr(&input, OptionalActions::Now, &hidden)?;
-        let read = input.read_line(&mut text);
-        tcsetattr(&input, OptionalActions::Now, &shown)?;
-        eprintln!();
-        read?;
-    } else {
-        input.read_to_string(&mut text)?;
-    }
-    let password = text.trim_end_matches(['\r', '\n']);
+    eprint!("{what}");
+    let shown = tcgetattr(&input)?;
+    let mut hidden = shown.clone();
+    hidden.local_modes.remove(LocalModes::ECHO);
+    tcsetattr(&input, OptionalActions::Now, &hidden)?;
+    let read = input.read_line(&mut text);
+    tcsetattr(&input, OptionalActions::Now, &shown)?;
+    eprintln!();
+    read?;
+    let secret = text.trim_end_matches(['\r', '\n']);
+    ensure!(!secret.is_empty(), "nothing was typed");
+    Ok(secret.to_owned())
+}
+
+/// Password and code where nobody can be asked: the lines of standard input.
+fn given() -> anyhow::Result<(String, Option<String>)> {
+    let text = std::io::read_to_string(std::io::stdin()).context("standard input")?;
+    let mut lines = text.lines();
+    let password = lines.next().unwrap_or_default().to_owned();
     ensure!(!password.is_empty(), "there is no password");
-    Ok(password.to_owned())
+    Ok((password, lines.next().map(str::to_owned)))
 }

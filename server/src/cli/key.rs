@@ -28,7 +28,7 @@ pub enum Command {
         /// E-mail address of a user of the account; the key can do at most what this user can.
         #[arg(long)]
         account_email: String,
-        /// Permissions such as orders.place, or groups such as orders; separated by commas.
+        /// Permissions such as orders.place, or groups such as orders; separated by commas. What people have to confirm, such as instances.delete, is named in full.
         #[arg(long, value_delimiter = ',', required = true)]
         scopes: Vec<String>,
         /// Name for people.

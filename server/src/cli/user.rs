@@ -40,6 +40,12 @@ pub enum Command {
         #[arg(long)]
         lift: bool,
     },
+    /// Take the second factor of somebody away who lost it and the recovery codes. Make sure who asks: the password alone is enough to sign in then.
+    ForgetSecondFactor {
+        /// E-mail address.
+        #[arg(long)]
+        email: String,
+    },
 }
 
 /// Does it.
@@ -54,6 +60,15 @@ pub async fn run(config: &Config, command: Command) -> anyhow::Result<()> {
         Command::Add { email, role } => add(&pool, &email, &role).await,
         Command::List => list(&pool).await,
         Command::Suspend { email, lift } => suspend(&pool, &email, lift).await,
+        Command::ForgetSecondFactor { email } => {
+            let mut connection = pool.acquire().await?;
+            ensure!(
+                identity::forget_second_factor(&mut connection, &email).await?,
+                "there is no user {email} with a second factor"
+            );
+            println!("{email} has no second factor");
+            Ok(())
+        }
     }
 }
 

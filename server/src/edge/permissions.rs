@@ -4,6 +4,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
+use crate::base::contract::Contract;
+
 const OWNERS: &[&str] = &["owner", "reseller"];
 const MEMBERS: &[&str] = &["owner", "reseller", "member"];
 const CUSTOMERS: &[&str] = &["owner", "reseller", "member", "readonly"];
@@ -66,6 +68,7 @@ const TABLE: &[(&str, &[&[&str]])] = &[
     ("providers.read", &[SYSADMIN]),
     ("providers.write", &[SYSADMIN]),
     ("sandbox.use", &[MEMBERS]),
+    ("second_factor.write", &[CUSTOMERS, STAFF]),
     ("wallet.adjust", &[FINANCE]),
     ("wallet.deposit", &[MEMBERS]),
     ("wallet.prove", &[OWNERS, FINANCE]),
@@ -112,7 +115,8 @@ pub fn of_role(role: &str) -> Arc<[&'static str]> {
     held.get(role).cloned().unwrap_or_default()
 }
 
-/// What scopes grant of the permissions `within`, sorted as those are. A scope is a permission, or a group such as `orders`, which means all of it that is held.
+/// What scopes grant of the permissions `within`, sorted as those are. A scope is a permission, or a group such as `orders`, which means all of it that is held but
+/// what people have to confirm (`step_up`): nobody confirms the calls of a key, so whoever makes it names those one by one.
 pub fn of_scopes(scopes: &[String], within: &[&'static str]) -> Arc<[&'static str]> {
     within
         .iter()
@@ -122,9 +126,9 @@ pub fn of_scopes(scopes: &[String], within: &[&'static str]) -> Arc<[&'static st
 }
 
 fn grants(scope: &str, permission: &str) -> bool {
-    permission
-        .strip_prefix(scope)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    permission.strip_prefix(scope).is_some_and(|rest| {
+        rest.is_empty() || rest.starts_with('.') && !Contract::get().is_confirmed(permission)
+    })
 }
 
 #[cfg(test)]
@@ -132,7 +136,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::base::contract::{Access, Contract};
+    use crate::base::contract::Access;
 
     #[test]
     fn the_table_and_the_contract_name_the_same_permissions() {
@@ -167,7 +171,9 @@ mod tests {
         assert!(of_role("nobody").is_empty());
         assert_eq!(of_role("owner"), of_role("reseller"));
         assert!(
-            of_role("readonly").iter().all(|p| p.ends_with(".read")),
+            of_role("readonly")
+                .iter()
+                .all(|p| p.ends_with(".read") || *p == "second_factor.write"),
             "{:?}",
             of_role("readonly")
         );
@@ -215,6 +221,11 @@ mod tests {
         assert_eq!(
             &*of_scopes(&scopes(&["wallet.read", "orders.place"]), &owner),
             ["orders.place", "wallet.read"]
+        );
+        assert_eq!(
+            &*of_scopes(&scopes(&["keys", "instances.delete"]), &owner),
+            ["instances.delete", "keys.read"],
+            "what is to be confirmed is named in full"
         );
         assert!(
             of_scopes(

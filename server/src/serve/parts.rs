@@ -14,8 +14,7 @@ use crate::base::outbox::fanout;
 use crate::base::outbox::reader::Tail;
 use crate::config::Config;
 use crate::edge::limit::Limits;
-use crate::provider::compute::simulator::{self, Simulator};
-use crate::provider::compute::{Compute, Providers};
+use crate::provider::compute::{Providers, simulator};
 use crate::service::{catalog, identity, order, provider};
 
 /// Lanes of group commit: one for every two cores, because a lane keeps a core of PostgreSQL busy, and fewer lanes collect larger batches.
@@ -46,7 +45,6 @@ pub async fn build(config: Config, stop: CancellationToken) -> anyhow::Result<(A
         fanout::start(client.clone(), connection.clone(), &tail);
     }
     let limits = Limits::new(&config, redis.map(|(_, connection)| connection));
-    let simulator = Simulator::new(db.clone(), clock.clone(), config.simulator_boot_ms);
     let app = App {
         signer: Arc::new(
             identity::tokens::Signer::load(&db, &master)
@@ -57,10 +55,7 @@ pub async fn build(config: Config, stop: CancellationToken) -> anyhow::Result<(A
                 ))),
         ),
         catalog: catalog::Cache::default(),
-        providers: Providers::new([(
-            simulator::NAME.to_owned(),
-            Arc::new(simulator) as Arc<dyn Compute>,
-        )]),
+        providers: Providers::new(simulator::clouds(&db, &clock, config.simulator_boot_ms)),
         lines: provider::Lines::new(config.vault().context("credential_keys was checked")?),
         placing: order::place::lanes(db.clone(), clock.clone(), tail.clone(), lanes()),
         db,

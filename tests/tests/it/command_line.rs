@@ -241,3 +241,52 @@ async fn the_twenty_commands_work_when_pasted() {
         assert!(all.contains(word), "{word} is not in:\n{all}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signing_in_and_confirming_with_a_code_works_from_a_terminal() {
+    use sewa_sdk::sewa::identity::v1::{ConfirmSecondFactorRequest, CreateSecondFactorRequest};
+    let world = World::new().await;
+    let budi = world.reseller().await;
+    let mut identity = budi.identity();
+    let made = identity
+        .create_second_factor(CreateSecondFactorRequest {})
+        .await
+        .unwrap()
+        .into_inner();
+    let secret = totp_rs::Secret::try_from_base32(&made.secret).unwrap();
+    let phone = totp_rs::Builder::new().with_secret(secret).build().unwrap();
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
+    let code = phone.generate(now.as_secs()).to_string();
+    let codes = identity
+        .confirm_second_factor(ConfirmSecondFactorRequest { code })
+        .await
+        .unwrap()
+        .into_inner()
+        .recovery_codes;
+    let terminal = Terminal::new();
+    let endpoint = world.url();
+    let login = ["login", "--email", &budi.email, "--endpoint", &endpoint];
+    let errors = refused(&terminal.sewa(&login, &format!("{PASSWORD}\n")));
+    assert!(errors.contains("SECOND_FACTOR_REQUIRED"), "{errors}");
+    said(&terminal.sewa(&login, &format!("{PASSWORD}\n{}\n", codes[0])));
+    sqlx::query("update refresh_families set confirmed_at = confirmed_at - interval '1 hour'")
+        .execute(&mut world.behind_the_scenes().await)
+        .await
+        .unwrap();
+    let make = [
+        "call",
+        "CreateApiKey",
+        r#"{"displayName": "shop", "scopes": ["orders"]}"#,
+    ];
+    let errors = refused(&terminal.sewa(&make, ""));
+    assert!(
+        errors.contains("STEP_UP_REQUIRED") && errors.contains("Call StepUp"),
+        "{errors}"
+    );
+    let confirm = format!(r#"{{"code": "{}"}}"#, codes[1]);
+    said(&terminal.sewa(&["call", "StepUp", &confirm], ""));
+    let key = said(&terminal.sewa(&make, ""));
+    assert!(key.contains("sk_"), "{key}");
+}

@@ -350,12 +350,9 @@ fn r24_every_method_says_whether_a_repeat_is_safe_and_twice_the_same() {
         let reads = binding(&method).is_some_and(|(verb, _)| verb == "get");
         let ok = match (level, mode) {
             (IdempotencyLevel::NoSideEffects, 1) | (IdempotencyLevel::Idempotent, 1..=3) => true,
-            // A sign-in is neither: each makes a session of its own.
+            // A sign-in is neither: each makes a session of its own, and codes work once.
             (IdempotencyLevel::IdempotencyUnknown, 1) => {
-                !reads
-                    && rule(&method)
-                        .get_field_by_name("public")
-                        .is_some_and(|v| v.as_bool() == Some(true))
+                !reads && text(&rule(&method), "rate") == "login"
             }
             _ => false,
         };

@@ -29,6 +29,15 @@ fn said(command: &mut Command) -> String {
     text
 }
 
+/// The version the module gives itself.
+fn version() -> String {
+    let text = std::fs::read_to_string(root().join("sdk-go/doc.go")).unwrap();
+    let number = text
+        .split_once("const Version = \"")
+        .and_then(|(_, rest)| rest.split_once('"'));
+    format!("v{}", number.expect("doc.go has the version").0)
+}
+
 /// The go command of somebody who has nothing but a folder, and gets the SDK from the artifact and the rest from what setup fetched: no network.
 struct Shop {
     folder: PathBuf,
@@ -43,7 +52,7 @@ impl Shop {
         said(
             Command::new(root().join(".tools/bin/modzip"))
                 .arg(root().join("sdk-go"))
-                .arg("v0.1.0")
+                .arg(version())
                 .arg(&proxy),
         );
         let folder = empty.join("shop");
@@ -98,7 +107,8 @@ async fn the_module_plays_the_journey_and_every_snippet() {
     let empty = tempfile::tempdir().unwrap();
     let shop = Shop::new(empty.path());
     shop.go(&["mod", "init", "shop"]);
-    shop.go(&["get", "github.com/sewa-project/sewa/sdk-go@v0.1.0"]);
+    let module = format!("github.com/sewa-project/sewa/sdk-go@{}", version());
+    shop.go(&["get", &module]);
 
     write_snippets(&shop.folder);
     let tested = shop.go(&["test", "-v", "./..."]);

@@ -142,6 +142,7 @@ async fn a_wrong_password_and_an_unknown_address_look_the_same() {
             .login(LoginRequest {
                 email: budi.email.clone(),
                 password: "wrong horse 99".to_owned(),
+                ..Default::default()
             })
             .await,
     );
@@ -150,6 +151,7 @@ async fn a_wrong_password_and_an_unknown_address_look_the_same() {
             .login(LoginRequest {
                 email: "nobody@example.com".to_owned(),
                 password: PASSWORD.to_owned(),
+                ..Default::default()
             })
             .await,
     );
@@ -344,6 +346,7 @@ async fn a_suspended_account_is_told_so() {
     let request = LoginRequest {
         email: budi.email.clone(),
         password: PASSWORD.to_owned(),
+        ..Default::default()
     };
     assert_eq!(
         reason_of(budi.identity().login(request).await),

@@ -112,7 +112,7 @@ async fn nobody_gives_away_more_than_they_hold() {
     }
     // A key that may make keys cannot make one that may do more than itself.
     let clerk = budi.through(world.client(Credentials::api_key(
-        key(&budi, &["keys", "wallet.read"]).await.secret,
+        key(&budi, &["keys.write", "wallet.read"]).await.secret,
     )));
     assert_eq!(
         reason_of(
@@ -279,7 +279,7 @@ async fn the_secret_of_a_key_is_in_one_reply_only() {
     assert!(first.secret.starts_with("sk_") && again.secret.is_empty());
 }
 
-async fn audit(reader: &Actor, method: &str) -> Vec<AuditEntry> {
+pub(crate) async fn audit(reader: &Actor, method: &str) -> Vec<AuditEntry> {
     let request = ListAuditEntriesRequest {
         method: method.to_owned(),
         account_id: String::new(),

@@ -10,6 +10,7 @@ fn login(email: &str) -> LoginRequest {
     LoginRequest {
         email: email.to_owned(),
         password: PASSWORD.to_owned(),
+        ..Default::default()
     }
 }
 

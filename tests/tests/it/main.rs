@@ -7,6 +7,8 @@
     reason = "a test fails by panicking, and a journey is read from top to bottom"
 )]
 
+mod audit;
+mod capabilities;
 mod catalog;
 mod clock;
 mod command_line;
@@ -42,8 +44,11 @@ mod replicas;
 mod rest;
 mod rest_cut;
 mod rest_streams;
+mod retention;
 mod schedule;
+mod second_factor;
 mod staff;
+mod step_up;
 mod tls;
 mod tour;
 mod validation;

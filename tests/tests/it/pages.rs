@@ -247,6 +247,7 @@ async fn subcommands_repeat_safely_and_refuse_nonsense() {
     let request = sewa_sdk::sewa::identity::v1::LoginRequest {
         email: budi.email.clone(),
         password: PASSWORD.to_owned(),
+        ..Default::default()
     };
     assert_eq!(
         sewa_tests::reason_of(budi.identity().login(request.clone()).await),

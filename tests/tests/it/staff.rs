@@ -63,6 +63,7 @@ fn reads(things: &Things) -> BTreeMap<&'static str, Value> {
     BTreeMap::from([
         ("identity.v1.IdentityService/GetCaller", json!({})),
         ("identity.v1.IdentityService/GetProfile", json!({})),
+        ("identity.v1.IdentityService/GetSecondFactor", json!({})),
         (
             "identity.v1.IdentityService/ListAuditEntries",
             whose.clone(),
@@ -103,12 +104,17 @@ fn reads(things: &Things) -> BTreeMap<&'static str, Value> {
     ])
 }
 
-/// The writes that staff hold. Those on the catalogue, orders, wallets and policies are tried in the themes of these.
-const WRITES: [&str; 14] = [
+/// The writes that staff hold. Those on the catalogue, orders, wallets, policies and second factors are tried in the themes of these.
+const WRITES: [&str; 19] = [
     "catalog.v1.CatalogService/ArchivePlan",
     "catalog.v1.CatalogService/CreatePlan",
     "catalog.v1.CatalogService/SetPlanPrice",
     "catalog.v1.CatalogService/UpdatePlan",
+    "identity.v1.IdentityService/ConfirmSecondFactor",
+    "identity.v1.IdentityService/CreateSecondFactor",
+    "identity.v1.IdentityService/DeleteSecondFactor",
+    "identity.v1.IdentityService/ResetRecoveryCodes",
+    "identity.v1.IdentityService/StepUp",
     "identity.v1.IdentityService/UpdateProfile",
     "instance.v1.InstanceService/PowerOffInstance",
     "instance.v1.InstanceService/PowerOnInstance",

@@ -33,7 +33,8 @@ async fn the_tour_in_the_readme_works_when_pasted() {
     );
     let world = World::new().await;
     let budi = world.reseller().await;
-    let scopes = "wallet,orders,instances,lifecycle,operations,events,sandbox,profile";
+    let scopes =
+        "wallet,orders,instances,instances.delete,lifecycle,operations,events,sandbox,profile";
     let made = world
         .sewa(
             &[

@@ -3,6 +3,7 @@
 pub mod consumer;
 pub mod fanout;
 pub mod reader;
+pub mod retention;
 
 use chrono::{DateTime, Utc};
 use prost::Message;

@@ -135,7 +135,7 @@ pub enum Power {
 /// What a cloud can do beyond the least. The API names these, so that pages hide a button that cannot work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
-    /// Can ask a guest to shut down. Without it a shutdown cuts the power.
+    /// Can ask a guest to shut down. Without it owners are refused a shutdown, which must never silently be a power cut.
     pub graceful_shutdown: bool,
     /// Can set a password.
     pub reset_password: bool,

@@ -21,8 +21,9 @@ use tonic::Status;
 use crate::app::App;
 use crate::base::id::PlanId;
 use crate::base::status;
+use crate::provider::compute::Providers;
 use crate::service::catalog::error::Error;
-use crate::service::catalog::model::{PROVIDERS, Plan, Version};
+use crate::service::catalog::model::{Plan, Version};
 
 pub use cache::Cache;
 pub use model::Snapshot;
@@ -42,12 +43,16 @@ pub async fn snapshot(app: &App) -> Result<Arc<Snapshot>, Status> {
         .map_err(|e| status::database(&e))
 }
 
-/// Adds a plan.
+/// Adds a plan of one of the clouds there are.
 ///
 /// # Errors
 /// `UnknownProvider`, `PlanCodeTaken`; the database.
-pub async fn create_plan(connection: &mut PgConnection, plan: &Plan) -> Result<(), Error> {
-    if !PROVIDERS.contains(&plan.provider.as_str()) {
+pub async fn create_plan(
+    connection: &mut PgConnection,
+    providers: &Providers,
+    plan: &Plan,
+) -> Result<(), Error> {
+    if providers.capabilities_of(&plan.provider).is_none() {
         return Err(Error::UnknownProvider {
             provider: plan.provider.clone(),
         });

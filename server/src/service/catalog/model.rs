@@ -8,9 +8,6 @@ use sewa_sdk::sewa::api::v1::BillingPeriod;
 use crate::base::id::{ImageId, PlanId, RegionId};
 use crate::base::money::Rupiah;
 
-/// Providers a plan may name: those this server is built with.
-pub const PROVIDERS: &[&str] = &["simulator", "digitalocean", "linode", "vultr"];
-
 /// Fields of a plan that staff may change.
 pub const PLAN_FIELDS: &[&str] = &["display_name", "available"];
 

@@ -175,7 +175,7 @@ impl CatalogService for Catalog {
             Claim::Fresh(write) => write,
             Claim::Repeat(stored) => return stored.reply(&call),
         };
-        let outcome = slice::create_plan(&mut write.tx, &plan)
+        let outcome = slice::create_plan(&mut write.tx, &self.app.providers, &plan)
             .await
             .map(|()| proto::CreatePlanResponse {
                 plan: Some(convert::plan(&plan, &[], &self.app.providers, call.now)),

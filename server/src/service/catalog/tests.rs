@@ -7,6 +7,7 @@ use sqlx::PgPool;
 use super::*;
 use crate::base::clock::Clock;
 use crate::base::money::Rupiah;
+use crate::provider::compute::simulator;
 
 fn now() -> DateTime<Utc> {
     Clock.now()
@@ -153,13 +154,14 @@ async fn a_price_that_has_begun_is_never_replaced(db: PgPool) {
 async fn a_code_belongs_to_one_plan_and_a_provider_must_exist(db: PgPool) {
     seed(&db, DEFAULT_CATALOGUE).await.expect("loads");
     let plan = first_plan(&Cache::default().snapshot(&db).await.expect("reads"));
+    let providers = Providers::new(simulator::clouds(&db, &Clock, 0));
     let mut connection = db.acquire().await.expect("a connection");
     let twin = Plan {
         id: PlanId::new(),
         ..plan.clone()
     };
     assert!(matches!(
-        create_plan(&mut connection, &twin).await,
+        create_plan(&mut connection, &providers, &twin).await,
         Err(Error::PlanCodeTaken)
     ));
     let stray = Plan {
@@ -168,10 +170,11 @@ async fn a_code_belongs_to_one_plan_and_a_provider_must_exist(db: PgPool) {
         ..twin.clone()
     };
     assert!(
-        matches!(create_plan(&mut connection, &stray).await, Err(Error::UnknownProvider { provider }) if provider == "nobody")
+        matches!(create_plan(&mut connection, &providers, &stray).await, Err(Error::UnknownProvider { provider }) if provider == "nobody")
     );
     create_plan(
         &mut connection,
+        &providers,
         &Plan {
             code: "new".to_owned(),
             ..twin

@@ -41,10 +41,11 @@ impl EventService for Events {
             &request.subject_id,
         ];
         let page = Page::read(request.page_size, &request.page_token, &binding)?;
+        let oldest = stream::oldest(&self.app.db).await?;
         let from = match page.after_as::<i64>()? {
             Some(after) => after,
-            None if request.resume_cursor.is_empty() => 0,
-            None => stream::begin(&self.app.tail, &request.resume_cursor).await?,
+            None if request.resume_cursor.is_empty() => oldest,
+            None => stream::begin(&self.app.tail, &request.resume_cursor, oldest).await?,
         };
         let types = types(&request.types);
         let subject = subject(&request.subject_id)?;
@@ -59,6 +60,10 @@ impl EventService for Events {
         )
         .await
         .map_err(|e| status::database(&e))?;
+        // Whoever began at the oldest event wants no particular one; all others must not miss any.
+        if from != oldest {
+            stream::kept(&self.app.db, from).await?;
+        }
         let next_page_token = page.finish(&mut listed, |e| e.seq.to_string());
         Ok(Response::new(ListEventsResponse {
             events: listed.iter().map(Stored::to_proto).collect(),
@@ -80,7 +85,11 @@ impl EventService for Events {
             .copied()
             .ok_or_else(|| status::internal("a call without a deadline"))?;
         let request = request.into_inner();
-        let position = stream::begin(&self.app.tail, &request.resume_cursor).await?;
+        let oldest = stream::oldest(&self.app.db).await?;
+        let position = stream::begin(&self.app.tail, &request.resume_cursor, oldest).await?;
+        if !request.resume_cursor.is_empty() {
+            stream::kept(&self.app.db, position).await?;
+        }
         let wanted = Wanted {
             account: call.caller.account()?,
             types: types(&request.types),

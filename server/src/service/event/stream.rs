@@ -6,6 +6,7 @@ use async_stream::try_stream;
 use futures_util::Stream;
 use sewa_sdk::sewa::event::v1::watch_events_response::Item;
 use sewa_sdk::sewa::event::v1::{Checkpoint, EventErrorReason, WatchEventsResponse};
+use sqlx::PgPool;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 use tonic::Status;
@@ -14,6 +15,7 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::base::id::AccountId;
 use crate::base::outbox::reader::{self, Stored, Tail};
+use crate::base::outbox::retention;
 use crate::base::status;
 
 /// Events read at once while catching up.
@@ -43,32 +45,53 @@ impl Wanted {
     }
 }
 
-/// The position to begin at.
+/// The position to begin at. What is there may be forgotten already: see [`kept`].
 ///
 /// # Errors
 /// CURSOR_EXPIRED for a cursor that is not one of this log.
-pub async fn begin(tail: &Tail, cursor: &str) -> Result<i64, Status> {
+pub async fn begin(tail: &Tail, cursor: &str, oldest: i64) -> Result<i64, Status> {
     if cursor.is_empty() {
         return Ok(tail.safe());
     }
-    let position = reader::position(cursor).ok_or_else(expired)?;
+    let position = reader::position(cursor).ok_or_else(|| expired(oldest))?;
     // Another replica may have read further than this one.
     if position > tail.safe()
         && tokio::time::timeout(CATCH_UP, tail.beyond(position - 1))
             .await
             .is_err()
     {
-        return Err(expired());
+        return Err(expired(oldest));
     }
     Ok(position)
 }
 
-fn expired() -> Status {
+/// The position after which events are promised.
+///
+/// # Errors
+/// UNAVAILABLE if the database is away.
+pub async fn oldest(pool: &PgPool) -> Result<i64, Status> {
+    retention::floor(pool)
+        .await
+        .map_err(|e| status::database(&e))
+}
+
+/// Makes sure that nothing was forgotten after a position from which events have just been read. Asked afterwards, because they may go at any moment.
+///
+/// # Errors
+/// CURSOR_EXPIRED if something may have been.
+pub async fn kept(pool: &PgPool, position: i64) -> Result<(), Status> {
+    match oldest(pool).await? {
+        oldest if position < oldest => Err(expired(oldest)),
+        _ => Ok(()),
+    }
+}
+
+fn expired(oldest: i64) -> Status {
     status::refuse(
         EventErrorReason::CursorExpired,
-        "the cursor is not one of this log",
+        "events after the cursor are no longer kept, or it is not one of this log",
     )
-    .meta("oldest_cursor", reader::cursor(0))
+    .meta("oldest_cursor", reader::cursor(oldest))
     .status()
 }
 
@@ -89,6 +112,7 @@ pub fn follow(
         }
         while position < upto {
             let found = reader::list(&app.db, wanted.account, position, upto, &wanted.types, wanted.subject, CHUNK).await.map_err(|e| status::database(&e))?;
+            kept(&app.db, position).await?;
             position = if found.len() < usize::try_from(CHUNK).unwrap_or(usize::MAX) { upto } else { found.last().map_or(upto, |e| e.seq) };
             for event in found {
                 yield message(&event);

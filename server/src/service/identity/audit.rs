@@ -140,7 +140,7 @@ async fn read(
         && store::audit::has_few(connection, account, FEW).await?
     {
         return Ok((
-            store::audit::list_account(connection, account, &filter.method, &from, limit).await?,
+            store::audit::list_account(connection, account, filter, &from, limit).await?,
             None,
         ));
     }
@@ -203,6 +203,7 @@ fn entry(row: &Row) -> AuditEntry {
             .map(|method| json(&method.input, &row.request))
             .unwrap_or_default(),
         reply_json,
+        subject_account_id: row.about.map(|id| id.to_string()).unwrap_or_default(),
         before_json: row.before.as_deref().map(before).unwrap_or_default(),
     }
 }

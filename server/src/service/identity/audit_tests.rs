@@ -50,6 +50,7 @@ async fn the_audit_list_reads_every_row_once_in_order(db: PgPool) {
     }
     for (account, expected) in [(Some(mine), 6), (None, 12)] {
         let filter = Filter {
+            with_staff: true,
             account,
             method: String::new(),
         };
@@ -79,6 +80,7 @@ async fn the_audit_list_reads_every_row_once_in_order(db: PgPool) {
     }
     let other = Filter {
         account: None,
+        with_staff: true,
         method: "sewa.order.v1.OrderService/PlaceOrder".to_owned(),
     };
     assert!(

@@ -4,7 +4,7 @@ use sewa_sdk::sewa::identity::v1 as proto;
 
 use crate::base::call::{self, CallerKind};
 use crate::base::time;
-use crate::service::identity::model::{ApiKey, Profile, Tokens};
+use crate::service::identity::model::{ApiKey, Profile, SecondFactor, Tokens};
 use crate::service::identity::tokens::PublicKey;
 
 /// Tokens.
@@ -52,6 +52,24 @@ pub fn profile(profile: Profile) -> proto::Profile {
         account_name: profile.account_name.unwrap_or_default(),
         account_kind: profile.account_kind.map_or(0, i32::from),
         sandbox: profile.sandbox,
+    }
+}
+
+/// A second factor.
+pub fn second_factor(factor: SecondFactor) -> proto::SecondFactor {
+    use proto::second_factor::State;
+    let (state, confirmed_at, recovery_codes_left) = match factor {
+        SecondFactor::None => (State::None, None, 0),
+        SecondFactor::Pending => (State::Pending, None, 0),
+        SecondFactor::Active {
+            confirmed_at,
+            codes_left,
+        } => (State::Active, Some(confirmed_at), codes_left),
+    };
+    proto::SecondFactor {
+        state: state.into(),
+        confirm_time: confirmed_at.map(time::to_proto),
+        recovery_codes_left,
     }
 }
 

@@ -5,7 +5,7 @@ use sewa_sdk::sewa::identity::v1::IdentityErrorReason;
 use tonic::Status;
 
 use crate::base::status::{self, Invalid};
-use crate::service::identity::model::LIVE_KEYS;
+use crate::service::identity::model::{CODE_ATTEMPTS, LIVE_KEYS};
 
 /// An error of this slice.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +49,27 @@ pub enum Error {
     /// The user or the account is suspended.
     #[error("suspended by the platform")]
     Suspended,
+    /// The user has a second factor and no code was given.
+    #[error("a code of the second factor is needed")]
+    SecondFactorRequired,
+    /// The code is wrong or was used.
+    #[error("the code is not valid")]
+    CodeInvalid,
+    /// Too many codes were looked at.
+    #[error("too many wrong codes")]
+    CodeAttempts {
+        /// When codes are looked at again.
+        wait: std::time::Duration,
+    },
+    /// There is no second factor.
+    #[error("there is no such second factor")]
+    SecondFactorNotFound,
+    /// There is a second factor.
+    #[error("there is a second factor already")]
+    SecondFactorExists,
+    /// The session of the access token was ended.
+    #[error("the session has ended")]
+    SessionEnded,
     /// The database.
     #[error("database")]
     Database(#[from] sqlx::Error),
@@ -84,6 +105,21 @@ impl From<Error> for Status {
             Error::ApiKeyLimit => status::refuse(Reason::ApiKeyLimit, text)
                 .meta("limit", LIVE_KEYS)
                 .status(),
+            Error::SecondFactorRequired => {
+                status::refuse(Reason::SecondFactorRequired, text).status()
+            }
+            Error::CodeInvalid => status::refuse(Reason::CodeInvalid, text).status(),
+            Error::CodeAttempts { wait } => status::refuse(Reason::CodeAttemptsExceeded, text)
+                .meta("limit", CODE_ATTEMPTS)
+                .retry_after(wait.max(std::time::Duration::from_secs(1)))
+                .status(),
+            Error::SecondFactorNotFound => {
+                status::refuse(Reason::SecondFactorNotFound, text).status()
+            }
+            Error::SecondFactorExists => status::refuse(Reason::SecondFactorExists, text).status(),
+            Error::SessionEnded => {
+                status::refuse(CommonErrorReason::Unauthenticated, text).status()
+            }
             Error::Suspended => status::refuse(CommonErrorReason::AccountSuspended, text).status(),
             Error::Database(cause) => status::database(&cause),
             Error::Internal(cause) => status::internal(format!("{cause:#}")),

@@ -1,13 +1,14 @@
 //! People, accounts and keys: who somebody is, and what the somebody holds.
 //!
-//! Owns: users, accounts, memberships, refresh_families, api_keys, signing_keys. Reads: writes (the audit list). Calls: nothing. Emits: nothing.
+//! Owns: users, accounts, memberships, refresh_families, second_factors, recovery_codes, api_keys, signing_keys. Reads: writes (the audit list). Calls: nothing. Emits: nothing.
 //!
 //! The one non-obvious thing: an access token is believed without a look at the database until it ends. What must take effect sooner is an API key, which is
-//! looked up, or a refresh token.
+//! looked up, a refresh token, or a method that needs the person's confirmation (`factor`), which looks at the session.
 
 pub mod audit;
 pub mod convert;
 pub mod error;
+pub mod factor;
 pub mod model;
 pub mod password;
 pub mod profile;
@@ -161,6 +162,20 @@ pub async fn suspend_user(
     Ok(true)
 }
 
+/// Takes a user's second factor away, for somebody who lost it. False if there is no such user, or there was none.
+///
+/// # Errors
+/// Of the database.
+pub async fn forget_second_factor(
+    connection: &mut PgConnection,
+    email: &str,
+) -> Result<bool, Error> {
+    match store::find_credentials(connection, &model::normal_email(email)).await? {
+        Some((id, _)) => Ok(store::factor::delete(connection, id).await?),
+        None => Ok(false),
+    }
+}
+
 /// Says who a bearer stands for: an access token, or an API key.
 ///
 /// # Errors
@@ -192,6 +207,7 @@ async fn authenticate_user(
     Ok(Caller {
         account: claims.acc.map(AccountId),
         principal: claims.sub,
+        session: Some(claims.sid),
         kind: CallerKind::User,
         role,
         permissions: permissions::of_role(role),
@@ -221,6 +237,7 @@ async fn authenticate_key(db: &PgPool, secret: &str, now: DateTime<Utc>) -> Resu
     Ok(Caller {
         account: Some(key.account_id),
         principal: key.id.0,
+        session: None,
         kind: CallerKind::ApiKey,
         role,
         permissions: permissions::of_scopes(&key.scopes, &permissions::of_role(role)),

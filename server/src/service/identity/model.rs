@@ -14,6 +14,10 @@ pub const REFRESH_LIFETIME: Duration = Duration::days(7);
 pub const REFRESH_GRACE: Duration = Duration::seconds(10);
 /// API keys of one account that work at the same time.
 pub const LIVE_KEYS: i64 = 50;
+/// Codes of one user that are looked at within [`CODE_WINDOW`], if none of them is right.
+pub const CODE_ATTEMPTS: i16 = 10;
+/// How long wrong codes are counted.
+pub const CODE_WINDOW: Duration = Duration::minutes(15);
 /// `last_used_at` of a key is written at most this often.
 pub const KEY_USE_RESOLUTION: Duration = Duration::minutes(1);
 
@@ -99,6 +103,45 @@ pub struct Family {
     pub expires_at: DateTime<Utc>,
     /// When the family was revoked.
     pub revoked_at: Option<DateTime<Utc>>,
+    /// When the person last confirmed: at sign-in, or later.
+    pub confirmed_at: Option<DateTime<Utc>>,
+    /// Whether a code of the second factor was part of it.
+    pub second_factor: bool,
+}
+
+/// What a session has confirmed.
+#[derive(Clone, Copy, Debug)]
+pub struct Confirmation {
+    /// When.
+    pub confirmed_at: Option<DateTime<Utc>>,
+    /// Whether a code of the second factor was part of it.
+    pub second_factor: bool,
+    /// Whether the person has a second factor, so that a password is not enough.
+    pub needs_code: bool,
+}
+
+impl Confirmation {
+    /// Whether it was enough, and no longer ago than `max_age`.
+    pub fn holds(&self, max_age: Duration, now: DateTime<Utc>) -> bool {
+        self.confirmed_at.is_some_and(|at| now - at < max_age)
+            && (self.second_factor || !self.needs_code)
+    }
+}
+
+/// How far a user's second factor is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecondFactor {
+    /// There is none.
+    None,
+    /// A secret was made, and no code of it was seen yet.
+    Pending,
+    /// Signing in needs a code.
+    Active {
+        /// When a first code was seen.
+        confirmed_at: DateTime<Utc>,
+        /// Recovery codes not used yet.
+        codes_left: i32,
+    },
 }
 
 /// What to do with a refresh token of a family.
@@ -124,6 +167,8 @@ impl Family {
             rotated_at: now,
             expires_at: now + REFRESH_LIFETIME,
             revoked_at: None,
+            confirmed_at: Some(now),
+            second_factor: false,
         }
     }
 
@@ -246,6 +291,31 @@ mod tests {
             ..family
         };
         assert_eq!(revoked.judge(5, at(1)), Refresh::Invalid);
+    }
+
+    #[test]
+    fn a_confirmation_holds_for_a_while_and_needs_a_code_of_who_has_one() {
+        let age = Duration::seconds(600);
+        let confirmation = |confirmed_at, second_factor, needs_code| Confirmation {
+            confirmed_at,
+            second_factor,
+            needs_code,
+        };
+        let cases = [
+            (confirmation(Some(at(0)), false, false), 599, true),
+            (confirmation(Some(at(0)), false, false), 600, false),
+            (confirmation(Some(at(0)), true, false), 0, true),
+            (confirmation(Some(at(0)), true, true), 599, true),
+            (confirmation(Some(at(0)), false, true), 0, false),
+            (confirmation(None, true, true), 0, false),
+        ];
+        for (confirmation, seconds, holds) in cases {
+            assert_eq!(
+                confirmation.holds(age, at(seconds)),
+                holds,
+                "{confirmation:?} after {seconds} s"
+            );
+        }
     }
 
     #[test]

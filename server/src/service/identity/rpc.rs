@@ -10,13 +10,16 @@ use crate::base::id::{AccountId, ApiKeyId};
 use crate::base::mask;
 use crate::base::page::Page;
 use crate::base::status::{self, Invalid};
+use crate::base::time;
 use crate::base::writes::{self, Claim};
 use crate::edge::permissions;
 use crate::service::identity::error::Error;
+use crate::service::identity::factor::Proof;
 use crate::service::identity::model::{AccountKind, PROFILE_FIELDS, Person};
 use crate::service::identity::profile::Changes;
+use crate::service::identity::session::SignIn;
 use crate::service::identity::{
-    self as slice, NewAccount, NewKey, audit, convert, password, profile, session, store,
+    self as slice, NewAccount, NewKey, audit, convert, factor, password, profile, session, store,
 };
 
 /// The service.
@@ -82,8 +85,12 @@ impl IdentityService for Identity {
         let (tokens, person) = session::login(
             &self.app.db,
             &self.app.signer,
-            &request.email,
-            request.password,
+            &self.app.master,
+            SignIn {
+                email: request.email,
+                password: request.password,
+                code: request.code,
+            },
             call.now,
         )
         .await?;
@@ -195,6 +202,131 @@ impl IdentityService for Identity {
         write.finish(outcome).await
     }
 
+    async fn step_up(
+        &self,
+        request: Request<proto::StepUpRequest>,
+    ) -> Result<Response<proto::StepUpResponse>, Status> {
+        let call = Call::of(&request)?;
+        let request = request.into_inner();
+        let proof = if request.code.is_empty() {
+            Proof::Password(request.password)
+        } else {
+            Proof::Code(request.code)
+        };
+        let (access_token, ends) =
+            factor::step_up(&self.app, &call.caller, proof, call.now).await?;
+        let seconds = i64::from(self.app.config.step_up_seconds);
+        Ok(Response::new(proto::StepUpResponse {
+            access_token,
+            access_expire_time: Some(time::to_proto(ends)),
+            confirm_expire_time: Some(time::to_proto(
+                call.now + chrono::Duration::seconds(seconds),
+            )),
+        }))
+    }
+
+    async fn get_second_factor(
+        &self,
+        request: Request<proto::GetSecondFactorRequest>,
+    ) -> Result<Response<proto::GetSecondFactorResponse>, Status> {
+        let call = Call::of(&request)?;
+        let user = factor::person(&call.caller)?;
+        let mut connection = self
+            .app
+            .db
+            .acquire()
+            .await
+            .map_err(|e| status::database(&e))?;
+        let factor = store::factor::get(&mut connection, user)
+            .await
+            .map_err(Error::from)?;
+        Ok(Response::new(proto::GetSecondFactorResponse {
+            second_factor: Some(convert::second_factor(factor)),
+        }))
+    }
+
+    async fn create_second_factor(
+        &self,
+        request: Request<proto::CreateSecondFactorRequest>,
+    ) -> Result<Response<proto::CreateSecondFactorResponse>, Status> {
+        let call = Call::of(&request)?;
+        let mut write = match writes::begin(&self.app.db, &call).await? {
+            Claim::Fresh(write) => write,
+            Claim::Repeat(stored) => return stored.reply(&call),
+        };
+        let outcome = factor::begin(&mut write.tx, &self.app.master, &call.caller, call.now)
+            .await
+            .map(|made| proto::CreateSecondFactorResponse {
+                secret: made.base32,
+                otpauth_uri: made.uri,
+            })
+            .map_err(Status::from);
+        write.finish(outcome).await
+    }
+
+    async fn confirm_second_factor(
+        &self,
+        request: Request<proto::ConfirmSecondFactorRequest>,
+    ) -> Result<Response<proto::ConfirmSecondFactorResponse>, Status> {
+        let call = Call::of(&request)?;
+        let request = request.into_inner();
+        let mut write = match writes::begin(&self.app.db, &call).await? {
+            Claim::Fresh(write) => write,
+            Claim::Repeat(stored) => return stored.reply(&call),
+        };
+        let outcome = async {
+            let (master, code) = (&self.app.master, request.code.as_str());
+            let recovery_codes =
+                factor::confirm(&mut write.tx, master, &call.caller, code, call.now).await?;
+            let user = factor::person(&call.caller)?;
+            let after = store::factor::get(&mut write.tx, user).await?;
+            Ok(proto::ConfirmSecondFactorResponse {
+                second_factor: Some(convert::second_factor(after)),
+                recovery_codes,
+            })
+        }
+        .await
+        .map_err(|error: Error| Status::from(error));
+        write.finish(outcome).await
+    }
+
+    async fn reset_recovery_codes(
+        &self,
+        request: Request<proto::ResetRecoveryCodesRequest>,
+    ) -> Result<Response<proto::ResetRecoveryCodesResponse>, Status> {
+        let call = Call::of(&request)?;
+        let mut write = match writes::begin(&self.app.db, &call).await? {
+            Claim::Fresh(write) => write,
+            Claim::Repeat(stored) => return stored.reply(&call),
+        };
+        let outcome = factor::reset_codes(&mut write.tx, &self.app.master, &call.caller)
+            .await
+            .map(|recovery_codes| proto::ResetRecoveryCodesResponse { recovery_codes })
+            .map_err(Status::from);
+        write.finish(outcome).await
+    }
+
+    async fn delete_second_factor(
+        &self,
+        request: Request<proto::DeleteSecondFactorRequest>,
+    ) -> Result<Response<proto::DeleteSecondFactorResponse>, Status> {
+        let call = Call::of(&request)?;
+        let mut write = match writes::begin(&self.app.db, &call).await? {
+            Claim::Fresh(write) => write,
+            Claim::Repeat(stored) => return stored.reply(&call),
+        };
+        let outcome = async {
+            let user = factor::person(&call.caller)?;
+            let before = store::factor::get(&mut write.tx, user).await?;
+            write.keep_before(&convert::second_factor(before));
+            store::factor::delete(&mut write.tx, user).await?;
+            Ok(proto::DeleteSecondFactorResponse {})
+        }
+        .await
+        .map_err(|error: Error| Status::from(error));
+        write.finish(outcome).await
+    }
+
     async fn create_api_key(
         &self,
         request: Request<proto::CreateApiKeyRequest>,
@@ -295,6 +427,7 @@ impl IdentityService for Identity {
         };
         let filter = store::audit::Filter {
             account,
+            with_staff: call.caller.account.is_none(),
             method: request.method,
         };
         let (entries, next_page_token) = audit::list(
@@ -319,6 +452,7 @@ fn signed_in(person: &Person) -> Caller {
     Caller {
         account: person.account_id,
         principal: person.id.0,
+        session: None,
         kind: CallerKind::User,
         role,
         permissions: permissions::of_role(role),

@@ -3,36 +3,57 @@
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
 
+use crate::app::App;
+use crate::base::crypto::MasterKey;
+use crate::base::id::UserId;
 use crate::service::identity::error::Error;
-use crate::service::identity::model::{self, Family, Person, Refresh, Tokens};
+use crate::service::identity::model::{self, Family, Person, Refresh, SecondFactor, Tokens};
 use crate::service::identity::tokens::{Claims, Signer};
-use crate::service::identity::{password, store};
+use crate::service::identity::{factor, password, store};
+
+/// Sessions forgotten in one step.
+const FORGET_AT_ONCE: i64 = 500;
+
+/// What somebody signs in with.
+pub struct SignIn {
+    /// E-mail address, as it was typed.
+    pub email: String,
+    /// Password.
+    pub password: String,
+    /// Code of the second factor, or a recovery code; may be empty where there is none.
+    pub code: String,
+}
 
 /// Signs a user in. An unknown address and a wrong password cost the same work and give the same error, also where the person is suspended: only who knows
 /// the password learns that.
 ///
 /// # Errors
-/// `InvalidCredentials`, `Suspended`; the database.
+/// `InvalidCredentials`, `SecondFactorRequired`, `CodeInvalid`, `CodeAttempts`, `Suspended`; the database.
 pub async fn login(
     db: &PgPool,
     signer: &Signer,
-    email: &str,
-    password: String,
+    master: &MasterKey,
+    sign_in: SignIn,
     now: DateTime<Utc>,
 ) -> Result<(Tokens, Person), Error> {
-    let email = model::normal_email(email);
+    let email = model::normal_email(&sign_in.email);
     let mut connection = db.acquire().await?;
     let found = store::find_credentials(&mut connection, &email).await?;
     // A hash takes a while; the connection is of more use to others.
     drop(connection);
     let (user, kept) = found.unzip();
-    let right = password::verify(password, kept).await?;
+    let right = password::verify(sign_in.password, kept).await?;
     let user = user.filter(|_| right).ok_or(Error::InvalidCredentials)?;
+    let second_factor = ask_for_code(db, master, user, &sign_in.code, now).await?;
     let mut tx = db.begin().await?;
     let person = store::get_person(&mut tx, user)
         .await?
         .ok_or(Error::InvalidCredentials)?;
-    let tokens = open(signer, &mut tx, &person, now).await?;
+    let family = Family {
+        second_factor,
+        ..Family::new(person.id, now)
+    };
+    let tokens = begin(signer, &mut tx, family, &person, now).await?;
     tx.commit().await?;
     Ok((tokens, person))
 }
@@ -47,10 +68,38 @@ pub async fn open(
     person: &Person,
     now: DateTime<Utc>,
 ) -> Result<Tokens, Error> {
+    begin(signer, connection, Family::new(person.id, now), person, now).await
+}
+
+/// Whether a code was needed and was right.
+async fn ask_for_code(
+    db: &PgPool,
+    master: &MasterKey,
+    user: UserId,
+    code: &str,
+    now: DateTime<Utc>,
+) -> Result<bool, Error> {
+    let known = store::factor::get(&mut *db.acquire().await?, user).await?;
+    if !matches!(known, SecondFactor::Active { .. }) {
+        return Ok(false);
+    }
+    if code.is_empty() {
+        return Err(Error::SecondFactorRequired);
+    }
+    factor::prove(db, master, user, code, now).await?;
+    Ok(true)
+}
+
+async fn begin(
+    signer: &Signer,
+    connection: &mut PgConnection,
+    family: Family,
+    person: &Person,
+    now: DateTime<Utc>,
+) -> Result<Tokens, Error> {
     if person.suspended {
         return Err(Error::Suspended);
     }
-    let family = Family::new(person.id, now);
     store::insert_family(connection, &family).await?;
     issue(signer, &family, person, now).await
 }
@@ -121,7 +170,20 @@ pub async fn logout(
     Ok(())
 }
 
-async fn issue(
+/// Forgets some of the sessions that ended by themselves. Signed-out and revoked ones end so too, so that a token of them is known as long as it could be used.
+///
+/// # Errors
+/// Of the database.
+pub async fn forget_ended(app: &App) -> sqlx::Result<usize> {
+    let gone = store::forget_families(&app.db, app.clock.now(), FORGET_AT_ONCE).await?;
+    Ok(usize::try_from(gone).unwrap_or_default())
+}
+
+/// Tokens of a session as it is.
+///
+/// # Errors
+/// `InvalidCredentials` for a person without a role; a fault of signing.
+pub async fn issue(
     signer: &Signer,
     family: &Family,
     person: &Person,
@@ -136,7 +198,8 @@ async fn issue(
         family.id,
         now,
         signer.lifetime(),
-    );
+    )
+    .confirmed(family);
     Ok(Tokens {
         access: signer.sign(&claims, now).await?,
         refresh: signer.seal_refresh(family.id, family.generation)?,

@@ -37,8 +37,16 @@ async fn account(db: &PgPool, email: &str, kind: AccountKind) -> (AccountId, Use
         .expect("registers")
 }
 
+fn sign_in(email: &str, password: &str) -> session::SignIn {
+    session::SignIn {
+        email: email.to_owned(),
+        password: password.to_owned(),
+        code: String::new(),
+    }
+}
+
 async fn login(db: &PgPool, signer: &Signer, email: &str) -> model::Tokens {
-    session::login(db, signer, email, PASSWORD.to_owned(), now())
+    session::login(db, signer, &master(), sign_in(email, PASSWORD), now())
         .await
         .expect("signs in")
         .0
@@ -85,8 +93,8 @@ async fn signing_in_needs_the_password_and_says_no_more_than_no(db: PgPool) {
     let (tokens, person) = session::login(
         &db,
         &signer,
-        " BUDI@example.com",
-        PASSWORD.to_owned(),
+        &master(),
+        sign_in(" BUDI@example.com", PASSWORD),
         now(),
     )
     .await
@@ -107,7 +115,8 @@ async fn signing_in_needs_the_password_and_says_no_more_than_no(db: PgPool) {
         ("budi@example.com", "correct horse 8"),
         ("ani@example.com", PASSWORD),
     ] {
-        let refused = session::login(&db, &signer, email, password.to_owned(), now()).await;
+        let refused =
+            session::login(&db, &signer, &master(), sign_in(email, password), now()).await;
         assert!(matches!(refused, Err(Error::InvalidCredentials)), "{email}");
     }
     sqlx::query!("update accounts set suspended_at = now()")
@@ -115,11 +124,25 @@ async fn signing_in_needs_the_password_and_says_no_more_than_no(db: PgPool) {
         .await
         .expect("suspends");
     assert!(matches!(
-        session::login(&db, &signer, "budi@example.com", PASSWORD.to_owned(), now()).await,
+        session::login(
+            &db,
+            &signer,
+            &master(),
+            sign_in("budi@example.com", PASSWORD),
+            now()
+        )
+        .await,
         Err(Error::Suspended)
     ));
     assert!(matches!(
-        session::login(&db, &signer, "budi@example.com", "wrong".to_owned(), now()).await,
+        session::login(
+            &db,
+            &signer,
+            &master(),
+            sign_in("budi@example.com", "wrong"),
+            now()
+        )
+        .await,
         Err(Error::InvalidCredentials)
     ));
 }

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use crate::base::clock::Clock;
 use crate::base::crypto::{self, MasterKey};
-use crate::service::identity::model;
+use crate::service::identity::model::{self, Family};
 use crate::service::identity::store::signing::{self, Row};
 
 /// `iss` of every access token.
@@ -59,6 +59,12 @@ pub struct Claims {
     pub nbf: i64,
     /// Valid before, Unix seconds.
     pub exp: i64,
+    /// When the person last confirmed that it is them, Unix seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth_time: Option<i64>,
+    /// How, in the words of RFC 8176: `pwd` and `otp`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub amr: Vec<String>,
 }
 
 impl Claims {
@@ -83,6 +89,25 @@ impl Claims {
             iat,
             nbf: iat,
             exp: (now + lifetime).timestamp(),
+            auth_time: None,
+            amr: Vec::new(),
+        }
+    }
+
+    /// The same, saying what the session has confirmed.
+    #[must_use]
+    pub fn confirmed(self, family: &Family) -> Self {
+        let means: &[&str] = if family.second_factor {
+            &["pwd", "otp"]
+        } else {
+            &["pwd"]
+        };
+        Self {
+            auth_time: family.confirmed_at.map(|at| at.timestamp()),
+            amr: family.confirmed_at.map_or_else(Vec::new, |_| {
+                means.iter().map(|m| (*m).to_owned()).collect()
+            }),
+            ..self
         }
     }
 }

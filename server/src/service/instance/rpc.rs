@@ -64,6 +64,7 @@ impl Instances {
             Claim::Fresh(write) => write,
             Claim::Repeat(stored) => return stored.reply(call),
         };
+        write.about(target.account);
         let outcome = ask::power(
             &self.app.providers,
             &mut write.tx,

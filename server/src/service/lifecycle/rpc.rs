@@ -16,7 +16,7 @@ use crate::base::call::Call;
 use crate::base::id::{AccountId, InstanceId};
 use crate::base::page::Page;
 use crate::base::status;
-use crate::base::writes::{self, Claim};
+use crate::base::writes::{self, Claim, Write};
 use crate::service::lifecycle::error::Error;
 use crate::service::lifecycle::model::{self, POLICIES};
 use crate::service::lifecycle::{self, clock, convert, preview, store};
@@ -90,6 +90,7 @@ impl LifecycleService for Lifecycle {
             Claim::Fresh(write) => write,
             Claim::Repeat(stored) => return stored.reply(&call),
         };
+        keep_before(&mut write, account, instance).await?;
         let outcome =
             lifecycle::set_auto_renew(&mut write.tx, account, instance, request.auto_renew).await;
         write
@@ -142,6 +143,7 @@ impl LifecycleService for Lifecycle {
             Claim::Fresh(write) => write,
             Claim::Repeat(stored) => return stored.reply(&call),
         };
+        keep_before(&mut write, account, instance).await?;
         let outcome = lifecycle::renew(&self.app, &mut write.tx, account, instance).await;
         let reply = write
             .finish(
@@ -210,6 +212,13 @@ impl LifecycleService for Lifecycle {
             Claim::Fresh(write) => write,
             Claim::Repeat(stored) => return stored.reply(&call),
         };
+        write.about(account);
+        let before = store::get_policy(&mut write.tx, account)
+            .await
+            .map_err(|e| status::database(&e))?;
+        if let Some(policy) = before {
+            write.keep_before(&SetAccountPolicyResponse { policy });
+        }
         let outcome = match model::policy(&request.policy) {
             None => Err(Error::PolicyNotFound),
             Some(policy) => match store::set_policy(&mut write.tx, account, policy.code).await {
@@ -222,4 +231,19 @@ impl LifecycleService for Lifecycle {
         };
         write.finish(outcome.map_err(Status::from)).await
     }
+}
+
+/// Keeps a subscription as it is for the audit trail, and nobody changes it meanwhile.
+async fn keep_before(
+    write: &mut Write<'_>,
+    account: AccountId,
+    instance: InstanceId,
+) -> Result<(), Status> {
+    let found = store::get_for_update(&mut write.tx, account, instance)
+        .await
+        .map_err(|e| status::database(&e))?;
+    if let Some(subscription) = found {
+        write.keep_before(&convert::subscription(&subscription));
+    }
+    Ok(())
 }

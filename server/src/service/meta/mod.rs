@@ -32,6 +32,7 @@ pub fn permissions() -> Vec<proto::MethodPermission> {
                 method: method.name.clone(),
                 permission,
                 roles,
+                step_up: method.step_up,
             }
         })
         .collect();

@@ -8,6 +8,7 @@
 pub mod convert;
 pub mod error;
 pub mod model;
+pub mod retention;
 pub mod rpc;
 pub mod store;
 

@@ -416,3 +416,55 @@ pub async fn supersede(
         })
         .collect())
 }
+
+/// Accounts that have operations, after one of them, in the order of their ids.
+///
+/// # Errors
+/// Of the database.
+pub async fn accounts_after(
+    connection: &mut PgConnection,
+    after: Uuid,
+    limit: i64,
+) -> Result<Vec<Uuid>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"with recursive accounts as (
+            (select account_id from operations where account_id > $1 order by account_id limit 1)
+            union all
+            select (select o.account_id from operations o where o.account_id > a.account_id order by o.account_id limit 1)
+            from accounts a where a.account_id is not null
+        )
+        select account_id as "account_id!" from accounts where account_id is not null limit $2"#,
+        after,
+        limit
+    )
+    .fetch_all(connection)
+    .await
+}
+
+/// Deletes finished operations of accounts with ids below `bound`, at most `each` of one account, and returns how many.
+///
+/// # Errors
+/// Of the database.
+pub async fn forget_finished(
+    connection: &mut PgConnection,
+    accounts: &[Uuid],
+    bound: Uuid,
+    each: i64,
+) -> Result<u64, sqlx::Error> {
+    let done = sqlx::query!(
+        "delete from operations o using (
+            select f.account_id, f.id from unnest($1::uuid[]) as a (id)
+            cross join lateral (
+                select account_id, id from operations
+                where account_id = a.id and id < $2 and finished_at is not null order by id limit $3
+            ) f
+        ) old
+        where o.account_id = old.account_id and o.id = old.id",
+        accounts,
+        bound,
+        each
+    )
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected())
+}

@@ -41,7 +41,11 @@ pub fn quote(
 ) -> Result<Quote, Error> {
     let plan = catalogue
         .plan(draft.plan)
-        .filter(|p| p.available && !p.archived && (!sandbox || p.provider == simulator::NAME))
+        .filter(|p| {
+            p.available
+                && !p.archived
+                && (!sandbox || simulator::NAMES.contains(&p.provider.as_str()))
+        })
         .ok_or(Error::PlanUnavailable(draft.plan))?;
     catalogue
         .region(draft.region)

@@ -16,7 +16,7 @@ use crate::base::call::Call;
 use crate::base::id::{AccountId, OrderId, PlanId};
 use crate::base::money::Rupiah;
 use crate::base::page::Page;
-use crate::base::writes::{self, Claim};
+use crate::base::writes::{self, Claim, Write};
 use crate::base::{outbox, status, time};
 use crate::service::catalog;
 use crate::service::order::error::Error;
@@ -190,6 +190,7 @@ impl OrderService for Orders {
         } else {
             &request.reason
         };
+        keep_before(&mut write, account, id, convert::order).await?;
         let outcome = order::cancel(
             &self.app,
             &mut write.tx,
@@ -266,6 +267,8 @@ impl OrderService for Orders {
             Claim::Repeat(stored) => return stored.reply(&call),
         };
         let account = self.account_of(id).await?;
+        write.about(account);
+        keep_before(&mut write, account, id, convert::order_for_staff).await?;
         let outcome = order::approve(
             &self.app,
             &mut write.tx,
@@ -297,6 +300,8 @@ impl OrderService for Orders {
             Claim::Repeat(stored) => return stored.reply(&call),
         };
         let account = self.account_of(id).await?;
+        write.about(account);
+        keep_before(&mut write, account, id, convert::order_for_staff).await?;
         let outcome = order::reject(
             &self.app,
             &mut write.tx,
@@ -327,6 +332,8 @@ impl OrderService for Orders {
             Claim::Repeat(stored) => return stored.reply(&call),
         };
         let account = self.account_of(id).await?;
+        write.about(account);
+        keep_before(&mut write, account, id, convert::order_for_staff).await?;
         let outcome = order::retry(&self.app, &mut write.tx, account, id).await;
         write
             .finish(
@@ -338,6 +345,22 @@ impl OrderService for Orders {
             )
             .await
     }
+}
+
+/// Keeps an order as it is for the audit trail, and nobody changes it meanwhile.
+async fn keep_before(
+    write: &mut Write<'_>,
+    account: AccountId,
+    id: OrderId,
+    show: fn(&Order, bool) -> sewa_sdk::sewa::order::v1::Order,
+) -> Result<(), Status> {
+    let found = store::get_for_update(&mut write.tx, account, id)
+        .await
+        .map_err(|e| status::database(&e))?;
+    if let Some(order) = found {
+        write.keep_before(&show(&order, true));
+    }
+    Ok(())
 }
 
 /// A refusal decided before the ledger was asked is an outcome of the call all the same: it is kept for a repeat of the key.

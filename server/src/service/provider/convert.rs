@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::base::id::PlanId;
 use crate::base::time;
+use crate::service::provider::compare::Difference;
 use crate::service::provider::model::Account;
 
 /// An account, with the number of machines it has. The token stays here.
@@ -37,6 +38,19 @@ pub fn account(a: &Account, machines: i64) -> proto::ProviderAccount {
         credential_key: a.token.key_id.clone(),
         create_time: Some(time::to_proto(a.created_at)),
         update_time: Some(time::to_proto(a.updated_at)),
+    }
+}
+
+/// A difference.
+pub fn difference(d: &Difference) -> proto::Difference {
+    let (provider_machine, machine_name) = d.machine.clone().unwrap_or_default();
+    proto::Difference {
+        kind: d.kind as i32,
+        provider_machine,
+        machine_name,
+        instance_id: d.instance.map(|id| id.to_string()).unwrap_or_default(),
+        detail: d.detail.clone(),
+        daily_cost: (d.daily.0 > 0).then(|| d.daily.to_proto()),
     }
 }
 

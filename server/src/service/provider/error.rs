@@ -29,6 +29,9 @@ pub enum Error {
     /// A token could not be sealed.
     #[error("a secret could not be sealed")]
     Secret(#[source] anyhow::Error),
+    /// The provider does not answer, or not to this account.
+    #[error("the provider does not answer: {0}")]
+    DoesNotAnswer(String),
     /// The database failed.
     #[error("database")]
     Database(#[from] sqlx::Error),
@@ -56,6 +59,9 @@ impl From<Error> for Status {
                 "SAFE_URL",
                 "must be an HTTPS URL without query and user, or an HTTP URL of this machine",
             )),
+            Error::DoesNotAnswer(_) => status::refuse(Reason::ProviderDoesNotAnswer, text)
+                .retry_after(std::time::Duration::from_secs(1))
+                .status(),
             Error::Secret(cause) => status::internal(cause),
             Error::Database(cause) => status::database(&cause),
         }

@@ -1,11 +1,12 @@
 //! Accounts at real clouds, and the lines to them.
 //!
-//! Owns: `provider_accounts`. Calls: nothing. Emits: nothing. Reads `instances` of instance for how many machines an account has.
+//! Owns: `provider_accounts`. Calls: nothing. Emits: nothing. Reads `instances` of instance and `operations` of operation for what machines an account has.
 //!
 //! Staff connect accounts; their tokens are sealed at rest and never shown. Each new machine of a plan whose provider is a real cloud is given an account that
 //! serves its plan and region (`model::choose`); the machine stays with it. A line to an account is kept by each replica, and made anew when staff change the
 //! account. A job asks every account now and then how it is.
 
+pub mod compare;
 pub mod convert;
 pub mod error;
 pub mod job;

@@ -15,7 +15,7 @@ use crate::base::{mask, status};
 use crate::provider::compute::vendor::{Vendor, is_safe_base};
 use crate::service::provider::error::Error;
 use crate::service::provider::model::{Account, Finding, Health, WRITABLE};
-use crate::service::provider::{convert, job, lines, store};
+use crate::service::provider::{compare, convert, job, lines, store};
 
 /// Serves `ProviderService`.
 pub struct ProviderAccounts {
@@ -342,5 +342,41 @@ impl ProviderService for ProviderAccounts {
             },
         )
         .await
+    }
+
+    async fn compare_provider_account(
+        &self,
+        request: Request<proto::CompareProviderAccountRequest>,
+    ) -> Result<Response<proto::CompareProviderAccountResponse>, Status> {
+        let id = &request.into_inner().provider_account_id;
+        let id = ProviderAccountId::parse("provider_account_id", id)?;
+        let mut connection = self
+            .app
+            .db
+            .acquire()
+            .await
+            .map_err(|e| status::database(&e))?;
+        let account = store::get(&mut connection, id)
+            .await
+            .map_err(Error::Database)?
+            .ok_or(Error::NotFound)?;
+        drop(connection);
+        let line = self.app.lines.to(&account).map_err(Error::Secret)?;
+        let before = store::list_sold(&self.app.db, id)
+            .await
+            .map_err(Error::Database)?;
+        let machines = line
+            .list()
+            .await
+            .map_err(|e| Error::DoesNotAnswer(e.to_string()))?;
+        let after = store::list_sold(&self.app.db, id)
+            .await
+            .map_err(Error::Database)?;
+        let rate = self.app.config.rupiah_per_dollar;
+        let differences = compare::compare(&before, &after, &machines, rate);
+        Ok(Response::new(proto::CompareProviderAccountResponse {
+            differences: differences.iter().map(convert::difference).collect(),
+            machines: i32::try_from(machines.len()).unwrap_or(i32::MAX),
+        }))
     }
 }

@@ -1,12 +1,15 @@
 //! The SQL of provider accounts.
 
 use chrono::{DateTime, Utc};
+use sewa_sdk::sewa::api::v1::BillingPeriod;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use crate::base::id::ProviderAccountId;
+use crate::base::id::{InstanceId, ProviderAccountId};
+use crate::base::money::Rupiah;
 use crate::base::vault::Sealed;
 use crate::provider::compute::vendor::Vendor;
+use crate::service::provider::compare::Sold;
 use crate::service::provider::error::Error;
 use crate::service::provider::model::{Account, Finding, Health};
 
@@ -278,6 +281,36 @@ pub async fn count_machines(
     .fetch_all(connection)
     .await?;
     Ok(rows.into_iter().map(|r| (r.id, r.count)).collect())
+}
+
+/// The instances that an account has machines of. Reads `instances` and `operations`.
+///
+/// # Errors
+/// Of the database.
+pub async fn list_sold(pool: &PgPool, id: ProviderAccountId) -> sqlx::Result<Vec<Sold>> {
+    let rows = sqlx::query!(
+        r#"select i.id as "id: InstanceId", i.state, i.provider_ref, i.provider_size, i.ipv4, i.price as "price: Rupiah", i.period,
+            exists (
+                select from operations o where o.account_id = i.account_id and o.instance_id = i.id and o.state in ('PENDING', 'RUNNING')
+            ) as "under_way!"
+        from instances i where i.provider_account_id = $1 and i.provider_account_id is not null and i.state not in ('DELETED', 'FAILED')"#,
+        id.0
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|r| Sold {
+            id: r.id,
+            state: r.state,
+            provider_ref: r.provider_ref,
+            size: r.provider_size,
+            ipv4: r.ipv4,
+            price: r.price,
+            period: BillingPeriod::try_from(i32::from(r.period)).unwrap_or_default(),
+            under_way: r.under_way,
+        })
+        .collect())
 }
 
 /// Every account that is not sealed under `key`, locked.

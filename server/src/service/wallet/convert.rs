@@ -25,6 +25,17 @@ pub fn wallet(
     }
 }
 
+/// The balances before a journal of these moved.
+pub fn before(j: &Journal) -> proto::Wallet {
+    let less = |after: Rupiah, moved: Rupiah| Rupiah(after.0.saturating_sub(moved.0)).to_proto();
+    proto::Wallet {
+        account_id: j.account.to_string(),
+        available: Some(less(j.available_after, j.available)),
+        held: Some(less(j.held_after, j.held)),
+        ..proto::Wallet::default()
+    }
+}
+
 /// A deposit.
 pub fn deposit(d: &Deposit) -> proto::Deposit {
     proto::Deposit {

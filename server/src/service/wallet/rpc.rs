@@ -189,6 +189,10 @@ impl WalletService for Wallet {
         };
         let outcome =
             wallet::adjust(&self.app, &mut write.tx, account, amount, &request.reason).await;
+        write.about(account);
+        if let Ok(journal) = &outcome {
+            write.keep_before(&convert::before(journal));
+        }
         let reply = outcome
             .map(|j| AdjustWalletResponse {
                 transaction: Some(convert::written(j, call.now)),

@@ -54,6 +54,8 @@ class _CommonErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Com
     """The account is suspended by the platform."""
     COMMON_ERROR_REASON_UNIMPLEMENTED: _CommonErrorReason.ValueType  # 15
     """No such method on this server."""
+    COMMON_ERROR_REASON_STEP_UP_REQUIRED: _CommonErrorReason.ValueType  # 16
+    """The person must confirm with the second factor, or the password where there is none, before this call."""
 
 class CommonErrorReason(_CommonErrorReason, metaclass=_CommonErrorReasonEnumTypeWrapper):
     """Reasons that any method can give, whatever its own list says. `google.rpc.ErrorInfo.reason` is the name without the `COMMON_ERROR_REASON_` prefix and
@@ -92,4 +94,6 @@ COMMON_ERROR_REASON_ACCOUNT_SUSPENDED: CommonErrorReason.ValueType  # 14
 """The account is suspended by the platform."""
 COMMON_ERROR_REASON_UNIMPLEMENTED: CommonErrorReason.ValueType  # 15
 """No such method on this server."""
+COMMON_ERROR_REASON_STEP_UP_REQUIRED: CommonErrorReason.ValueType  # 16
+"""The person must confirm with the second factor, or the password where there is none, before this call."""
 Global___CommonErrorReason: _TypeAlias = CommonErrorReason  # noqa: Y015

@@ -122,7 +122,10 @@ class MethodRule(_message.Message):
     public: _builtins.bool
     """True where no credentials are needed."""
     step_up: _builtins.bool
-    """True where the caller must confirm with a second factor. A server that has none to ask for refuses to start with such a method."""
+    """True where a person must have confirmed a moment ago that it is really them: with the second factor, or with the password where they have none. Signing in
+    counts. STEP_UP_REQUIRED says that `StepUp` is due. An API key cannot confirm; its maker did, so such a permission is granted only by a scope that names it in
+    full (`instances.delete`), not by its group (`instances`).
+    """
     idempotency: Global___IdempotencyMode.ValueType
     """Whether and how the `idempotency-key` header works."""
     rate: _builtins.str

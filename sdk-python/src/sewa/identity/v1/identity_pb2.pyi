@@ -71,6 +71,16 @@ class _IdentityErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_I
     """No such API key in this account."""
     IDENTITY_ERROR_REASON_API_KEY_LIMIT: _IdentityErrorReason.ValueType  # 9
     """The account has as many live keys as it may."""
+    IDENTITY_ERROR_REASON_SECOND_FACTOR_REQUIRED: _IdentityErrorReason.ValueType  # 10
+    """The user has a second factor, and the call came without a code of it."""
+    IDENTITY_ERROR_REASON_CODE_INVALID: _IdentityErrorReason.ValueType  # 11
+    """The code is wrong, too old, or was used before."""
+    IDENTITY_ERROR_REASON_CODE_ATTEMPTS_EXCEEDED: _IdentityErrorReason.ValueType  # 12
+    """Too many wrong codes in a row; codes of this user are not looked at for a while."""
+    IDENTITY_ERROR_REASON_SECOND_FACTOR_NOT_FOUND: _IdentityErrorReason.ValueType  # 13
+    """The user has no second factor, or none that waits to be confirmed."""
+    IDENTITY_ERROR_REASON_SECOND_FACTOR_EXISTS: _IdentityErrorReason.ValueType  # 14
+    """The user has a second factor already."""
 
 class IdentityErrorReason(_IdentityErrorReason, metaclass=_IdentityErrorReasonEnumTypeWrapper):
     """Error reasons of this service."""
@@ -95,6 +105,16 @@ IDENTITY_ERROR_REASON_API_KEY_NOT_FOUND: IdentityErrorReason.ValueType  # 8
 """No such API key in this account."""
 IDENTITY_ERROR_REASON_API_KEY_LIMIT: IdentityErrorReason.ValueType  # 9
 """The account has as many live keys as it may."""
+IDENTITY_ERROR_REASON_SECOND_FACTOR_REQUIRED: IdentityErrorReason.ValueType  # 10
+"""The user has a second factor, and the call came without a code of it."""
+IDENTITY_ERROR_REASON_CODE_INVALID: IdentityErrorReason.ValueType  # 11
+"""The code is wrong, too old, or was used before."""
+IDENTITY_ERROR_REASON_CODE_ATTEMPTS_EXCEEDED: IdentityErrorReason.ValueType  # 12
+"""Too many wrong codes in a row; codes of this user are not looked at for a while."""
+IDENTITY_ERROR_REASON_SECOND_FACTOR_NOT_FOUND: IdentityErrorReason.ValueType  # 13
+"""The user has no second factor, or none that waits to be confirmed."""
+IDENTITY_ERROR_REASON_SECOND_FACTOR_EXISTS: IdentityErrorReason.ValueType  # 14
+"""The user has a second factor already."""
 Global___IdentityErrorReason: _TypeAlias = IdentityErrorReason  # noqa: Y015
 
 @_typing.final
@@ -180,6 +200,65 @@ class Caller(_message.Message):
 Global___Caller: _TypeAlias = Caller  # noqa: Y015
 
 @_typing.final
+class SecondFactor(_message.Message):
+    """A user's second factor: an authenticator application that shows codes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _State:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[SecondFactor._State.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STATE_UNSPECIFIED: SecondFactor._State.ValueType  # 0
+        """Not set."""
+        STATE_NONE: SecondFactor._State.ValueType  # 1
+        """There is none."""
+        STATE_PENDING: SecondFactor._State.ValueType  # 2
+        """A secret was made and no code of it was seen yet; nothing is asked for."""
+        STATE_ACTIVE: SecondFactor._State.ValueType  # 3
+        """Signing in needs a code."""
+
+    class State(_State, metaclass=_StateEnumTypeWrapper):
+        """How far it is."""
+
+    STATE_UNSPECIFIED: SecondFactor.State.ValueType  # 0
+    """Not set."""
+    STATE_NONE: SecondFactor.State.ValueType  # 1
+    """There is none."""
+    STATE_PENDING: SecondFactor.State.ValueType  # 2
+    """A secret was made and no code of it was seen yet; nothing is asked for."""
+    STATE_ACTIVE: SecondFactor.State.ValueType  # 3
+    """Signing in needs a code."""
+
+    STATE_FIELD_NUMBER: _builtins.int
+    CONFIRM_TIME_FIELD_NUMBER: _builtins.int
+    RECOVERY_CODES_LEFT_FIELD_NUMBER: _builtins.int
+    state: Global___SecondFactor.State.ValueType
+    """How far it is."""
+    recovery_codes_left: _builtins.int
+    """Recovery codes not used yet."""
+    @_builtins.property
+    def confirm_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was confirmed; absent before."""
+
+    def __init__(
+        self,
+        *,
+        state: Global___SecondFactor.State.ValueType = ...,
+        confirm_time: _timestamp_pb2.Timestamp | None = ...,
+        recovery_codes_left: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["confirm_time", b"confirm_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confirm_time", b"confirm_time", "recovery_codes_left", b"recovery_codes_left", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SecondFactor: _TypeAlias = SecondFactor  # noqa: Y015
+
+@_typing.final
 class Profile(_message.Message):
     """A user's profile."""
 
@@ -258,7 +337,7 @@ class ApiKey(_message.Message):
     """Name for people."""
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What the key may do: permissions such as `orders.place`, or groups such as `orders`."""
+        """What the key may do: permissions such as `orders.place`, or groups such as `orders`, which leave out what people have to confirm (`step_up`)."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -312,8 +391,9 @@ class AuditEntry(_message.Message):
     REQUEST_JSON_FIELD_NUMBER: _builtins.int
     REPLY_JSON_FIELD_NUMBER: _builtins.int
     BEFORE_JSON_FIELD_NUMBER: _builtins.int
+    SUBJECT_ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
-    """The account of the caller; empty for staff, whose request says what they wrote to."""
+    """The account of the caller; empty for staff."""
     actor_id: _builtins.str
     """The user or API key that made the call."""
     method: _builtins.str
@@ -332,6 +412,8 @@ class AuditEntry(_message.Message):
     """The reply, or the state after, as JSON, secrets left out."""
     before_json: _builtins.str
     """The state before as JSON; empty where the write made something new."""
+    subject_account_id: _builtins.str
+    """The account that staff wrote to; empty for writes to the caller's own account and to no account."""
     @_builtins.property
     def record_time(self) -> _timestamp_pb2.Timestamp:
         """When the write committed."""
@@ -350,10 +432,11 @@ class AuditEntry(_message.Message):
         request_json: _builtins.str = ...,
         reply_json: _builtins.str = ...,
         before_json: _builtins.str = ...,
+        subject_account_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["record_time", b"record_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "actor_id", b"actor_id", "before_json", b"before_json", "code", b"code", "idempotency_key", b"idempotency_key", "ip_address", b"ip_address", "method", b"method", "record_time", b"record_time", "reply_json", b"reply_json", "request_id", b"request_id", "request_json", b"request_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "actor_id", b"actor_id", "before_json", b"before_json", "code", b"code", "idempotency_key", b"idempotency_key", "ip_address", b"ip_address", "method", b"method", "record_time", b"record_time", "reply_json", b"reply_json", "request_id", b"request_id", "request_json", b"request_json", "subject_account_id", b"subject_account_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -441,19 +524,23 @@ class LoginRequest(_message.Message):
 
     EMAIL_FIELD_NUMBER: _builtins.int
     PASSWORD_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
     email: _builtins.str
     """E-mail address."""
     password: _builtins.str
     """Password."""
+    code: _builtins.str
+    """Where the user has a second factor: six digits of the authenticator application, or a recovery code. Ignored where there is none."""
     def __init__(
         self,
         *,
         email: _builtins.str = ...,
         password: _builtins.str = ...,
+        code: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["email", b"email", "password", b"password"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "email", b"email", "password", b"password"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -711,6 +798,277 @@ class UpdateProfileResponse(_message.Message):
 Global___UpdateProfileResponse: _TypeAlias = UpdateProfileResponse  # noqa: Y015
 
 @_typing.final
+class StepUpRequest(_message.Message):
+    """Confirms who calls."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    PASSWORD_FIELD_NUMBER: _builtins.int
+    code: _builtins.str
+    """Six digits of the authenticator application, or a recovery code."""
+    password: _builtins.str
+    """The password, for a user without a second factor."""
+    def __init__(
+        self,
+        *,
+        code: _builtins.str = ...,
+        password: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "password", b"password"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StepUpRequest: _TypeAlias = StepUpRequest  # noqa: Y015
+
+@_typing.final
+class StepUpResponse(_message.Message):
+    """The session is confirmed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCESS_TOKEN_FIELD_NUMBER: _builtins.int
+    ACCESS_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    CONFIRM_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    access_token: _builtins.str
+    """An access token that says so."""
+    @_builtins.property
+    def access_expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When the access token ends."""
+
+    @_builtins.property
+    def confirm_expire_time(self) -> _timestamp_pb2.Timestamp:
+        """Until when methods that need it may be called."""
+
+    def __init__(
+        self,
+        *,
+        access_token: _builtins.str = ...,
+        access_expire_time: _timestamp_pb2.Timestamp | None = ...,
+        confirm_expire_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["access_expire_time", b"access_expire_time", "confirm_expire_time", b"confirm_expire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_expire_time", b"access_expire_time", "access_token", b"access_token", "confirm_expire_time", b"confirm_expire_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StepUpResponse: _TypeAlias = StepUpResponse  # noqa: Y015
+
+@_typing.final
+class GetSecondFactorRequest(_message.Message):
+    """Asks for the second factor."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSecondFactorRequest: _TypeAlias = GetSecondFactorRequest  # noqa: Y015
+
+@_typing.final
+class GetSecondFactorResponse(_message.Message):
+    """The second factor."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SECOND_FACTOR_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def second_factor(self) -> Global___SecondFactor:
+        """The second factor."""
+
+    def __init__(
+        self,
+        *,
+        second_factor: Global___SecondFactor | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["second_factor", b"second_factor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["second_factor", b"second_factor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSecondFactorResponse: _TypeAlias = GetSecondFactorResponse  # noqa: Y015
+
+@_typing.final
+class CreateSecondFactorRequest(_message.Message):
+    """Asks for a second factor."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateSecondFactorRequest: _TypeAlias = CreateSecondFactorRequest  # noqa: Y015
+
+@_typing.final
+class CreateSecondFactorResponse(_message.Message):
+    """The secret of the new second factor."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SECRET_FIELD_NUMBER: _builtins.int
+    OTPAUTH_URI_FIELD_NUMBER: _builtins.int
+    secret: _builtins.str
+    """The secret in base32, for typing in by hand."""
+    otpauth_uri: _builtins.str
+    """The same as an `otpauth://` address, for showing as a QR code."""
+    def __init__(
+        self,
+        *,
+        secret: _builtins.str = ...,
+        otpauth_uri: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["otpauth_uri", b"otpauth_uri", "secret", b"secret"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateSecondFactorResponse: _TypeAlias = CreateSecondFactorResponse  # noqa: Y015
+
+@_typing.final
+class ConfirmSecondFactorRequest(_message.Message):
+    """Confirms the second factor."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    code: _builtins.str
+    """Six digits of the authenticator application."""
+    def __init__(
+        self,
+        *,
+        code: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfirmSecondFactorRequest: _TypeAlias = ConfirmSecondFactorRequest  # noqa: Y015
+
+@_typing.final
+class ConfirmSecondFactorResponse(_message.Message):
+    """The second factor is on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SECOND_FACTOR_FIELD_NUMBER: _builtins.int
+    RECOVERY_CODES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def second_factor(self) -> Global___SecondFactor:
+        """The second factor."""
+
+    @_builtins.property
+    def recovery_codes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ten recovery codes, for example `k3v5q-a7xpd`."""
+
+    def __init__(
+        self,
+        *,
+        second_factor: Global___SecondFactor | None = ...,
+        recovery_codes: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["second_factor", b"second_factor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["recovery_codes", b"recovery_codes", "second_factor", b"second_factor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfirmSecondFactorResponse: _TypeAlias = ConfirmSecondFactorResponse  # noqa: Y015
+
+@_typing.final
+class ResetRecoveryCodesRequest(_message.Message):
+    """Asks for new recovery codes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResetRecoveryCodesRequest: _TypeAlias = ResetRecoveryCodesRequest  # noqa: Y015
+
+@_typing.final
+class ResetRecoveryCodesResponse(_message.Message):
+    """The new recovery codes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECOVERY_CODES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def recovery_codes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ten recovery codes; the old ones work no more."""
+
+    def __init__(
+        self,
+        *,
+        recovery_codes: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["recovery_codes", b"recovery_codes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResetRecoveryCodesResponse: _TypeAlias = ResetRecoveryCodesResponse  # noqa: Y015
+
+@_typing.final
+class DeleteSecondFactorRequest(_message.Message):
+    """Takes the second factor away."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteSecondFactorRequest: _TypeAlias = DeleteSecondFactorRequest  # noqa: Y015
+
+@_typing.final
+class DeleteSecondFactorResponse(_message.Message):
+    """There is no second factor."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteSecondFactorResponse: _TypeAlias = DeleteSecondFactorResponse  # noqa: Y015
+
+@_typing.final
 class CreateApiKeyRequest(_message.Message):
     """Asks for an API key."""
 
@@ -725,7 +1083,9 @@ class CreateApiKeyRequest(_message.Message):
     """Days until the key stops working, 1 to 3650; 0 means it does not expire."""
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What the key may do, at most what the caller may: permissions such as `orders.place`, or groups such as `orders`."""
+        """What the key may do, at most what the caller may: permissions such as `orders.place`, or groups such as `orders`. Nobody confirms the calls of a key, so a
+        permission that people have to confirm (`step_up`) is granted only if it is named in full, such as `instances.delete`.
+        """
 
     def __init__(
         self,
@@ -965,7 +1325,7 @@ class ListAuditEntriesRequest(_message.Message):
     page_token: _builtins.str
     """Token of the previous page; empty for the first."""
     account_id: _builtins.str
-    """Staff only: entries of this account; empty for all."""
+    """Staff only: entries of this account, and what staff wrote to it; empty for all."""
     method: _builtins.str
     """Entries of this method; empty for all."""
     def __init__(

@@ -70,6 +70,36 @@ class IdentityServiceStub:
                 request_serializer=sewa_dot_identity_dot_v1_dot_identity__pb2.UpdateProfileRequest.SerializeToString,
                 response_deserializer=sewa_dot_identity_dot_v1_dot_identity__pb2.UpdateProfileResponse.FromString,
                 _registered_method=True)
+        self.StepUp = channel.unary_unary(
+                '/sewa.identity.v1.IdentityService/StepUp',
+                request_serializer=sewa_dot_identity_dot_v1_dot_identity__pb2.StepUpRequest.SerializeToString,
+                response_deserializer=sewa_dot_identity_dot_v1_dot_identity__pb2.StepUpResponse.FromString,
+                _registered_method=True)
+        self.GetSecondFactor = channel.unary_unary(
+                '/sewa.identity.v1.IdentityService/GetSecondFactor',
+                request_serializer=sewa_dot_identity_dot_v1_dot_identity__pb2.GetSecondFactorRequest.SerializeToString,
+                response_deserializer=sewa_dot_identity_dot_v1_dot_identity__pb2.GetSecondFactorResponse.FromString,
+                _registered_method=True)
+        self.CreateSecondFactor = channel.unary_unary(
+                '/sewa.identity.v1.IdentityService/CreateSecondFactor',
+                request_serializer=sewa_dot_identity_dot_v1_dot_identity__pb2.CreateSecondFactorRequest.SerializeToString,
+                response_deserializer=sewa_dot_identity_dot_v1_dot_identity__pb2.CreateSecondFactorResponse.FromString,
+                _registered_method=True)
+        self.ConfirmSecondFactor = channel.unary_unary(
+                '/sewa.identity.v1.IdentityService/ConfirmSecondFactor',
+                request_serializer=sewa_dot_identity_dot_v1_dot_identity__pb2.ConfirmSecondFactorRequest.SerializeToString,
+                response_deserializer=sewa_dot_identity_dot_v1_dot_identity__pb2.ConfirmSecondFactorResponse.FromString,
+                _registered_method=True)
+        self.ResetRecoveryCodes = channel.unary_unary(
+                '/sewa.identity.v1.IdentityService/ResetRecoveryCodes',
+                request_serializer=sewa_dot_identity_dot_v1_dot_identity__pb2.ResetRecoveryCodesRequest.SerializeToString,
+                response_deserializer=sewa_dot_identity_dot_v1_dot_identity__pb2.ResetRecoveryCodesResponse.FromString,
+                _registered_method=True)
+        self.DeleteSecondFactor = channel.unary_unary(
+                '/sewa.identity.v1.IdentityService/DeleteSecondFactor',
+                request_serializer=sewa_dot_identity_dot_v1_dot_identity__pb2.DeleteSecondFactorRequest.SerializeToString,
+                response_deserializer=sewa_dot_identity_dot_v1_dot_identity__pb2.DeleteSecondFactorResponse.FromString,
+                _registered_method=True)
         self.CreateApiKey = channel.unary_unary(
                 '/sewa.identity.v1.IdentityService/CreateApiKey',
                 request_serializer=sewa_dot_identity_dot_v1_dot_identity__pb2.CreateApiKeyRequest.SerializeToString,
@@ -112,7 +142,8 @@ class IdentityServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Login(self, request, context):
-        """Signs a user in with e-mail and password. A wrong password and an unknown e-mail look the same and take the same time.
+        """Signs a user in with e-mail and password, and with a code where the user has a second factor. A wrong password and an unknown e-mail look the same and take the
+        same time; whether there is a second factor is told only to who knows the password.
 
         Example request: `{"email": "budi@example.com", "password": "correct horse 9"}`
         """
@@ -161,10 +192,64 @@ class IdentityServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StepUp(self, request, context):
+        """Confirms that it is really the signed-in person who calls: with a code of the second factor, or with the password where there is none. For the time of
+        `confirm_expire_time` the session may then call methods that need it (`step_up`). Send exactly one of `code` and `password`. The session goes on with its refresh
+        token; the access token in the reply says when and how the person confirmed (`auth_time`, `amr`), for services of your own that read it.
+
+        Example request: `{"code": "123456"}`
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSecondFactor(self, request, context):
+        """Reads whether the calling user has a second factor.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateSecondFactor(self, request, context):
+        """Begins to give the calling user a second factor: a secret for an authenticator application (TOTP, RFC 6238: SHA-1, 6 digits, 30 seconds). Nothing changes until
+        `ConfirmSecondFactor` has seen a code of it; calling again before that makes a new secret. The secret is in this reply and nowhere else, also not in a replay of it.
+
+        Example request: `{}`
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ConfirmSecondFactor(self, request, context):
+        """Turns the second factor on, with a first code of it. From now on signing in needs a code. The reply holds ten recovery codes, each of which works once in place of a
+        code; they are in this reply and nowhere else, also not in a replay of it.
+
+        Example request: `{"code": "123456"}`
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResetRecoveryCodes(self, request, context):
+        """Replaces all recovery codes by ten new ones, which are in this reply and nowhere else, also not in a replay of it.
+
+        Example request: `{}`
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteSecondFactor(self, request, context):
+        """Takes the second factor and its recovery codes away. Signing in needs only the password then. Repeating it is harmless.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CreateApiKey(self, request, context):
         """Makes an API key. The secret is in this reply and nowhere else, also not in a replay of it.
 
-        Example request: `{"displayName": "shop backend", "scopes": ["orders", "instances", "wallet.read"], "lifetimeDays": 365}`
+        Example request: `{"displayName": "shop backend", "scopes": ["orders", "instances", "instances.delete", "wallet.read"], "lifetimeDays": 365}`
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -235,6 +320,36 @@ def add_IdentityServiceServicer_to_server(servicer, server):
                     servicer.UpdateProfile,
                     request_deserializer=sewa_dot_identity_dot_v1_dot_identity__pb2.UpdateProfileRequest.FromString,
                     response_serializer=sewa_dot_identity_dot_v1_dot_identity__pb2.UpdateProfileResponse.SerializeToString,
+            ),
+            'StepUp': grpc.unary_unary_rpc_method_handler(
+                    servicer.StepUp,
+                    request_deserializer=sewa_dot_identity_dot_v1_dot_identity__pb2.StepUpRequest.FromString,
+                    response_serializer=sewa_dot_identity_dot_v1_dot_identity__pb2.StepUpResponse.SerializeToString,
+            ),
+            'GetSecondFactor': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSecondFactor,
+                    request_deserializer=sewa_dot_identity_dot_v1_dot_identity__pb2.GetSecondFactorRequest.FromString,
+                    response_serializer=sewa_dot_identity_dot_v1_dot_identity__pb2.GetSecondFactorResponse.SerializeToString,
+            ),
+            'CreateSecondFactor': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateSecondFactor,
+                    request_deserializer=sewa_dot_identity_dot_v1_dot_identity__pb2.CreateSecondFactorRequest.FromString,
+                    response_serializer=sewa_dot_identity_dot_v1_dot_identity__pb2.CreateSecondFactorResponse.SerializeToString,
+            ),
+            'ConfirmSecondFactor': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConfirmSecondFactor,
+                    request_deserializer=sewa_dot_identity_dot_v1_dot_identity__pb2.ConfirmSecondFactorRequest.FromString,
+                    response_serializer=sewa_dot_identity_dot_v1_dot_identity__pb2.ConfirmSecondFactorResponse.SerializeToString,
+            ),
+            'ResetRecoveryCodes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResetRecoveryCodes,
+                    request_deserializer=sewa_dot_identity_dot_v1_dot_identity__pb2.ResetRecoveryCodesRequest.FromString,
+                    response_serializer=sewa_dot_identity_dot_v1_dot_identity__pb2.ResetRecoveryCodesResponse.SerializeToString,
+            ),
+            'DeleteSecondFactor': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteSecondFactor,
+                    request_deserializer=sewa_dot_identity_dot_v1_dot_identity__pb2.DeleteSecondFactorRequest.FromString,
+                    response_serializer=sewa_dot_identity_dot_v1_dot_identity__pb2.DeleteSecondFactorResponse.SerializeToString,
             ),
             'CreateApiKey': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateApiKey,
@@ -452,6 +567,168 @@ class IdentityService:
             '/sewa.identity.v1.IdentityService/UpdateProfile',
             sewa_dot_identity_dot_v1_dot_identity__pb2.UpdateProfileRequest.SerializeToString,
             sewa_dot_identity_dot_v1_dot_identity__pb2.UpdateProfileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StepUp(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sewa.identity.v1.IdentityService/StepUp',
+            sewa_dot_identity_dot_v1_dot_identity__pb2.StepUpRequest.SerializeToString,
+            sewa_dot_identity_dot_v1_dot_identity__pb2.StepUpResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSecondFactor(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sewa.identity.v1.IdentityService/GetSecondFactor',
+            sewa_dot_identity_dot_v1_dot_identity__pb2.GetSecondFactorRequest.SerializeToString,
+            sewa_dot_identity_dot_v1_dot_identity__pb2.GetSecondFactorResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateSecondFactor(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sewa.identity.v1.IdentityService/CreateSecondFactor',
+            sewa_dot_identity_dot_v1_dot_identity__pb2.CreateSecondFactorRequest.SerializeToString,
+            sewa_dot_identity_dot_v1_dot_identity__pb2.CreateSecondFactorResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConfirmSecondFactor(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sewa.identity.v1.IdentityService/ConfirmSecondFactor',
+            sewa_dot_identity_dot_v1_dot_identity__pb2.ConfirmSecondFactorRequest.SerializeToString,
+            sewa_dot_identity_dot_v1_dot_identity__pb2.ConfirmSecondFactorResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResetRecoveryCodes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sewa.identity.v1.IdentityService/ResetRecoveryCodes',
+            sewa_dot_identity_dot_v1_dot_identity__pb2.ResetRecoveryCodesRequest.SerializeToString,
+            sewa_dot_identity_dot_v1_dot_identity__pb2.ResetRecoveryCodesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteSecondFactor(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sewa.identity.v1.IdentityService/DeleteSecondFactor',
+            sewa_dot_identity_dot_v1_dot_identity__pb2.DeleteSecondFactorRequest.SerializeToString,
+            sewa_dot_identity_dot_v1_dot_identity__pb2.DeleteSecondFactorResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -40,7 +40,8 @@ class IdentityServiceStub:
     Example request: `{"email": "budi@example.com", "password": "correct horse 9", "name": "Budi", "accountName": "Toko Budi", "accountKind": "ACCOUNT_KIND_RESELLER", "sandbox": true}`
     """
     Login: _grpc.UnaryUnaryMultiCallable[_identity_pb2.LoginRequest, _identity_pb2.LoginResponse]
-    """Signs a user in with e-mail and password. A wrong password and an unknown e-mail look the same and take the same time.
+    """Signs a user in with e-mail and password, and with a code where the user has a second factor. A wrong password and an unknown e-mail look the same and take the
+    same time; whether there is a second factor is told only to who knows the password.
 
     Example request: `{"email": "budi@example.com", "password": "correct horse 9"}`
     """
@@ -63,10 +64,38 @@ class IdentityServiceStub:
 
     Example request: `{"profile": {"name": "Budi Santoso", "phone": "+628123456789"}, "updateMask": "name,phone"}`
     """
+    StepUp: _grpc.UnaryUnaryMultiCallable[_identity_pb2.StepUpRequest, _identity_pb2.StepUpResponse]
+    """Confirms that it is really the signed-in person who calls: with a code of the second factor, or with the password where there is none. For the time of
+    `confirm_expire_time` the session may then call methods that need it (`step_up`). Send exactly one of `code` and `password`. The session goes on with its refresh
+    token; the access token in the reply says when and how the person confirmed (`auth_time`, `amr`), for services of your own that read it.
+
+    Example request: `{"code": "123456"}`
+    """
+    GetSecondFactor: _grpc.UnaryUnaryMultiCallable[_identity_pb2.GetSecondFactorRequest, _identity_pb2.GetSecondFactorResponse]
+    """Reads whether the calling user has a second factor."""
+    CreateSecondFactor: _grpc.UnaryUnaryMultiCallable[_identity_pb2.CreateSecondFactorRequest, _identity_pb2.CreateSecondFactorResponse]
+    """Begins to give the calling user a second factor: a secret for an authenticator application (TOTP, RFC 6238: SHA-1, 6 digits, 30 seconds). Nothing changes until
+    `ConfirmSecondFactor` has seen a code of it; calling again before that makes a new secret. The secret is in this reply and nowhere else, also not in a replay of it.
+
+    Example request: `{}`
+    """
+    ConfirmSecondFactor: _grpc.UnaryUnaryMultiCallable[_identity_pb2.ConfirmSecondFactorRequest, _identity_pb2.ConfirmSecondFactorResponse]
+    """Turns the second factor on, with a first code of it. From now on signing in needs a code. The reply holds ten recovery codes, each of which works once in place of a
+    code; they are in this reply and nowhere else, also not in a replay of it.
+
+    Example request: `{"code": "123456"}`
+    """
+    ResetRecoveryCodes: _grpc.UnaryUnaryMultiCallable[_identity_pb2.ResetRecoveryCodesRequest, _identity_pb2.ResetRecoveryCodesResponse]
+    """Replaces all recovery codes by ten new ones, which are in this reply and nowhere else, also not in a replay of it.
+
+    Example request: `{}`
+    """
+    DeleteSecondFactor: _grpc.UnaryUnaryMultiCallable[_identity_pb2.DeleteSecondFactorRequest, _identity_pb2.DeleteSecondFactorResponse]
+    """Takes the second factor and its recovery codes away. Signing in needs only the password then. Repeating it is harmless."""
     CreateApiKey: _grpc.UnaryUnaryMultiCallable[_identity_pb2.CreateApiKeyRequest, _identity_pb2.CreateApiKeyResponse]
     """Makes an API key. The secret is in this reply and nowhere else, also not in a replay of it.
 
-    Example request: `{"displayName": "shop backend", "scopes": ["orders", "instances", "wallet.read"], "lifetimeDays": 365}`
+    Example request: `{"displayName": "shop backend", "scopes": ["orders", "instances", "instances.delete", "wallet.read"], "lifetimeDays": 365}`
     """
     ListApiKeys: _grpc.UnaryUnaryMultiCallable[_identity_pb2.ListApiKeysRequest, _identity_pb2.ListApiKeysResponse]
     """Lists the account's API keys, newest first, without secrets."""
@@ -89,7 +118,8 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     Example request: `{"email": "budi@example.com", "password": "correct horse 9", "name": "Budi", "accountName": "Toko Budi", "accountKind": "ACCOUNT_KIND_RESELLER", "sandbox": true}`
     """
     Login: _aio.UnaryUnaryMultiCallable[_identity_pb2.LoginRequest, _identity_pb2.LoginResponse]  # type: ignore[assignment]
-    """Signs a user in with e-mail and password. A wrong password and an unknown e-mail look the same and take the same time.
+    """Signs a user in with e-mail and password, and with a code where the user has a second factor. A wrong password and an unknown e-mail look the same and take the
+    same time; whether there is a second factor is told only to who knows the password.
 
     Example request: `{"email": "budi@example.com", "password": "correct horse 9"}`
     """
@@ -112,10 +142,38 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
 
     Example request: `{"profile": {"name": "Budi Santoso", "phone": "+628123456789"}, "updateMask": "name,phone"}`
     """
+    StepUp: _aio.UnaryUnaryMultiCallable[_identity_pb2.StepUpRequest, _identity_pb2.StepUpResponse]  # type: ignore[assignment]
+    """Confirms that it is really the signed-in person who calls: with a code of the second factor, or with the password where there is none. For the time of
+    `confirm_expire_time` the session may then call methods that need it (`step_up`). Send exactly one of `code` and `password`. The session goes on with its refresh
+    token; the access token in the reply says when and how the person confirmed (`auth_time`, `amr`), for services of your own that read it.
+
+    Example request: `{"code": "123456"}`
+    """
+    GetSecondFactor: _aio.UnaryUnaryMultiCallable[_identity_pb2.GetSecondFactorRequest, _identity_pb2.GetSecondFactorResponse]  # type: ignore[assignment]
+    """Reads whether the calling user has a second factor."""
+    CreateSecondFactor: _aio.UnaryUnaryMultiCallable[_identity_pb2.CreateSecondFactorRequest, _identity_pb2.CreateSecondFactorResponse]  # type: ignore[assignment]
+    """Begins to give the calling user a second factor: a secret for an authenticator application (TOTP, RFC 6238: SHA-1, 6 digits, 30 seconds). Nothing changes until
+    `ConfirmSecondFactor` has seen a code of it; calling again before that makes a new secret. The secret is in this reply and nowhere else, also not in a replay of it.
+
+    Example request: `{}`
+    """
+    ConfirmSecondFactor: _aio.UnaryUnaryMultiCallable[_identity_pb2.ConfirmSecondFactorRequest, _identity_pb2.ConfirmSecondFactorResponse]  # type: ignore[assignment]
+    """Turns the second factor on, with a first code of it. From now on signing in needs a code. The reply holds ten recovery codes, each of which works once in place of a
+    code; they are in this reply and nowhere else, also not in a replay of it.
+
+    Example request: `{"code": "123456"}`
+    """
+    ResetRecoveryCodes: _aio.UnaryUnaryMultiCallable[_identity_pb2.ResetRecoveryCodesRequest, _identity_pb2.ResetRecoveryCodesResponse]  # type: ignore[assignment]
+    """Replaces all recovery codes by ten new ones, which are in this reply and nowhere else, also not in a replay of it.
+
+    Example request: `{}`
+    """
+    DeleteSecondFactor: _aio.UnaryUnaryMultiCallable[_identity_pb2.DeleteSecondFactorRequest, _identity_pb2.DeleteSecondFactorResponse]  # type: ignore[assignment]
+    """Takes the second factor and its recovery codes away. Signing in needs only the password then. Repeating it is harmless."""
     CreateApiKey: _aio.UnaryUnaryMultiCallable[_identity_pb2.CreateApiKeyRequest, _identity_pb2.CreateApiKeyResponse]  # type: ignore[assignment]
     """Makes an API key. The secret is in this reply and nowhere else, also not in a replay of it.
 
-    Example request: `{"displayName": "shop backend", "scopes": ["orders", "instances", "wallet.read"], "lifetimeDays": 365}`
+    Example request: `{"displayName": "shop backend", "scopes": ["orders", "instances", "instances.delete", "wallet.read"], "lifetimeDays": 365}`
     """
     ListApiKeys: _aio.UnaryUnaryMultiCallable[_identity_pb2.ListApiKeysRequest, _identity_pb2.ListApiKeysResponse]  # type: ignore[assignment]
     """Lists the account's API keys, newest first, without secrets."""
@@ -147,7 +205,8 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _identity_pb2.LoginRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_identity_pb2.LoginResponse, _abc.Awaitable[_identity_pb2.LoginResponse]]:
-        """Signs a user in with e-mail and password. A wrong password and an unknown e-mail look the same and take the same time.
+        """Signs a user in with e-mail and password, and with a code where the user has a second factor. A wrong password and an unknown e-mail look the same and take the
+        same time; whether there is a second factor is told only to who knows the password.
 
         Example request: `{"email": "budi@example.com", "password": "correct horse 9"}`
         """
@@ -202,6 +261,70 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def StepUp(
+        self,
+        request: _identity_pb2.StepUpRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.StepUpResponse, _abc.Awaitable[_identity_pb2.StepUpResponse]]:
+        """Confirms that it is really the signed-in person who calls: with a code of the second factor, or with the password where there is none. For the time of
+        `confirm_expire_time` the session may then call methods that need it (`step_up`). Send exactly one of `code` and `password`. The session goes on with its refresh
+        token; the access token in the reply says when and how the person confirmed (`auth_time`, `amr`), for services of your own that read it.
+
+        Example request: `{"code": "123456"}`
+        """
+
+    @_abc_1.abstractmethod
+    def GetSecondFactor(
+        self,
+        request: _identity_pb2.GetSecondFactorRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.GetSecondFactorResponse, _abc.Awaitable[_identity_pb2.GetSecondFactorResponse]]:
+        """Reads whether the calling user has a second factor."""
+
+    @_abc_1.abstractmethod
+    def CreateSecondFactor(
+        self,
+        request: _identity_pb2.CreateSecondFactorRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.CreateSecondFactorResponse, _abc.Awaitable[_identity_pb2.CreateSecondFactorResponse]]:
+        """Begins to give the calling user a second factor: a secret for an authenticator application (TOTP, RFC 6238: SHA-1, 6 digits, 30 seconds). Nothing changes until
+        `ConfirmSecondFactor` has seen a code of it; calling again before that makes a new secret. The secret is in this reply and nowhere else, also not in a replay of it.
+
+        Example request: `{}`
+        """
+
+    @_abc_1.abstractmethod
+    def ConfirmSecondFactor(
+        self,
+        request: _identity_pb2.ConfirmSecondFactorRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.ConfirmSecondFactorResponse, _abc.Awaitable[_identity_pb2.ConfirmSecondFactorResponse]]:
+        """Turns the second factor on, with a first code of it. From now on signing in needs a code. The reply holds ten recovery codes, each of which works once in place of a
+        code; they are in this reply and nowhere else, also not in a replay of it.
+
+        Example request: `{"code": "123456"}`
+        """
+
+    @_abc_1.abstractmethod
+    def ResetRecoveryCodes(
+        self,
+        request: _identity_pb2.ResetRecoveryCodesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.ResetRecoveryCodesResponse, _abc.Awaitable[_identity_pb2.ResetRecoveryCodesResponse]]:
+        """Replaces all recovery codes by ten new ones, which are in this reply and nowhere else, also not in a replay of it.
+
+        Example request: `{}`
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteSecondFactor(
+        self,
+        request: _identity_pb2.DeleteSecondFactorRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.DeleteSecondFactorResponse, _abc.Awaitable[_identity_pb2.DeleteSecondFactorResponse]]:
+        """Takes the second factor and its recovery codes away. Signing in needs only the password then. Repeating it is harmless."""
+
+    @_abc_1.abstractmethod
     def CreateApiKey(
         self,
         request: _identity_pb2.CreateApiKeyRequest,
@@ -209,7 +332,7 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_identity_pb2.CreateApiKeyResponse, _abc.Awaitable[_identity_pb2.CreateApiKeyResponse]]:
         """Makes an API key. The secret is in this reply and nowhere else, also not in a replay of it.
 
-        Example request: `{"displayName": "shop backend", "scopes": ["orders", "instances", "wallet.read"], "lifetimeDays": 365}`
+        Example request: `{"displayName": "shop backend", "scopes": ["orders", "instances", "instances.delete", "wallet.read"], "lifetimeDays": 365}`
         """
 
     @_abc_1.abstractmethod

@@ -27,7 +27,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from sewa.api.v1 import options_pb2 as sewa_dot_api_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17sewa/meta/v1/meta.proto\x12\x0csewa.meta.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19sewa/api/v1/options.proto\"[\n\nServerInfo\x12\x1e\n\x07version\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03R\x07version\x12-\n\x0f\x63ontract_digest\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03R\x0e\x63ontractDigest\"r\n\x10MethodPermission\x12\x1c\n\x06method\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03R\x06method\x12$\n\npermission\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03R\npermission\x12\x1a\n\x05roles\x18\x03 \x03(\tB\x04\xe2\x41\x01\x03R\x05roles\"\x98\x01\n\x0b\x45rrorReason\x12\x1c\n\x06reason\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03R\x06reason\x12\x18\n\x04\x63ode\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03R\x04\x63ode\x12\x33\n\x05retry\x18\x03 \x01(\x0e\x32\x17.sewa.api.v1.RetryClassB\x04\xe2\x41\x01\x03R\x05retry\x12\x1c\n\x06remedy\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03R\x06remedy\"\x16\n\x14GetServerInfoRequest\"E\n\x15GetServerInfoResponse\x12,\n\x04info\x18\x01 \x01(\x0b\x32\x18.sewa.meta.v1.ServerInfoR\x04info\"X\n\x16ListPermissionsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\x00R\x08pageSize\x12\x1f\n\npage_token\x18\x02 \x01(\tB\x00R\tpageToken\"{\n\x17ListPermissionsResponse\x12\x38\n\x07methods\x18\x01 \x03(\x0b\x32\x1e.sewa.meta.v1.MethodPermissionR\x07methods\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"Y\n\x17ListErrorReasonsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\x00R\x08pageSize\x12\x1f\n\npage_token\x18\x02 \x01(\tB\x00R\tpageToken\"w\n\x18ListErrorReasonsResponse\x12\x33\n\x07reasons\x18\x01 \x03(\x0b\x32\x19.sewa.meta.v1.ErrorReasonR\x07reasons\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xda\x03\n\x0bMetaService\x12\x95\x01\n\rGetServerInfo\x12\".sewa.meta.v1.GetServerInfoRequest\x1a#.sewa.meta.v1.GetServerInfoResponse\";\x90\x02\x01\x8a\xb5\x18\x17\x10\x01 \x01*\x07\x64\x65\x66\x61ult2\x08\n\x02\x08\x05\x12\x02\x08\x1e\x82\xd3\xe4\x93\x02\x17\x12\x0f/v1/server-infob\x04info\x12\x95\x01\n\x0fListPermissions\x12$.sewa.meta.v1.ListPermissionsRequest\x1a%.sewa.meta.v1.ListPermissionsResponse\"5\x90\x02\x01\x8a\xb5\x18\x17\x10\x01 \x01*\x07\x64\x65\x66\x61ult2\x08\n\x02\x08\x05\x12\x02\x08\x1e\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/permissions\x12\x9a\x01\n\x10ListErrorReasons\x12%.sewa.meta.v1.ListErrorReasonsRequest\x1a&.sewa.meta.v1.ListErrorReasonsResponse\"7\x90\x02\x01\x8a\xb5\x18\x17\x10\x01 \x01*\x07\x64\x65\x66\x61ult2\x08\n\x02\x08\x05\x12\x02\x08\x1e\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/error-reasonsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17sewa/meta/v1/meta.proto\x12\x0csewa.meta.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19sewa/api/v1/options.proto\"[\n\nServerInfo\x12\x1e\n\x07version\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03R\x07version\x12-\n\x0f\x63ontract_digest\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03R\x0e\x63ontractDigest\"\x91\x01\n\x10MethodPermission\x12\x1c\n\x06method\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03R\x06method\x12$\n\npermission\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03R\npermission\x12\x1a\n\x05roles\x18\x03 \x03(\tB\x04\xe2\x41\x01\x03R\x05roles\x12\x1d\n\x07step_up\x18\x04 \x01(\x08\x42\x04\xe2\x41\x01\x03R\x06stepUp\"\x98\x01\n\x0b\x45rrorReason\x12\x1c\n\x06reason\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03R\x06reason\x12\x18\n\x04\x63ode\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03R\x04\x63ode\x12\x33\n\x05retry\x18\x03 \x01(\x0e\x32\x17.sewa.api.v1.RetryClassB\x04\xe2\x41\x01\x03R\x05retry\x12\x1c\n\x06remedy\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03R\x06remedy\"\x16\n\x14GetServerInfoRequest\"E\n\x15GetServerInfoResponse\x12,\n\x04info\x18\x01 \x01(\x0b\x32\x18.sewa.meta.v1.ServerInfoR\x04info\"X\n\x16ListPermissionsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\x00R\x08pageSize\x12\x1f\n\npage_token\x18\x02 \x01(\tB\x00R\tpageToken\"{\n\x17ListPermissionsResponse\x12\x38\n\x07methods\x18\x01 \x03(\x0b\x32\x1e.sewa.meta.v1.MethodPermissionR\x07methods\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"Y\n\x17ListErrorReasonsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\x00R\x08pageSize\x12\x1f\n\npage_token\x18\x02 \x01(\tB\x00R\tpageToken\"w\n\x18ListErrorReasonsResponse\x12\x33\n\x07reasons\x18\x01 \x03(\x0b\x32\x19.sewa.meta.v1.ErrorReasonR\x07reasons\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xda\x03\n\x0bMetaService\x12\x95\x01\n\rGetServerInfo\x12\".sewa.meta.v1.GetServerInfoRequest\x1a#.sewa.meta.v1.GetServerInfoResponse\";\x90\x02\x01\x8a\xb5\x18\x17\x10\x01 \x01*\x07\x64\x65\x66\x61ult2\x08\n\x02\x08\x05\x12\x02\x08\x1e\x82\xd3\xe4\x93\x02\x17\x12\x0f/v1/server-infob\x04info\x12\x95\x01\n\x0fListPermissions\x12$.sewa.meta.v1.ListPermissionsRequest\x1a%.sewa.meta.v1.ListPermissionsResponse\"5\x90\x02\x01\x8a\xb5\x18\x17\x10\x01 \x01*\x07\x64\x65\x66\x61ult2\x08\n\x02\x08\x05\x12\x02\x08\x1e\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/permissions\x12\x9a\x01\n\x10ListErrorReasons\x12%.sewa.meta.v1.ListErrorReasonsRequest\x1a&.sewa.meta.v1.ListErrorReasonsResponse\"7\x90\x02\x01\x8a\xb5\x18\x17\x10\x01 \x01*\x07\x64\x65\x66\x61ult2\x08\n\x02\x08\x05\x12\x02\x08\x1e\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/error-reasonsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,6 +44,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_METHODPERMISSION'].fields_by_name['permission']._serialized_options = b'\342A\001\003'
   _globals['_METHODPERMISSION'].fields_by_name['roles']._loaded_options = None
   _globals['_METHODPERMISSION'].fields_by_name['roles']._serialized_options = b'\342A\001\003'
+  _globals['_METHODPERMISSION'].fields_by_name['step_up']._loaded_options = None
+  _globals['_METHODPERMISSION'].fields_by_name['step_up']._serialized_options = b'\342A\001\003'
   _globals['_ERRORREASON'].fields_by_name['reason']._loaded_options = None
   _globals['_ERRORREASON'].fields_by_name['reason']._serialized_options = b'\342A\001\003'
   _globals['_ERRORREASON'].fields_by_name['code']._loaded_options = None
@@ -60,22 +62,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_METASERVICE'].methods_by_name['ListErrorReasons']._serialized_options = b'\220\002\001\212\265\030\027\020\001 \001*\007default2\010\n\002\010\005\022\002\010\036\202\323\344\223\002\023\022\021/v1/error-reasons'
   _globals['_SERVERINFO']._serialized_start=131
   _globals['_SERVERINFO']._serialized_end=222
-  _globals['_METHODPERMISSION']._serialized_start=224
-  _globals['_METHODPERMISSION']._serialized_end=338
-  _globals['_ERRORREASON']._serialized_start=341
-  _globals['_ERRORREASON']._serialized_end=493
-  _globals['_GETSERVERINFOREQUEST']._serialized_start=495
-  _globals['_GETSERVERINFOREQUEST']._serialized_end=517
-  _globals['_GETSERVERINFORESPONSE']._serialized_start=519
-  _globals['_GETSERVERINFORESPONSE']._serialized_end=588
-  _globals['_LISTPERMISSIONSREQUEST']._serialized_start=590
-  _globals['_LISTPERMISSIONSREQUEST']._serialized_end=678
-  _globals['_LISTPERMISSIONSRESPONSE']._serialized_start=680
-  _globals['_LISTPERMISSIONSRESPONSE']._serialized_end=803
-  _globals['_LISTERRORREASONSREQUEST']._serialized_start=805
-  _globals['_LISTERRORREASONSREQUEST']._serialized_end=894
-  _globals['_LISTERRORREASONSRESPONSE']._serialized_start=896
-  _globals['_LISTERRORREASONSRESPONSE']._serialized_end=1015
-  _globals['_METASERVICE']._serialized_start=1018
-  _globals['_METASERVICE']._serialized_end=1492
+  _globals['_METHODPERMISSION']._serialized_start=225
+  _globals['_METHODPERMISSION']._serialized_end=370
+  _globals['_ERRORREASON']._serialized_start=373
+  _globals['_ERRORREASON']._serialized_end=525
+  _globals['_GETSERVERINFOREQUEST']._serialized_start=527
+  _globals['_GETSERVERINFOREQUEST']._serialized_end=549
+  _globals['_GETSERVERINFORESPONSE']._serialized_start=551
+  _globals['_GETSERVERINFORESPONSE']._serialized_end=620
+  _globals['_LISTPERMISSIONSREQUEST']._serialized_start=622
+  _globals['_LISTPERMISSIONSREQUEST']._serialized_end=710
+  _globals['_LISTPERMISSIONSRESPONSE']._serialized_start=712
+  _globals['_LISTPERMISSIONSRESPONSE']._serialized_end=835
+  _globals['_LISTERRORREASONSREQUEST']._serialized_start=837
+  _globals['_LISTERRORREASONSREQUEST']._serialized_end=926
+  _globals['_LISTERRORREASONSRESPONSE']._serialized_start=928
+  _globals['_LISTERRORREASONSRESPONSE']._serialized_end=1047
+  _globals['_METASERVICE']._serialized_start=1050
+  _globals['_METASERVICE']._serialized_end=1524
 # @@protoc_insertion_point(module_scope)

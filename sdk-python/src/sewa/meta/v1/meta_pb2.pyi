@@ -54,10 +54,13 @@ class MethodPermission(_message.Message):
     METHOD_FIELD_NUMBER: _builtins.int
     PERMISSION_FIELD_NUMBER: _builtins.int
     ROLES_FIELD_NUMBER: _builtins.int
+    STEP_UP_FIELD_NUMBER: _builtins.int
     method: _builtins.str
     """Full name, for example `sewa.order.v1.OrderService/PlaceOrder`."""
     permission: _builtins.str
     """The permission; empty if it is public."""
+    step_up: _builtins.bool
+    """True where a person must have confirmed with `StepUp` a moment ago."""
     @_builtins.property
     def roles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The roles that hold it, sorted."""
@@ -68,10 +71,11 @@ class MethodPermission(_message.Message):
         method: _builtins.str = ...,
         permission: _builtins.str = ...,
         roles: _abc.Iterable[_builtins.str] | None = ...,
+        step_up: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["method", b"method", "permission", b"permission", "roles", b"roles"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["method", b"method", "permission", b"permission", "roles", b"roles", "step_up", b"step_up"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -10,6 +10,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.type import money_pb2 as _money_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -37,6 +38,8 @@ class _ProviderErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_P
     """Another account has this name."""
     PROVIDER_ERROR_REASON_FIELD_NOT_WRITABLE: _ProviderErrorReason.ValueType  # 4
     """The update mask names a field that clients cannot write, or one that does not exist."""
+    PROVIDER_ERROR_REASON_PROVIDER_DOES_NOT_ANSWER: _ProviderErrorReason.ValueType  # 5
+    """The provider does not answer, or not to this account."""
 
 class ProviderErrorReason(_ProviderErrorReason, metaclass=_ProviderErrorReasonEnumTypeWrapper):
     """Error reasons of this service."""
@@ -51,6 +54,8 @@ PROVIDER_ERROR_REASON_PROVIDER_ACCOUNT_NAME_TAKEN: ProviderErrorReason.ValueType
 """Another account has this name."""
 PROVIDER_ERROR_REASON_FIELD_NOT_WRITABLE: ProviderErrorReason.ValueType  # 4
 """The update mask names a field that clients cannot write, or one that does not exist."""
+PROVIDER_ERROR_REASON_PROVIDER_DOES_NOT_ANSWER: ProviderErrorReason.ValueType  # 5
+"""The provider does not answer, or not to this account."""
 Global___ProviderErrorReason: _TypeAlias = ProviderErrorReason  # noqa: Y015
 
 @_typing.final
@@ -617,3 +622,126 @@ class EnableProviderAccountResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EnableProviderAccountResponse: _TypeAlias = EnableProviderAccountResponse  # noqa: Y015
+
+@_typing.final
+class CompareProviderAccountRequest(_message.Message):
+    """Asks for a comparison."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROVIDER_ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    provider_account_id: _builtins.str
+    """The account."""
+    def __init__(
+        self,
+        *,
+        provider_account_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["provider_account_id", b"provider_account_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompareProviderAccountRequest: _TypeAlias = CompareProviderAccountRequest  # noqa: Y015
+
+@_typing.final
+class CompareProviderAccountResponse(_message.Message):
+    """The comparison."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIFFERENCES_FIELD_NUMBER: _builtins.int
+    MACHINES_FIELD_NUMBER: _builtins.int
+    machines: _builtins.int
+    """Machines the provider has in this account."""
+    @_builtins.property
+    def differences(self) -> _containers.RepeatedCompositeFieldContainer[Global___Difference]:
+        """What differs, what costs most first."""
+
+    def __init__(
+        self,
+        *,
+        differences: _abc.Iterable[Global___Difference] | None = ...,
+        machines: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["differences", b"differences", "machines", b"machines"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompareProviderAccountResponse: _TypeAlias = CompareProviderAccountResponse  # noqa: Y015
+
+@_typing.final
+class Difference(_message.Message):
+    """One thing that is not what it should be."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Difference._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: Difference._Kind.ValueType  # 0
+        """Not set."""
+        KIND_ORPHAN: Difference._Kind.ValueType  # 1
+        """A machine at the provider that is no instance of ours: we pay, and nobody uses it."""
+        KIND_GHOST: Difference._Kind.ValueType  # 2
+        """An instance that is sold and has no machine: somebody pays for nothing."""
+        KIND_DRIFT: Difference._Kind.ValueType  # 3
+        """A machine that is another than was sold."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """What differs."""
+
+    KIND_UNSPECIFIED: Difference.Kind.ValueType  # 0
+    """Not set."""
+    KIND_ORPHAN: Difference.Kind.ValueType  # 1
+    """A machine at the provider that is no instance of ours: we pay, and nobody uses it."""
+    KIND_GHOST: Difference.Kind.ValueType  # 2
+    """An instance that is sold and has no machine: somebody pays for nothing."""
+    KIND_DRIFT: Difference.Kind.ValueType  # 3
+    """A machine that is another than was sold."""
+
+    KIND_FIELD_NUMBER: _builtins.int
+    PROVIDER_MACHINE_FIELD_NUMBER: _builtins.int
+    MACHINE_NAME_FIELD_NUMBER: _builtins.int
+    INSTANCE_ID_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    DAILY_COST_FIELD_NUMBER: _builtins.int
+    kind: Global___Difference.Kind.ValueType
+    """What differs."""
+    provider_machine: _builtins.str
+    """The provider's name of the machine; empty if there is none."""
+    machine_name: _builtins.str
+    """The machine's name or label; empty if there is none."""
+    instance_id: _builtins.str
+    """The instance; empty if there is none."""
+    detail: _builtins.str
+    """What is seen, and what should be."""
+    @_builtins.property
+    def daily_cost(self) -> _money_pb2.Money:
+        """What it costs a day, rounded up to whole rupiah: us, for an orphan and for a machine of another size; the customer, for a ghost. Absent if it costs nothing, or
+        the provider does not say.
+        """
+
+    def __init__(
+        self,
+        *,
+        kind: Global___Difference.Kind.ValueType = ...,
+        provider_machine: _builtins.str = ...,
+        machine_name: _builtins.str = ...,
+        instance_id: _builtins.str = ...,
+        detail: _builtins.str = ...,
+        daily_cost: _money_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["daily_cost", b"daily_cost"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["daily_cost", b"daily_cost", "detail", b"detail", "instance_id", b"instance_id", "kind", b"kind", "machine_name", b"machine_name", "provider_machine", b"provider_machine"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Difference: _TypeAlias = Difference  # noqa: Y015

@@ -75,6 +75,11 @@ class ProviderServiceStub:
                 request_serializer=sewa_dot_provider_dot_v1_dot_provider__pb2.EnableProviderAccountRequest.SerializeToString,
                 response_deserializer=sewa_dot_provider_dot_v1_dot_provider__pb2.EnableProviderAccountResponse.FromString,
                 _registered_method=True)
+        self.CompareProviderAccount = channel.unary_unary(
+                '/sewa.provider.v1.ProviderService/CompareProviderAccount',
+                request_serializer=sewa_dot_provider_dot_v1_dot_provider__pb2.CompareProviderAccountRequest.SerializeToString,
+                response_deserializer=sewa_dot_provider_dot_v1_dot_provider__pb2.CompareProviderAccountResponse.FromString,
+                _registered_method=True)
 
 
 class ProviderServiceServicer:
@@ -149,6 +154,13 @@ class ProviderServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CompareProviderAccount(self, request, context):
+        """Compares the provider's machines with ours, and changes nothing: what is there and not ours, what is sold and not there, and what is another than was sold.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ProviderServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -191,6 +203,11 @@ def add_ProviderServiceServicer_to_server(servicer, server):
                     servicer.EnableProviderAccount,
                     request_deserializer=sewa_dot_provider_dot_v1_dot_provider__pb2.EnableProviderAccountRequest.FromString,
                     response_serializer=sewa_dot_provider_dot_v1_dot_provider__pb2.EnableProviderAccountResponse.SerializeToString,
+            ),
+            'CompareProviderAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompareProviderAccount,
+                    request_deserializer=sewa_dot_provider_dot_v1_dot_provider__pb2.CompareProviderAccountRequest.FromString,
+                    response_serializer=sewa_dot_provider_dot_v1_dot_provider__pb2.CompareProviderAccountResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -410,6 +427,33 @@ class ProviderService:
             '/sewa.provider.v1.ProviderService/EnableProviderAccount',
             sewa_dot_provider_dot_v1_dot_provider__pb2.EnableProviderAccountRequest.SerializeToString,
             sewa_dot_provider_dot_v1_dot_provider__pb2.EnableProviderAccountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompareProviderAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sewa.provider.v1.ProviderService/CompareProviderAccount',
+            sewa_dot_provider_dot_v1_dot_provider__pb2.CompareProviderAccountRequest.SerializeToString,
+            sewa_dot_provider_dot_v1_dot_provider__pb2.CompareProviderAccountResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -67,6 +67,8 @@ class ProviderServiceStub:
 
     Example request: `{"providerAccountId": "0192f0c1-0000-7000-8000-000000000001"}`
     """
+    CompareProviderAccount: _grpc.UnaryUnaryMultiCallable[_provider_pb2.CompareProviderAccountRequest, _provider_pb2.CompareProviderAccountResponse]
+    """Compares the provider's machines with ours, and changes nothing: what is there and not ours, what is sold and not there, and what is another than was sold."""
 
 @_typing.type_check_only
 class ProviderServiceAsyncStub(ProviderServiceStub):
@@ -107,6 +109,8 @@ class ProviderServiceAsyncStub(ProviderServiceStub):
 
     Example request: `{"providerAccountId": "0192f0c1-0000-7000-8000-000000000001"}`
     """
+    CompareProviderAccount: _aio.UnaryUnaryMultiCallable[_provider_pb2.CompareProviderAccountRequest, _provider_pb2.CompareProviderAccountResponse]  # type: ignore[assignment]
+    """Compares the provider's machines with ours, and changes nothing: what is there and not ours, what is sold and not there, and what is another than was sold."""
 
 class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
     """Accounts at real clouds: their credentials, which plans and regions they serve, and how they are. For staff only."""
@@ -192,5 +196,13 @@ class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Example request: `{"providerAccountId": "0192f0c1-0000-7000-8000-000000000001"}`
         """
+
+    @_abc_1.abstractmethod
+    def CompareProviderAccount(
+        self,
+        request: _provider_pb2.CompareProviderAccountRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_provider_pb2.CompareProviderAccountResponse, _abc.Awaitable[_provider_pb2.CompareProviderAccountResponse]]:
+        """Compares the provider's machines with ours, and changes nothing: what is there and not ours, what is sold and not there, and what is another than was sold."""
 
 def add_ProviderServiceServicer_to_server(servicer: ProviderServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -10,6 +10,8 @@ pub mod store;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use chrono::TimeDelta;
 use secrecy::{ExposeSecret, SecretString};
@@ -28,12 +30,30 @@ use crate::provider::compute::{
 
 /// Its name in the catalogue.
 pub const NAME: &str = "simulator";
+/// The same cloud under another name, which can do less: it sets no passwords on machines that exist.
+pub const BASIC: &str = "simulator-basic";
+/// Both names.
+pub const NAMES: [&str; 2] = [NAME, BASIC];
 
 /// The built-in cloud.
 pub struct Simulator {
     db: PgPool,
     clock: Clock,
     boot: TimeDelta,
+    basic: bool,
+}
+
+/// Both clouds by their names, whose machines boot in `boot_ms`.
+pub fn clouds(
+    db: &PgPool,
+    clock: &Clock,
+    boot_ms: u64,
+) -> impl Iterator<Item = (String, Arc<dyn Compute>)> {
+    NAMES.into_iter().map(move |name| {
+        let mut cloud = Simulator::new(db.clone(), clock.clone(), boot_ms);
+        cloud.basic = name == BASIC;
+        (name.to_owned(), Arc::new(cloud) as Arc<dyn Compute>)
+    })
 }
 
 impl Simulator {
@@ -42,7 +62,12 @@ impl Simulator {
         // A day is more than anybody waits for a simulation, and keeps the arithmetic of times within bounds.
         let boot =
             TimeDelta::milliseconds(i64::try_from(boot_ms).unwrap_or(i64::MAX).min(86_400_000));
-        Self { db, clock, boot }
+        Self {
+            db,
+            clock,
+            boot,
+            basic: false,
+        }
     }
 
     fn pace(&self, slow: bool) -> Pace {
@@ -126,7 +151,7 @@ impl Compute for Simulator {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             graceful_shutdown: true,
-            reset_password: true,
+            reset_password: !self.basic,
             reset_password_off: false,
             console: false,
         }

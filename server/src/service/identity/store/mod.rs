@@ -1,6 +1,7 @@
 //! SQL of people, accounts and sessions; keys and the audit list have files of their own.
 
 pub mod audit;
+pub mod factor;
 pub mod keys;
 pub mod signing;
 
@@ -199,12 +200,15 @@ pub async fn insert_family(connection: &mut PgConnection, family: &Family) -> sq
     .execute(&mut *connection)
     .await?;
     sqlx::query!(
-        "insert into refresh_families (id, user_id, generation, rotated_at, expires_at) values ($1, $2, $3, $4, $5)",
+        "insert into refresh_families (id, user_id, generation, rotated_at, expires_at, confirmed_at, second_factor)
+        values ($1, $2, $3, $4, $5, $6, $7)",
         family.id,
         family.user_id.0,
         family.generation,
         family.rotated_at,
         family.expires_at,
+        family.confirmed_at,
+        family.second_factor,
     )
     .execute(connection)
     .await?;
@@ -221,7 +225,8 @@ pub async fn get_family_for_update(
 ) -> sqlx::Result<Option<Family>> {
     sqlx::query_as!(
         Family,
-        r#"select id, user_id as "user_id: UserId", generation, rotated_at, expires_at, revoked_at from refresh_families where id = $1 for no key update"#,
+        r#"select id, user_id as "user_id: UserId", generation, rotated_at, expires_at, revoked_at, confirmed_at, second_factor
+        from refresh_families where id = $1 for no key update"#,
         id,
     )
     .fetch_optional(connection)
@@ -243,6 +248,27 @@ pub async fn advance_family(connection: &mut PgConnection, family: &Family) -> s
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// Deletes some families whose time is over, and returns how many.
+///
+/// # Errors
+/// Of the database.
+pub async fn forget_families(
+    pool: &sqlx::PgPool,
+    expired_before: DateTime<Utc>,
+    limit: i64,
+) -> sqlx::Result<u64> {
+    let done = sqlx::query!(
+        "delete from refresh_families where id in (
+            select id from refresh_families where expires_at < $1 order by expires_at limit $2 for update skip locked
+        )",
+        expired_before,
+        limit
+    )
+    .execute(pool)
+    .await?;
+    Ok(done.rows_affected())
 }
 
 /// Revokes a family, if it is not revoked yet.
