@@ -37,6 +37,8 @@ mod order_repeat;
 mod pages;
 mod permissions;
 mod policy;
+mod provider_accounts;
+mod provider_compare;
 mod provider_faults;
 mod providers;
 mod python;
