@@ -38,6 +38,7 @@ fmt-check: setup
 lint: setup ## clippy on everything, and .sqlx against the migrations
 	$(ENV) tools/sqlx --check
 	cd sdk-python && ../$(PYTHON) -m mypy
+	cd sdk-typescript && npm run --silent check
 	$(ENV) tools/lint-go
 
 contract: setup ## lint the protos, and compare them with the last release: types by buf, promises by our own rules
@@ -47,11 +48,13 @@ generated: setup ## the committed generated code is what the protos say
 	$(ENV) rm -rf .tools/generated && cargo run --quiet -p sewa-codegen -- .tools/generated
 	diff -ru sdk-rust/src/generated .tools/generated || { echo "run make generate" >&2; exit 1; }
 	$(PYTHON) tools/generate-python --compare sdk-python/src
+	node sdk-typescript/tools/generate.mjs --compare
 	$(PYTHON) tools/generate-go --compare sdk-go
 
 generate: setup ## regenerate the stubs of the SDKs after a change of proto/
 	$(ENV) buf format --write proto && cargo run -p sewa-codegen
 	$(PYTHON) tools/generate-python sdk-python/src
+	$(ENV) node sdk-typescript/tools/generate.mjs
 	$(PYTHON) tools/generate-go sdk-go
 
 sqlx: setup ## regenerate .sqlx after a change of a query or a migration
@@ -71,4 +74,4 @@ bench-full: setup ## the same at length
 	$(ENV) cargo build --release --bin sewa && cargo run --release -p sewa-bench -- full
 
 clean: ## forget builds, tools and the data of `make run`
-	rm -rf target third_party .tools .sewa
+	rm -rf target third_party .tools .sewa sdk-typescript/node_modules sdk-typescript/dist sdk-typescript/build sdk-typescript/src/generated/google

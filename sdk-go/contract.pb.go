@@ -18,4 +18,4 @@ import (
 )
 
 // ContractDigest is the SHA-256, in hexadecimal, of the contract this module was generated from: what a server sends as x-sewa-contract.
-const ContractDigest = "5d8ec8e9c43f612a0e82fa273fd9b4c8d687deb5663660d820cfb2a61f929e88"
+const ContractDigest = "ce2c50dadbc5a6eae0e3677e80de58d6f6d14340cf847fdfe3eb3004dde64fd2"

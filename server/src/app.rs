@@ -10,6 +10,7 @@ use crate::base::crypto::MasterKey;
 use crate::base::outbox::reader::Tail;
 use crate::config::Config;
 use crate::provider::compute::Providers;
+use crate::provider::payment::registry::Gateways;
 use crate::service::catalog;
 use crate::service::identity::tokens::Signer;
 use crate::service::order::place::PlaceLanes;
@@ -35,6 +36,8 @@ pub struct App {
     pub catalog: catalog::Cache,
     /// The clouds.
     pub providers: Providers,
+    /// The payment gateways.
+    pub gateways: Gateways,
     /// The lanes that place orders.
     pub placing: PlaceLanes,
 }

@@ -10,16 +10,20 @@ use serde::Deserialize;
 use sewa_gateway::listen::{Cors, CorsLayer, Tls, TlsError};
 
 use crate::base::crypto::MasterKey;
+use crate::provider::payment::settings::PaymentSettings;
 
 /// Response headers of the API that a page of another origin may read.
-const EXPOSED: [&str; 6] = [
+const EXPOSED: [&str; 7] = [
     "deprecation",
     "idempotency-replayed",
     "ratelimit-limit",
     "ratelimit-remaining",
     "ratelimit-reset",
     "sunset",
+    "x-sewa-contract",
 ];
+/// Counts the repeats of a call; every SDK sends it, also from a page.
+const RETRY_COUNT: HeaderName = HeaderName::from_static("x-sewa-retry-count");
 
 /// What this process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
@@ -75,6 +79,8 @@ pub struct Config {
     pub rest: RestLimits,
     /// Speed of the simulator provider: milliseconds a machine takes to boot.
     pub simulator_boot_ms: u64,
+    /// Payment gateways.
+    pub payments: PaymentSettings,
     /// Directory of the PostgreSQL binaries for `sewa dev`; empty to search for them.
     pub pg_bin_dir: PathBuf,
     /// Directory for the data of `sewa dev`.
@@ -108,6 +114,7 @@ impl Default for Config {
             cors_max_age_seconds: 3600,
             rest: RestLimits::default(),
             simulator_boot_ms: 1500,
+            payments: PaymentSettings::default(),
             pg_bin_dir: PathBuf::new(),
             data_dir: PathBuf::from(".sewa"),
         }
@@ -234,6 +241,26 @@ fn own_variables() -> HashMap<String, String> {
         .collect()
 }
 
+/// Variables whose value is text even if it looks like a number.
+const TEXTS: [&str; 9] = [
+    "MASTER_KEY",
+    "PAYMENTS__TRIPAY__MERCHANT_CODE",
+    "PAYMENTS__TRIPAY__API_KEY",
+    "PAYMENTS__TRIPAY__PRIVATE_KEY",
+    "PAYMENTS__MIDTRANS__SERVER_KEY",
+    "PAYMENTS__MIDTRANS__MERCHANT_ID",
+    "PAYMENTS__XENDIT__SECRET_KEY",
+    "PAYMENTS__XENDIT__CALLBACK_TOKEN",
+    "PAYMENTS__XENDIT__USER_ID",
+];
+
+/// The key of such a variable.
+fn text_key(variable: &str) -> Option<String> {
+    let name = variable.strip_prefix("SEWA_")?;
+    let known = TEXTS.contains(&name);
+    known.then(|| name.to_ascii_lowercase().replace("__", "."))
+}
+
 impl Config {
     /// Reads the file, if one is named, then variables such as `SEWA_DATABASE_URL` and `SEWA_RATES__ORDER`, which win.
     ///
@@ -245,8 +272,10 @@ impl Config {
             builder = builder.add_source(config::File::from(file).format(config::FileFormat::Toml));
         }
         let variables = own_variables();
-        // A key of digits alone would be taken for a number.
-        let master_key = variables.get("SEWA_MASTER_KEY").cloned();
+        let texts: Vec<(String, String)> = variables
+            .iter()
+            .filter_map(|(name, value)| Some((text_key(name)?, value.clone())))
+            .collect();
         let environment = config::Environment::with_prefix("SEWA")
             .prefix_separator("_")
             .separator("__")
@@ -255,9 +284,10 @@ impl Config {
             .with_list_parse_key("cors_exposed_headers")
             .try_parsing(true)
             .source(Some(variables));
-        let builder = builder
-            .add_source(environment)
-            .set_override_option("master_key", master_key)?;
+        builder = builder.add_source(environment);
+        for (key, value) in texts {
+            builder = builder.set_override(key, value)?;
+        }
         let mut read: Self = builder.build()?.try_deserialize()?;
         for (class, limit) in Self::default().rates {
             read.rates.entry(class).or_insert(limit);
@@ -314,6 +344,7 @@ impl Config {
             problems.push(problem);
         }
         problems.extend(self.rest.problems());
+        problems.extend(self.payments.problems());
         if problems.is_empty() {
             Ok(())
         } else {
@@ -328,6 +359,7 @@ impl Config {
     pub fn cors(&self) -> Result<CorsLayer, String> {
         let mut cors = Cors::default();
         cors.origins.clone_from(&self.cors_origins);
+        cors.allowed_headers.push(RETRY_COUNT);
         let named = self.cors_exposed_headers.iter().map(|name| {
             name.parse()
                 .map_err(|_| format!("cors_exposed_headers: {name:?} is not the name of a header"))

@@ -61,6 +61,12 @@ pub fn start(app: App) -> JoinHandle<()> {
     ));
     jobs.spawn(every(
         app.clone(),
+        "ask gateways about deposits",
+        ms(500),
+        |app| async move { wallet::gateway::look_once(&app).await },
+    ));
+    jobs.spawn(every(
+        app.clone(),
         "expire deposits",
         ms(30_000),
         |app| async move { wallet::job::expire_deposits(&app).await },

@@ -108,7 +108,7 @@ const (
 	EventType_EVENT_TYPE_OPERATION_FINISHED EventType = 10
 	// A deposit was opened.
 	EventType_EVENT_TYPE_DEPOSIT_CREATED EventType = 11
-	// A deposit was paid and credited.
+	// A payment for a deposit was credited; `reason` is its kind, for example `EXACT`, `LATE` or `DUPLICATE`.
 	EventType_EVENT_TYPE_DEPOSIT_PAID EventType = 12
 	// A deposit expired or failed.
 	EventType_EVENT_TYPE_DEPOSIT_CLOSED EventType = 13
@@ -124,6 +124,12 @@ const (
 	EventType_EVENT_TYPE_UNSUSPENDED EventType = 18
 	// An instance was terminated because it stayed unpaid.
 	EventType_EVENT_TYPE_TERMINATED EventType = 19
+	// A deposit can be paid now: the gateway has said how.
+	EventType_EVENT_TYPE_DEPOSIT_READY EventType = 30
+	// A payment that was credited was taken back by the gateway.
+	EventType_EVENT_TYPE_DEPOSIT_REVERSED EventType = 31
+	// A payment that named this deposit was not for it or not for this merchant; nothing was credited.
+	EventType_EVENT_TYPE_DEPOSIT_PAYMENT_REFUSED EventType = 32
 )
 
 // Enum value maps for EventType.
@@ -149,28 +155,34 @@ var (
 		17: "EVENT_TYPE_SUSPENDED",
 		18: "EVENT_TYPE_UNSUSPENDED",
 		19: "EVENT_TYPE_TERMINATED",
+		30: "EVENT_TYPE_DEPOSIT_READY",
+		31: "EVENT_TYPE_DEPOSIT_REVERSED",
+		32: "EVENT_TYPE_DEPOSIT_PAYMENT_REFUSED",
 	}
 	EventType_value = map[string]int32{
-		"EVENT_TYPE_UNSPECIFIED":        0,
-		"EVENT_TYPE_ORDER_PLACED":       1,
-		"EVENT_TYPE_ORDER_PAID":         2,
-		"EVENT_TYPE_ORDER_PROVISIONING": 3,
-		"EVENT_TYPE_ORDER_ACTIVE":       4,
-		"EVENT_TYPE_ORDER_FAILED":       5,
-		"EVENT_TYPE_ORDER_REFUNDED":     6,
-		"EVENT_TYPE_ORDER_CANCELLED":    7,
-		"EVENT_TYPE_ORDER_EXPIRED":      8,
-		"EVENT_TYPE_INSTANCE_CHANGED":   9,
-		"EVENT_TYPE_OPERATION_FINISHED": 10,
-		"EVENT_TYPE_DEPOSIT_CREATED":    11,
-		"EVENT_TYPE_DEPOSIT_PAID":       12,
-		"EVENT_TYPE_DEPOSIT_CLOSED":     13,
-		"EVENT_TYPE_WALLET_ADJUSTED":    14,
-		"EVENT_TYPE_RENEWED":            15,
-		"EVENT_TYPE_RENEWAL_FAILED":     16,
-		"EVENT_TYPE_SUSPENDED":          17,
-		"EVENT_TYPE_UNSUSPENDED":        18,
-		"EVENT_TYPE_TERMINATED":         19,
+		"EVENT_TYPE_UNSPECIFIED":             0,
+		"EVENT_TYPE_ORDER_PLACED":            1,
+		"EVENT_TYPE_ORDER_PAID":              2,
+		"EVENT_TYPE_ORDER_PROVISIONING":      3,
+		"EVENT_TYPE_ORDER_ACTIVE":            4,
+		"EVENT_TYPE_ORDER_FAILED":            5,
+		"EVENT_TYPE_ORDER_REFUNDED":          6,
+		"EVENT_TYPE_ORDER_CANCELLED":         7,
+		"EVENT_TYPE_ORDER_EXPIRED":           8,
+		"EVENT_TYPE_INSTANCE_CHANGED":        9,
+		"EVENT_TYPE_OPERATION_FINISHED":      10,
+		"EVENT_TYPE_DEPOSIT_CREATED":         11,
+		"EVENT_TYPE_DEPOSIT_PAID":            12,
+		"EVENT_TYPE_DEPOSIT_CLOSED":          13,
+		"EVENT_TYPE_WALLET_ADJUSTED":         14,
+		"EVENT_TYPE_RENEWED":                 15,
+		"EVENT_TYPE_RENEWAL_FAILED":          16,
+		"EVENT_TYPE_SUSPENDED":               17,
+		"EVENT_TYPE_UNSUSPENDED":             18,
+		"EVENT_TYPE_TERMINATED":              19,
+		"EVENT_TYPE_DEPOSIT_READY":           30,
+		"EVENT_TYPE_DEPOSIT_REVERSED":        31,
+		"EVENT_TYPE_DEPOSIT_PAYMENT_REFUSED": 32,
 	}
 )
 
@@ -1123,7 +1135,7 @@ const file_sewa_event_v1_event_proto_rawDesc = "" +
 	"!EVENT_ERROR_REASON_CURSOR_EXPIRED\x10\x01\x1ai\x9a\xb5\x18e\n" +
 	"\fOUT_OF_RANGE\x12\roldest_cursor\x18\x02\"DRead the resources again, then watch from oldest_cursor or from now.\x12w\n" +
 	" EVENT_ERROR_REASON_SLOW_CONSUMER\x10\x02\x1aQ\x9a\xb5\x18M\n" +
-	"\x12RESOURCE_EXHAUSTED\x12\vlast_cursor\x18\x02\"(Resume from last_cursor and read faster.*\xe1\x04\n" +
+	"\x12RESOURCE_EXHAUSTED\x12\vlast_cursor\x18\x02\"(Resume from last_cursor and read faster.*\xc8\x05\n" +
 	"\tEventType\x12\x1a\n" +
 	"\x16EVENT_TYPE_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17EVENT_TYPE_ORDER_PLACED\x10\x01\x12\x19\n" +
@@ -1145,7 +1157,10 @@ const file_sewa_event_v1_event_proto_rawDesc = "" +
 	"\x19EVENT_TYPE_RENEWAL_FAILED\x10\x10\x12\x18\n" +
 	"\x14EVENT_TYPE_SUSPENDED\x10\x11\x12\x1a\n" +
 	"\x16EVENT_TYPE_UNSUSPENDED\x10\x12\x12\x19\n" +
-	"\x15EVENT_TYPE_TERMINATED\x10\x132\xed\x02\n" +
+	"\x15EVENT_TYPE_TERMINATED\x10\x13\x12\x1c\n" +
+	"\x18EVENT_TYPE_DEPOSIT_READY\x10\x1e\x12\x1f\n" +
+	"\x1bEVENT_TYPE_DEPOSIT_REVERSED\x10\x1f\x12&\n" +
+	"\"EVENT_TYPE_DEPOSIT_PAYMENT_REFUSED\x10 2\xed\x02\n" +
 	"\fEventService\x12\x9e\x01\n" +
 	"\n" +
 	"ListEvents\x12 .sewa.event.v1.ListEventsRequest\x1a!.sewa.event.v1.ListEventsResponse\"K\x8a\xb5\x182 \x01*\adefault2\b\n" +

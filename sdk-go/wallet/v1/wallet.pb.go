@@ -43,25 +43,53 @@ const (
 	WalletErrorReason_WALLET_ERROR_REASON_DEPOSIT_METHOD_UNAVAILABLE WalletErrorReason = 4
 	// The client reference was used before in this account.
 	WalletErrorReason_WALLET_ERROR_REASON_CLIENT_REFERENCE_TAKEN WalletErrorReason = 5
+	// The payment gateway fails at present. Nothing was opened.
+	WalletErrorReason_WALLET_ERROR_REASON_PAYMENT_GATEWAY_UNAVAILABLE WalletErrorReason = 6
+	// The gateway has no such channel, or does not offer it now.
+	WalletErrorReason_WALLET_ERROR_REASON_DEPOSIT_CHANNEL_UNAVAILABLE WalletErrorReason = 7
+	// The channel does not take this amount.
+	WalletErrorReason_WALLET_ERROR_REASON_DEPOSIT_AMOUNT_OUT_OF_RANGE WalletErrorReason = 8
+	// Only bank transfers are confirmed by staff; gateways confirm the others themselves.
+	WalletErrorReason_WALLET_ERROR_REASON_DEPOSIT_NOT_CONFIRMABLE WalletErrorReason = 9
+	// The bank's reference was credited before.
+	WalletErrorReason_WALLET_ERROR_REASON_BANK_REFERENCE_TAKEN WalletErrorReason = 10
+	// The amount needs two people, and this one has confirmed already.
+	WalletErrorReason_WALLET_ERROR_REASON_SECOND_PERSON_REQUIRED WalletErrorReason = 11
+	// The first person confirmed another amount.
+	WalletErrorReason_WALLET_ERROR_REASON_CONFIRMED_AMOUNT_DIFFERS WalletErrorReason = 12
 )
 
 // Enum value maps for WalletErrorReason.
 var (
 	WalletErrorReason_name = map[int32]string{
-		0: "WALLET_ERROR_REASON_UNSPECIFIED",
-		1: "WALLET_ERROR_REASON_INSUFFICIENT_BALANCE",
-		2: "WALLET_ERROR_REASON_ACCOUNT_NOT_FOUND",
-		3: "WALLET_ERROR_REASON_DEPOSIT_NOT_FOUND",
-		4: "WALLET_ERROR_REASON_DEPOSIT_METHOD_UNAVAILABLE",
-		5: "WALLET_ERROR_REASON_CLIENT_REFERENCE_TAKEN",
+		0:  "WALLET_ERROR_REASON_UNSPECIFIED",
+		1:  "WALLET_ERROR_REASON_INSUFFICIENT_BALANCE",
+		2:  "WALLET_ERROR_REASON_ACCOUNT_NOT_FOUND",
+		3:  "WALLET_ERROR_REASON_DEPOSIT_NOT_FOUND",
+		4:  "WALLET_ERROR_REASON_DEPOSIT_METHOD_UNAVAILABLE",
+		5:  "WALLET_ERROR_REASON_CLIENT_REFERENCE_TAKEN",
+		6:  "WALLET_ERROR_REASON_PAYMENT_GATEWAY_UNAVAILABLE",
+		7:  "WALLET_ERROR_REASON_DEPOSIT_CHANNEL_UNAVAILABLE",
+		8:  "WALLET_ERROR_REASON_DEPOSIT_AMOUNT_OUT_OF_RANGE",
+		9:  "WALLET_ERROR_REASON_DEPOSIT_NOT_CONFIRMABLE",
+		10: "WALLET_ERROR_REASON_BANK_REFERENCE_TAKEN",
+		11: "WALLET_ERROR_REASON_SECOND_PERSON_REQUIRED",
+		12: "WALLET_ERROR_REASON_CONFIRMED_AMOUNT_DIFFERS",
 	}
 	WalletErrorReason_value = map[string]int32{
-		"WALLET_ERROR_REASON_UNSPECIFIED":                0,
-		"WALLET_ERROR_REASON_INSUFFICIENT_BALANCE":       1,
-		"WALLET_ERROR_REASON_ACCOUNT_NOT_FOUND":          2,
-		"WALLET_ERROR_REASON_DEPOSIT_NOT_FOUND":          3,
-		"WALLET_ERROR_REASON_DEPOSIT_METHOD_UNAVAILABLE": 4,
-		"WALLET_ERROR_REASON_CLIENT_REFERENCE_TAKEN":     5,
+		"WALLET_ERROR_REASON_UNSPECIFIED":                 0,
+		"WALLET_ERROR_REASON_INSUFFICIENT_BALANCE":        1,
+		"WALLET_ERROR_REASON_ACCOUNT_NOT_FOUND":           2,
+		"WALLET_ERROR_REASON_DEPOSIT_NOT_FOUND":           3,
+		"WALLET_ERROR_REASON_DEPOSIT_METHOD_UNAVAILABLE":  4,
+		"WALLET_ERROR_REASON_CLIENT_REFERENCE_TAKEN":      5,
+		"WALLET_ERROR_REASON_PAYMENT_GATEWAY_UNAVAILABLE": 6,
+		"WALLET_ERROR_REASON_DEPOSIT_CHANNEL_UNAVAILABLE": 7,
+		"WALLET_ERROR_REASON_DEPOSIT_AMOUNT_OUT_OF_RANGE": 8,
+		"WALLET_ERROR_REASON_DEPOSIT_NOT_CONFIRMABLE":     9,
+		"WALLET_ERROR_REASON_BANK_REFERENCE_TAKEN":        10,
+		"WALLET_ERROR_REASON_SECOND_PERSON_REQUIRED":      11,
+		"WALLET_ERROR_REASON_CONFIRMED_AMOUNT_DIFFERS":    12,
 	}
 )
 
@@ -112,6 +140,8 @@ const (
 	Transaction_KIND_REFUND Transaction_Kind = 6
 	// Staff corrected the balance.
 	Transaction_KIND_ADJUSTMENT Transaction_Kind = 7
+	// A payment was taken back by the gateway (refund, chargeback).
+	Transaction_KIND_REVERSAL Transaction_Kind = 8
 )
 
 // Enum value maps for Transaction_Kind.
@@ -125,6 +155,7 @@ var (
 		5: "KIND_CHARGE",
 		6: "KIND_REFUND",
 		7: "KIND_ADJUSTMENT",
+		8: "KIND_REVERSAL",
 	}
 	Transaction_Kind_value = map[string]int32{
 		"KIND_UNSPECIFIED": 0,
@@ -135,6 +166,7 @@ var (
 		"KIND_CHARGE":      5,
 		"KIND_REFUND":      6,
 		"KIND_ADJUSTMENT":  7,
+		"KIND_REVERSAL":    8,
 	}
 )
 
@@ -173,6 +205,14 @@ const (
 	Deposit_METHOD_UNSPECIFIED Deposit_Method = 0
 	// The sandbox gateway: finished by SandboxService.SettleDeposit. Sandbox accounts only.
 	Deposit_METHOD_SANDBOX Deposit_Method = 1
+	// Tripay: virtual accounts, QRIS, e-wallets, shops.
+	Deposit_METHOD_TRIPAY Deposit_Method = 2
+	// Midtrans: the Snap page, where the payer chooses.
+	Deposit_METHOD_MIDTRANS Deposit_Method = 3
+	// Xendit: an invoice page, where the payer chooses.
+	Deposit_METHOD_XENDIT Deposit_Method = 4
+	// A transfer to one of the operator's bank accounts, confirmed by staff.
+	Deposit_METHOD_BANK_TRANSFER Deposit_Method = 5
 )
 
 // Enum value maps for Deposit_Method.
@@ -180,10 +220,18 @@ var (
 	Deposit_Method_name = map[int32]string{
 		0: "METHOD_UNSPECIFIED",
 		1: "METHOD_SANDBOX",
+		2: "METHOD_TRIPAY",
+		3: "METHOD_MIDTRANS",
+		4: "METHOD_XENDIT",
+		5: "METHOD_BANK_TRANSFER",
 	}
 	Deposit_Method_value = map[string]int32{
-		"METHOD_UNSPECIFIED": 0,
-		"METHOD_SANDBOX":     1,
+		"METHOD_UNSPECIFIED":   0,
+		"METHOD_SANDBOX":       1,
+		"METHOD_TRIPAY":        2,
+		"METHOD_MIDTRANS":      3,
+		"METHOD_XENDIT":        4,
+		"METHOD_BANK_TRANSFER": 5,
 	}
 )
 
@@ -214,7 +262,7 @@ func (Deposit_Method) EnumDescriptor() ([]byte, []int) {
 	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{2, 0}
 }
 
-// How far it is. PAID, EXPIRED and FAILED are final.
+// How far it is. Money that comes for a deposit that is EXPIRED or FAILED is credited all the same and makes it PAID; what happened is in `payments`.
 type Deposit_State int32
 
 const (
@@ -228,6 +276,10 @@ const (
 	Deposit_STATE_EXPIRED Deposit_State = 3
 	// Refused by the gateway.
 	Deposit_STATE_FAILED Deposit_State = 4
+	// The gateway was asked and has not answered yet.
+	Deposit_STATE_PREPARING Deposit_State = 5
+	// Paid, and taken back in full by the gateway.
+	Deposit_STATE_REVERSED Deposit_State = 6
 )
 
 // Enum value maps for Deposit_State.
@@ -238,6 +290,8 @@ var (
 		2: "STATE_PAID",
 		3: "STATE_EXPIRED",
 		4: "STATE_FAILED",
+		5: "STATE_PREPARING",
+		6: "STATE_REVERSED",
 	}
 	Deposit_State_value = map[string]int32{
 		"STATE_UNSPECIFIED": 0,
@@ -245,6 +299,8 @@ var (
 		"STATE_PAID":        2,
 		"STATE_EXPIRED":     3,
 		"STATE_FAILED":      4,
+		"STATE_PREPARING":   5,
+		"STATE_REVERSED":    6,
 	}
 )
 
@@ -273,6 +329,148 @@ func (x Deposit_State) Number() protoreflect.EnumNumber {
 // Deprecated: Use Deposit_State.Descriptor instead.
 func (Deposit_State) EnumDescriptor() ([]byte, []int) {
 	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{2, 1}
+}
+
+// How it compares with what was asked for. The first that fits, from DUPLICATE down to EXACT.
+type Payment_Kind int32
+
+const (
+	// Not set.
+	Payment_KIND_UNSPECIFIED Payment_Kind = 0
+	// As asked. The deposit's amount is credited.
+	Payment_KIND_EXACT Payment_Kind = 1
+	// As asked, after the deposit had expired or failed. The deposit's amount is credited.
+	Payment_KIND_LATE Payment_Kind = 2
+	// Less than asked. What was paid, without the payer's fee, is credited; nothing if that is less than one rupiah.
+	Payment_KIND_UNDERPAID Payment_Kind = 3
+	// More than asked. What was paid, without the payer's fee, is credited.
+	Payment_KIND_OVERPAID Payment_Kind = 4
+	// A further payment for a deposit that was paid before. What was paid, without the payer's fee, is credited.
+	Payment_KIND_DUPLICATE Payment_Kind = 5
+	// Taken back by the gateway after it was credited. As much of it as is available is taken from the wallet, and the rest is the platform's loss.
+	Payment_KIND_REVERSAL Payment_Kind = 6
+)
+
+// Enum value maps for Payment_Kind.
+var (
+	Payment_Kind_name = map[int32]string{
+		0: "KIND_UNSPECIFIED",
+		1: "KIND_EXACT",
+		2: "KIND_LATE",
+		3: "KIND_UNDERPAID",
+		4: "KIND_OVERPAID",
+		5: "KIND_DUPLICATE",
+		6: "KIND_REVERSAL",
+	}
+	Payment_Kind_value = map[string]int32{
+		"KIND_UNSPECIFIED": 0,
+		"KIND_EXACT":       1,
+		"KIND_LATE":        2,
+		"KIND_UNDERPAID":   3,
+		"KIND_OVERPAID":    4,
+		"KIND_DUPLICATE":   5,
+		"KIND_REVERSAL":    6,
+	}
+)
+
+func (x Payment_Kind) Enum() *Payment_Kind {
+	p := new(Payment_Kind)
+	*p = x
+	return p
+}
+
+func (x Payment_Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Payment_Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_sewa_wallet_v1_wallet_proto_enumTypes[4].Descriptor()
+}
+
+func (Payment_Kind) Type() protoreflect.EnumType {
+	return &file_sewa_wallet_v1_wallet_proto_enumTypes[4]
+}
+
+func (x Payment_Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Payment_Kind.Descriptor instead.
+func (Payment_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{4, 0}
+}
+
+// What kind of way.
+type DepositChannel_Kind int32
+
+const (
+	// Not set.
+	DepositChannel_KIND_UNSPECIFIED DepositChannel_Kind = 0
+	// Transfer to a virtual account.
+	DepositChannel_KIND_VIRTUAL_ACCOUNT DepositChannel_Kind = 1
+	// Scan a QR code (QRIS).
+	DepositChannel_KIND_QR_CODE DepositChannel_Kind = 2
+	// An e-wallet.
+	DepositChannel_KIND_E_WALLET DepositChannel_Kind = 3
+	// At the counter of a shop.
+	DepositChannel_KIND_RETAIL_OUTLET DepositChannel_Kind = 4
+	// A page of the gateway where the payer chooses.
+	DepositChannel_KIND_PAYMENT_PAGE DepositChannel_Kind = 5
+	// Transfer to the operator's bank account.
+	DepositChannel_KIND_BANK_TRANSFER DepositChannel_Kind = 6
+	// Play money of sandbox accounts.
+	DepositChannel_KIND_SANDBOX DepositChannel_Kind = 7
+)
+
+// Enum value maps for DepositChannel_Kind.
+var (
+	DepositChannel_Kind_name = map[int32]string{
+		0: "KIND_UNSPECIFIED",
+		1: "KIND_VIRTUAL_ACCOUNT",
+		2: "KIND_QR_CODE",
+		3: "KIND_E_WALLET",
+		4: "KIND_RETAIL_OUTLET",
+		5: "KIND_PAYMENT_PAGE",
+		6: "KIND_BANK_TRANSFER",
+		7: "KIND_SANDBOX",
+	}
+	DepositChannel_Kind_value = map[string]int32{
+		"KIND_UNSPECIFIED":     0,
+		"KIND_VIRTUAL_ACCOUNT": 1,
+		"KIND_QR_CODE":         2,
+		"KIND_E_WALLET":        3,
+		"KIND_RETAIL_OUTLET":   4,
+		"KIND_PAYMENT_PAGE":    5,
+		"KIND_BANK_TRANSFER":   6,
+		"KIND_SANDBOX":         7,
+	}
+)
+
+func (x DepositChannel_Kind) Enum() *DepositChannel_Kind {
+	p := new(DepositChannel_Kind)
+	*p = x
+	return p
+}
+
+func (x DepositChannel_Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (DepositChannel_Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_sewa_wallet_v1_wallet_proto_enumTypes[5].Descriptor()
+}
+
+func (DepositChannel_Kind) Type() protoreflect.EnumType {
+	return &file_sewa_wallet_v1_wallet_proto_enumTypes[5]
+}
+
+func (x DepositChannel_Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use DepositChannel_Kind.Descriptor instead.
+func (DepositChannel_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{5, 0}
 }
 
 // Balances of an account, whole rupiah.
@@ -514,8 +712,28 @@ type Deposit struct {
 	PaidTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=paid_time,json=paidTime,proto3" json:"paid_time,omitempty"`
 	// The caller's own reference; empty if none.
 	ClientReference string `protobuf:"bytes,9,opt,name=client_reference,json=clientReference,proto3" json:"client_reference,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Code of the channel, for example `BRIVA`; empty for METHOD_SANDBOX.
+	Channel string `protobuf:"bytes,10,opt,name=channel,proto3" json:"channel,omitempty"`
+	// What the payer has to pay: the amount and the payer's fee. Absent until the gateway has said so.
+	Payable *money.Money `protobuf:"bytes,11,opt,name=payable,proto3" json:"payable,omitempty"`
+	// What the channel charges the payer on top of the amount. Absent until the gateway has said so.
+	Fee *money.Money `protobuf:"bytes,12,opt,name=fee,proto3" json:"fee,omitempty"`
+	// Number of the virtual or bank account, or the code to name in a shop; empty where there is none.
+	PayCode string `protobuf:"bytes,13,opt,name=pay_code,json=payCode,proto3" json:"pay_code,omitempty"`
+	// Content of the QR code to show (QRIS); empty where there is none.
+	QrString string `protobuf:"bytes,14,opt,name=qr_string,json=qrString,proto3" json:"qr_string,omitempty"`
+	// How to pay, in the payer's language where the gateway has it. Plain text.
+	Instructions []*PaymentInstruction `protobuf:"bytes,15,rep,name=instructions,proto3" json:"instructions,omitempty"`
+	// The gateway's own reference; empty until it has given one.
+	GatewayReference string `protobuf:"bytes,16,opt,name=gateway_reference,json=gatewayReference,proto3" json:"gateway_reference,omitempty"`
+	// Why a deposit FAILED, for example `GATEWAY_REJECTED`; empty otherwise.
+	FailureReason string `protobuf:"bytes,17,opt,name=failure_reason,json=failureReason,proto3" json:"failure_reason,omitempty"`
+	// Every payment that came for it, oldest first. Empty in lists.
+	Payments []*Payment `protobuf:"bytes,18,rep,name=payments,proto3" json:"payments,omitempty"`
+	// People who still have to confirm a bank transfer that one has confirmed; 0 otherwise. Empty in lists.
+	ConfirmationsNeeded int32 `protobuf:"varint,19,opt,name=confirmations_needed,json=confirmationsNeeded,proto3" json:"confirmations_needed,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
 }
 
 func (x *Deposit) Reset() {
@@ -611,6 +829,340 @@ func (x *Deposit) GetClientReference() string {
 	return ""
 }
 
+func (x *Deposit) GetChannel() string {
+	if x != nil {
+		return x.Channel
+	}
+	return ""
+}
+
+func (x *Deposit) GetPayable() *money.Money {
+	if x != nil {
+		return x.Payable
+	}
+	return nil
+}
+
+func (x *Deposit) GetFee() *money.Money {
+	if x != nil {
+		return x.Fee
+	}
+	return nil
+}
+
+func (x *Deposit) GetPayCode() string {
+	if x != nil {
+		return x.PayCode
+	}
+	return ""
+}
+
+func (x *Deposit) GetQrString() string {
+	if x != nil {
+		return x.QrString
+	}
+	return ""
+}
+
+func (x *Deposit) GetInstructions() []*PaymentInstruction {
+	if x != nil {
+		return x.Instructions
+	}
+	return nil
+}
+
+func (x *Deposit) GetGatewayReference() string {
+	if x != nil {
+		return x.GatewayReference
+	}
+	return ""
+}
+
+func (x *Deposit) GetFailureReason() string {
+	if x != nil {
+		return x.FailureReason
+	}
+	return ""
+}
+
+func (x *Deposit) GetPayments() []*Payment {
+	if x != nil {
+		return x.Payments
+	}
+	return nil
+}
+
+func (x *Deposit) GetConfirmationsNeeded() int32 {
+	if x != nil {
+		return x.ConfirmationsNeeded
+	}
+	return 0
+}
+
+// One way of paying, step by step.
+type PaymentInstruction struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// For example `Internet Banking`.
+	Title string `protobuf:"bytes,1,opt,name=title,proto3" json:"title,omitempty"`
+	// The steps in order.
+	Steps         []string `protobuf:"bytes,2,rep,name=steps,proto3" json:"steps,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PaymentInstruction) Reset() {
+	*x = PaymentInstruction{}
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PaymentInstruction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PaymentInstruction) ProtoMessage() {}
+
+func (x *PaymentInstruction) ProtoReflect() protoreflect.Message {
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PaymentInstruction.ProtoReflect.Descriptor instead.
+func (*PaymentInstruction) Descriptor() ([]byte, []int) {
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *PaymentInstruction) GetTitle() string {
+	if x != nil {
+		return x.Title
+	}
+	return ""
+}
+
+func (x *PaymentInstruction) GetSteps() []string {
+	if x != nil {
+		return x.Steps
+	}
+	return nil
+}
+
+// Money that came for a deposit, or was taken back. Never changed. All of it moves through the ledger in the transaction that writes it down.
+type Payment struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How it compares with what was asked for.
+	Kind Payment_Kind `protobuf:"varint,1,opt,name=kind,proto3,enum=sewa.wallet.v1.Payment_Kind" json:"kind,omitempty"`
+	// What the payer paid, or, of a reversal, what the gateway took back.
+	Paid *money.Money `protobuf:"bytes,2,opt,name=paid,proto3" json:"paid,omitempty"`
+	// Change of the available balance; negative for a reversal.
+	Credited *money.Money `protobuf:"bytes,3,opt,name=credited,proto3" json:"credited,omitempty"`
+	// The gateway's or the bank's reference of the payment.
+	GatewayReference string `protobuf:"bytes,4,opt,name=gateway_reference,json=gatewayReference,proto3" json:"gateway_reference,omitempty"`
+	// When it was written down.
+	CreateTime    *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Payment) Reset() {
+	*x = Payment{}
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Payment) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Payment) ProtoMessage() {}
+
+func (x *Payment) ProtoReflect() protoreflect.Message {
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Payment.ProtoReflect.Descriptor instead.
+func (*Payment) Descriptor() ([]byte, []int) {
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Payment) GetKind() Payment_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return Payment_KIND_UNSPECIFIED
+}
+
+func (x *Payment) GetPaid() *money.Money {
+	if x != nil {
+		return x.Paid
+	}
+	return nil
+}
+
+func (x *Payment) GetCredited() *money.Money {
+	if x != nil {
+		return x.Credited
+	}
+	return nil
+}
+
+func (x *Payment) GetGatewayReference() string {
+	if x != nil {
+		return x.GatewayReference
+	}
+	return ""
+}
+
+func (x *Payment) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+// One way to pay.
+type DepositChannel struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The gateway.
+	Method Deposit_Method `protobuf:"varint,1,opt,name=method,proto3,enum=sewa.wallet.v1.Deposit_Method" json:"method,omitempty"`
+	// What CreateDeposit takes as `channel`.
+	Code string `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`
+	// Name, for people.
+	Name string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	// What kind of way.
+	Kind DepositChannel_Kind `protobuf:"varint,4,opt,name=kind,proto3,enum=sewa.wallet.v1.DepositChannel_Kind" json:"kind,omitempty"`
+	// False while the gateway fails or has switched the channel off.
+	Available bool `protobuf:"varint,5,opt,name=available,proto3" json:"available,omitempty"`
+	// The least it takes; absent if there is no such limit.
+	Minimum *money.Money `protobuf:"bytes,6,opt,name=minimum,proto3" json:"minimum,omitempty"`
+	// The most it takes; absent if there is no such limit.
+	Maximum *money.Money `protobuf:"bytes,7,opt,name=maximum,proto3" json:"maximum,omitempty"`
+	// What the payer pays on top, flat part; absent if the gateway does not say.
+	FeeFlat *money.Money `protobuf:"bytes,8,opt,name=fee_flat,json=feeFlat,proto3" json:"fee_flat,omitempty"`
+	// What the payer pays on top, part of the amount in percent as a decimal number such as `0.70`; empty if the gateway does not say.
+	FeePercent string `protobuf:"bytes,9,opt,name=fee_percent,json=feePercent,proto3" json:"fee_percent,omitempty"`
+	// What the payer pays on top of the amount of the request, by the gateway's own calculation; absent without an amount, and if the gateway does not say.
+	Fee           *money.Money `protobuf:"bytes,10,opt,name=fee,proto3" json:"fee,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DepositChannel) Reset() {
+	*x = DepositChannel{}
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DepositChannel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DepositChannel) ProtoMessage() {}
+
+func (x *DepositChannel) ProtoReflect() protoreflect.Message {
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DepositChannel.ProtoReflect.Descriptor instead.
+func (*DepositChannel) Descriptor() ([]byte, []int) {
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *DepositChannel) GetMethod() Deposit_Method {
+	if x != nil {
+		return x.Method
+	}
+	return Deposit_METHOD_UNSPECIFIED
+}
+
+func (x *DepositChannel) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *DepositChannel) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *DepositChannel) GetKind() DepositChannel_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return DepositChannel_KIND_UNSPECIFIED
+}
+
+func (x *DepositChannel) GetAvailable() bool {
+	if x != nil {
+		return x.Available
+	}
+	return false
+}
+
+func (x *DepositChannel) GetMinimum() *money.Money {
+	if x != nil {
+		return x.Minimum
+	}
+	return nil
+}
+
+func (x *DepositChannel) GetMaximum() *money.Money {
+	if x != nil {
+		return x.Maximum
+	}
+	return nil
+}
+
+func (x *DepositChannel) GetFeeFlat() *money.Money {
+	if x != nil {
+		return x.FeeFlat
+	}
+	return nil
+}
+
+func (x *DepositChannel) GetFeePercent() string {
+	if x != nil {
+		return x.FeePercent
+	}
+	return ""
+}
+
+func (x *DepositChannel) GetFee() *money.Money {
+	if x != nil {
+		return x.Fee
+	}
+	return nil
+}
+
 // What a proof of the ledger found.
 type LedgerProof struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -632,7 +1184,7 @@ type LedgerProof struct {
 
 func (x *LedgerProof) Reset() {
 	*x = LedgerProof{}
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[3]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -644,7 +1196,7 @@ func (x *LedgerProof) String() string {
 func (*LedgerProof) ProtoMessage() {}
 
 func (x *LedgerProof) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[3]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -657,7 +1209,7 @@ func (x *LedgerProof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LedgerProof.ProtoReflect.Descriptor instead.
 func (*LedgerProof) Descriptor() ([]byte, []int) {
-	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{3}
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *LedgerProof) GetProved() bool {
@@ -719,7 +1271,7 @@ type LedgerFinding struct {
 
 func (x *LedgerFinding) Reset() {
 	*x = LedgerFinding{}
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[4]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -731,7 +1283,7 @@ func (x *LedgerFinding) String() string {
 func (*LedgerFinding) ProtoMessage() {}
 
 func (x *LedgerFinding) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[4]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -744,7 +1296,7 @@ func (x *LedgerFinding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LedgerFinding.ProtoReflect.Descriptor instead.
 func (*LedgerFinding) Descriptor() ([]byte, []int) {
-	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{4}
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *LedgerFinding) GetAccountId() string {
@@ -786,7 +1338,7 @@ type GetWalletRequest struct {
 
 func (x *GetWalletRequest) Reset() {
 	*x = GetWalletRequest{}
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[5]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -798,7 +1350,7 @@ func (x *GetWalletRequest) String() string {
 func (*GetWalletRequest) ProtoMessage() {}
 
 func (x *GetWalletRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[5]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -811,7 +1363,7 @@ func (x *GetWalletRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetWalletRequest.ProtoReflect.Descriptor instead.
 func (*GetWalletRequest) Descriptor() ([]byte, []int) {
-	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{5}
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GetWalletRequest) GetAccountId() string {
@@ -832,7 +1384,7 @@ type GetWalletResponse struct {
 
 func (x *GetWalletResponse) Reset() {
 	*x = GetWalletResponse{}
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[6]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -844,7 +1396,7 @@ func (x *GetWalletResponse) String() string {
 func (*GetWalletResponse) ProtoMessage() {}
 
 func (x *GetWalletResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[6]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -857,7 +1409,7 @@ func (x *GetWalletResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetWalletResponse.ProtoReflect.Descriptor instead.
 func (*GetWalletResponse) Descriptor() ([]byte, []int) {
-	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{6}
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GetWalletResponse) GetWallet() *Wallet {
@@ -884,7 +1436,7 @@ type ListTransactionsRequest struct {
 
 func (x *ListTransactionsRequest) Reset() {
 	*x = ListTransactionsRequest{}
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[7]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -896,7 +1448,7 @@ func (x *ListTransactionsRequest) String() string {
 func (*ListTransactionsRequest) ProtoMessage() {}
 
 func (x *ListTransactionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[7]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -909,7 +1461,7 @@ func (x *ListTransactionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTransactionsRequest.ProtoReflect.Descriptor instead.
 func (*ListTransactionsRequest) Descriptor() ([]byte, []int) {
-	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{7}
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListTransactionsRequest) GetPageSize() int32 {
@@ -953,7 +1505,7 @@ type ListTransactionsResponse struct {
 
 func (x *ListTransactionsResponse) Reset() {
 	*x = ListTransactionsResponse{}
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[8]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -965,7 +1517,7 @@ func (x *ListTransactionsResponse) String() string {
 func (*ListTransactionsResponse) ProtoMessage() {}
 
 func (x *ListTransactionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[8]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -978,7 +1530,7 @@ func (x *ListTransactionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTransactionsResponse.ProtoReflect.Descriptor instead.
 func (*ListTransactionsResponse) Descriptor() ([]byte, []int) {
-	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{8}
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListTransactionsResponse) GetTransactions() []*Transaction {
@@ -1004,13 +1556,15 @@ type CreateDepositRequest struct {
 	Method Deposit_Method `protobuf:"varint,2,opt,name=method,proto3,enum=sewa.wallet.v1.Deposit_Method" json:"method,omitempty"`
 	// The caller's own reference, unique for ever within the account; empty for none.
 	ClientReference string `protobuf:"bytes,3,opt,name=client_reference,json=clientReference,proto3" json:"client_reference,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Code of a channel of the method, from ListDepositChannels. Empty for METHOD_SANDBOX.
+	Channel       string `protobuf:"bytes,4,opt,name=channel,proto3" json:"channel,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CreateDepositRequest) Reset() {
 	*x = CreateDepositRequest{}
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[9]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1022,7 +1576,7 @@ func (x *CreateDepositRequest) String() string {
 func (*CreateDepositRequest) ProtoMessage() {}
 
 func (x *CreateDepositRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[9]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1035,7 +1589,7 @@ func (x *CreateDepositRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateDepositRequest.ProtoReflect.Descriptor instead.
 func (*CreateDepositRequest) Descriptor() ([]byte, []int) {
-	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{9}
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CreateDepositRequest) GetAmount() *money.Money {
@@ -1059,6 +1613,13 @@ func (x *CreateDepositRequest) GetClientReference() string {
 	return ""
 }
 
+func (x *CreateDepositRequest) GetChannel() string {
+	if x != nil {
+		return x.Channel
+	}
+	return ""
+}
+
 // The deposit.
 type CreateDepositResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1070,7 +1631,7 @@ type CreateDepositResponse struct {
 
 func (x *CreateDepositResponse) Reset() {
 	*x = CreateDepositResponse{}
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[10]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1082,7 +1643,7 @@ func (x *CreateDepositResponse) String() string {
 func (*CreateDepositResponse) ProtoMessage() {}
 
 func (x *CreateDepositResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[10]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1095,7 +1656,7 @@ func (x *CreateDepositResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateDepositResponse.ProtoReflect.Descriptor instead.
 func (*CreateDepositResponse) Descriptor() ([]byte, []int) {
-	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{10}
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CreateDepositResponse) GetDeposit() *Deposit {
@@ -1116,7 +1677,7 @@ type GetDepositRequest struct {
 
 func (x *GetDepositRequest) Reset() {
 	*x = GetDepositRequest{}
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[11]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1128,7 +1689,7 @@ func (x *GetDepositRequest) String() string {
 func (*GetDepositRequest) ProtoMessage() {}
 
 func (x *GetDepositRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[11]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1141,7 +1702,7 @@ func (x *GetDepositRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDepositRequest.ProtoReflect.Descriptor instead.
 func (*GetDepositRequest) Descriptor() ([]byte, []int) {
-	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{11}
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GetDepositRequest) GetDepositId() string {
@@ -1162,7 +1723,7 @@ type GetDepositResponse struct {
 
 func (x *GetDepositResponse) Reset() {
 	*x = GetDepositResponse{}
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[12]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1174,7 +1735,7 @@ func (x *GetDepositResponse) String() string {
 func (*GetDepositResponse) ProtoMessage() {}
 
 func (x *GetDepositResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[12]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1187,7 +1748,7 @@ func (x *GetDepositResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDepositResponse.ProtoReflect.Descriptor instead.
 func (*GetDepositResponse) Descriptor() ([]byte, []int) {
-	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{12}
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GetDepositResponse) GetDeposit() *Deposit {
@@ -1214,7 +1775,7 @@ type ListDepositsRequest struct {
 
 func (x *ListDepositsRequest) Reset() {
 	*x = ListDepositsRequest{}
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[13]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1226,7 +1787,7 @@ func (x *ListDepositsRequest) String() string {
 func (*ListDepositsRequest) ProtoMessage() {}
 
 func (x *ListDepositsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[13]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1239,7 +1800,7 @@ func (x *ListDepositsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDepositsRequest.ProtoReflect.Descriptor instead.
 func (*ListDepositsRequest) Descriptor() ([]byte, []int) {
-	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{13}
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListDepositsRequest) GetPageSize() int32 {
@@ -1283,7 +1844,7 @@ type ListDepositsResponse struct {
 
 func (x *ListDepositsResponse) Reset() {
 	*x = ListDepositsResponse{}
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[14]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1295,7 +1856,7 @@ func (x *ListDepositsResponse) String() string {
 func (*ListDepositsResponse) ProtoMessage() {}
 
 func (x *ListDepositsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[14]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1308,7 +1869,7 @@ func (x *ListDepositsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDepositsResponse.ProtoReflect.Descriptor instead.
 func (*ListDepositsResponse) Descriptor() ([]byte, []int) {
-	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{14}
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListDepositsResponse) GetDeposits() []*Deposit {
@@ -1323,6 +1884,235 @@ func (x *ListDepositsResponse) GetNextPageToken() string {
 		return x.NextPageToken
 	}
 	return ""
+}
+
+// Asks for the ways to pay.
+type ListDepositChannelsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// To learn the fee: what is to be credited, whole rupiah, 10000 to 1000000000.
+	Amount *money.Money `protobuf:"bytes,1,opt,name=amount,proto3" json:"amount,omitempty"`
+	// Items per page; all ways to pay fit on one.
+	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// Token of the previous page; empty for the first.
+	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDepositChannelsRequest) Reset() {
+	*x = ListDepositChannelsRequest{}
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDepositChannelsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDepositChannelsRequest) ProtoMessage() {}
+
+func (x *ListDepositChannelsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDepositChannelsRequest.ProtoReflect.Descriptor instead.
+func (*ListDepositChannelsRequest) Descriptor() ([]byte, []int) {
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ListDepositChannelsRequest) GetAmount() *money.Money {
+	if x != nil {
+		return x.Amount
+	}
+	return nil
+}
+
+func (x *ListDepositChannelsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListDepositChannelsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// The ways to pay.
+type ListDepositChannelsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The channels of each gateway together, in the gateway's order.
+	Channels []*DepositChannel `protobuf:"bytes,1,rep,name=channels,proto3" json:"channels,omitempty"`
+	// Token of the next page; empty at the end.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDepositChannelsResponse) Reset() {
+	*x = ListDepositChannelsResponse{}
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDepositChannelsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDepositChannelsResponse) ProtoMessage() {}
+
+func (x *ListDepositChannelsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDepositChannelsResponse.ProtoReflect.Descriptor instead.
+func (*ListDepositChannelsResponse) Descriptor() ([]byte, []int) {
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ListDepositChannelsResponse) GetChannels() []*DepositChannel {
+	if x != nil {
+		return x.Channels
+	}
+	return nil
+}
+
+func (x *ListDepositChannelsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// Confirms a bank transfer.
+type ConfirmDepositRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The deposit.
+	DepositId string `protobuf:"bytes,1,opt,name=deposit_id,json=depositId,proto3" json:"deposit_id,omitempty"`
+	// What arrived, whole rupiah, 1 to 1000000000.
+	Received *money.Money `protobuf:"bytes,2,opt,name=received,proto3" json:"received,omitempty"`
+	// The bank's reference on the statement. A reference is credited once on the whole platform.
+	BankReference string `protobuf:"bytes,3,opt,name=bank_reference,json=bankReference,proto3" json:"bank_reference,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmDepositRequest) Reset() {
+	*x = ConfirmDepositRequest{}
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmDepositRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmDepositRequest) ProtoMessage() {}
+
+func (x *ConfirmDepositRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmDepositRequest.ProtoReflect.Descriptor instead.
+func (*ConfirmDepositRequest) Descriptor() ([]byte, []int) {
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ConfirmDepositRequest) GetDepositId() string {
+	if x != nil {
+		return x.DepositId
+	}
+	return ""
+}
+
+func (x *ConfirmDepositRequest) GetReceived() *money.Money {
+	if x != nil {
+		return x.Received
+	}
+	return nil
+}
+
+func (x *ConfirmDepositRequest) GetBankReference() string {
+	if x != nil {
+		return x.BankReference
+	}
+	return ""
+}
+
+// The deposit.
+type ConfirmDepositResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The deposit.
+	Deposit       *Deposit `protobuf:"bytes,1,opt,name=deposit,proto3" json:"deposit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmDepositResponse) Reset() {
+	*x = ConfirmDepositResponse{}
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmDepositResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmDepositResponse) ProtoMessage() {}
+
+func (x *ConfirmDepositResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmDepositResponse.ProtoReflect.Descriptor instead.
+func (*ConfirmDepositResponse) Descriptor() ([]byte, []int) {
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *ConfirmDepositResponse) GetDeposit() *Deposit {
+	if x != nil {
+		return x.Deposit
+	}
+	return nil
 }
 
 // Adjusts a balance.
@@ -1340,7 +2130,7 @@ type AdjustWalletRequest struct {
 
 func (x *AdjustWalletRequest) Reset() {
 	*x = AdjustWalletRequest{}
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[15]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1352,7 +2142,7 @@ func (x *AdjustWalletRequest) String() string {
 func (*AdjustWalletRequest) ProtoMessage() {}
 
 func (x *AdjustWalletRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[15]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1365,7 +2155,7 @@ func (x *AdjustWalletRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdjustWalletRequest.ProtoReflect.Descriptor instead.
 func (*AdjustWalletRequest) Descriptor() ([]byte, []int) {
-	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{15}
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *AdjustWalletRequest) GetAccountId() string {
@@ -1400,7 +2190,7 @@ type AdjustWalletResponse struct {
 
 func (x *AdjustWalletResponse) Reset() {
 	*x = AdjustWalletResponse{}
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[16]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1412,7 +2202,7 @@ func (x *AdjustWalletResponse) String() string {
 func (*AdjustWalletResponse) ProtoMessage() {}
 
 func (x *AdjustWalletResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[16]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1425,7 +2215,7 @@ func (x *AdjustWalletResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdjustWalletResponse.ProtoReflect.Descriptor instead.
 func (*AdjustWalletResponse) Descriptor() ([]byte, []int) {
-	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{16}
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *AdjustWalletResponse) GetTransaction() *Transaction {
@@ -1446,7 +2236,7 @@ type ProveLedgerRequest struct {
 
 func (x *ProveLedgerRequest) Reset() {
 	*x = ProveLedgerRequest{}
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[17]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1458,7 +2248,7 @@ func (x *ProveLedgerRequest) String() string {
 func (*ProveLedgerRequest) ProtoMessage() {}
 
 func (x *ProveLedgerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[17]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1471,7 +2261,7 @@ func (x *ProveLedgerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProveLedgerRequest.ProtoReflect.Descriptor instead.
 func (*ProveLedgerRequest) Descriptor() ([]byte, []int) {
-	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{17}
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ProveLedgerRequest) GetAccountId() string {
@@ -1492,7 +2282,7 @@ type ProveLedgerResponse struct {
 
 func (x *ProveLedgerResponse) Reset() {
 	*x = ProveLedgerResponse{}
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[18]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1504,7 +2294,7 @@ func (x *ProveLedgerResponse) String() string {
 func (*ProveLedgerResponse) ProtoMessage() {}
 
 func (x *ProveLedgerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[18]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1517,7 +2307,7 @@ func (x *ProveLedgerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProveLedgerResponse.ProtoReflect.Descriptor instead.
 func (*ProveLedgerResponse) Descriptor() ([]byte, []int) {
-	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{18}
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ProveLedgerResponse) GetProof() *LedgerProof {
@@ -1540,7 +2330,7 @@ const file_sewa_wallet_v1_wallet_proto_rawDesc = "" +
 	"\x05promo\x18\x04 \x01(\v2\x12.google.type.MoneyB\x04\xe2A\x01\x03R\x05promo\x12<\n" +
 	"\fwithdrawable\x18\x05 \x01(\v2\x12.google.type.MoneyB\x04\xe2A\x01\x03R\fwithdrawable\x12A\n" +
 	"\vupdate_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampB\x04\xe2A\x01\x03R\n" +
-	"updateTime\"\xb2\x05\n" +
+	"updateTime\"\xc5\x05\n" +
 	"\vTransaction\x12\x14\n" +
 	"\x02id\x18\x01 \x01(\tB\x04\xe2A\x01\x03R\x02id\x12:\n" +
 	"\x04kind\x18\x02 \x01(\x0e2 .sewa.wallet.v1.Transaction.KindB\x04\xe2A\x01\x03R\x04kind\x12C\n" +
@@ -1556,7 +2346,7 @@ const file_sewa_wallet_v1_wallet_proto_rawDesc = "" +
 	"\vcreate_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampB\x04\xe2A\x01\x03R\n" +
 	"createTime\x12*\n" +
 	"\x03tax\x18\n" +
-	" \x01(\v2\x12.google.type.MoneyB\x04\xe2A\x01\x03R\x03tax\"\x98\x01\n" +
+	" \x01(\v2\x12.google.type.MoneyB\x04\xe2A\x01\x03R\x03tax\"\xab\x01\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fKIND_DEPOSIT\x10\x01\x12\r\n" +
@@ -1565,7 +2355,8 @@ const file_sewa_wallet_v1_wallet_proto_rawDesc = "" +
 	"\fKIND_RELEASE\x10\x04\x12\x0f\n" +
 	"\vKIND_CHARGE\x10\x05\x12\x0f\n" +
 	"\vKIND_REFUND\x10\x06\x12\x13\n" +
-	"\x0fKIND_ADJUSTMENT\x10\a\"\xfd\x04\n" +
+	"\x0fKIND_ADJUSTMENT\x10\a\x12\x11\n" +
+	"\rKIND_REVERSAL\x10\b\"\xe3\t\n" +
 	"\aDeposit\x12\x14\n" +
 	"\x02id\x18\x01 \x01(\tB\x04\xe2A\x01\x03R\x02id\x120\n" +
 	"\x06amount\x18\x02 \x01(\v2\x12.google.type.MoneyB\x04\xe2A\x01\x03R\x06amount\x12<\n" +
@@ -1577,17 +2368,75 @@ const file_sewa_wallet_v1_wallet_proto_rawDesc = "" +
 	"\vcreate_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampB\x04\xe2A\x01\x03R\n" +
 	"createTime\x12=\n" +
 	"\tpaid_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampB\x04\xe2A\x01\x03R\bpaidTime\x12/\n" +
-	"\x10client_reference\x18\t \x01(\tB\x04\xe2A\x01\x03R\x0fclientReference\"4\n" +
+	"\x10client_reference\x18\t \x01(\tB\x04\xe2A\x01\x03R\x0fclientReference\x12\x1e\n" +
+	"\achannel\x18\n" +
+	" \x01(\tB\x04\xe2A\x01\x03R\achannel\x122\n" +
+	"\apayable\x18\v \x01(\v2\x12.google.type.MoneyB\x04\xe2A\x01\x03R\apayable\x12*\n" +
+	"\x03fee\x18\f \x01(\v2\x12.google.type.MoneyB\x04\xe2A\x01\x03R\x03fee\x12\x1f\n" +
+	"\bpay_code\x18\r \x01(\tB\x04\xe2A\x01\x03R\apayCode\x12!\n" +
+	"\tqr_string\x18\x0e \x01(\tB\x04\xe2A\x01\x03R\bqrString\x12L\n" +
+	"\finstructions\x18\x0f \x03(\v2\".sewa.wallet.v1.PaymentInstructionB\x04\xe2A\x01\x03R\finstructions\x121\n" +
+	"\x11gateway_reference\x18\x10 \x01(\tB\x04\xe2A\x01\x03R\x10gatewayReference\x12+\n" +
+	"\x0efailure_reason\x18\x11 \x01(\tB\x04\xe2A\x01\x03R\rfailureReason\x129\n" +
+	"\bpayments\x18\x12 \x03(\v2\x17.sewa.wallet.v1.PaymentB\x04\xe2A\x01\x03R\bpayments\x127\n" +
+	"\x14confirmations_needed\x18\x13 \x01(\x05B\x04\xe2A\x01\x03R\x13confirmationsNeeded\"\x89\x01\n" +
 	"\x06Method\x12\x16\n" +
 	"\x12METHOD_UNSPECIFIED\x10\x00\x12\x12\n" +
-	"\x0eMETHOD_SANDBOX\x10\x01\"f\n" +
+	"\x0eMETHOD_SANDBOX\x10\x01\x12\x11\n" +
+	"\rMETHOD_TRIPAY\x10\x02\x12\x13\n" +
+	"\x0fMETHOD_MIDTRANS\x10\x03\x12\x11\n" +
+	"\rMETHOD_XENDIT\x10\x04\x12\x18\n" +
+	"\x14METHOD_BANK_TRANSFER\x10\x05\"\x8f\x01\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rSTATE_PENDING\x10\x01\x12\x0e\n" +
 	"\n" +
 	"STATE_PAID\x10\x02\x12\x11\n" +
 	"\rSTATE_EXPIRED\x10\x03\x12\x10\n" +
-	"\fSTATE_FAILED\x10\x04\"\x92\x03\n" +
+	"\fSTATE_FAILED\x10\x04\x12\x13\n" +
+	"\x0fSTATE_PREPARING\x10\x05\x12\x12\n" +
+	"\x0eSTATE_REVERSED\x10\x06\"L\n" +
+	"\x12PaymentInstruction\x12\x1a\n" +
+	"\x05title\x18\x01 \x01(\tB\x04\xe2A\x01\x03R\x05title\x12\x1a\n" +
+	"\x05steps\x18\x02 \x03(\tB\x04\xe2A\x01\x03R\x05steps\"\xa7\x03\n" +
+	"\aPayment\x126\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x1c.sewa.wallet.v1.Payment.KindB\x04\xe2A\x01\x03R\x04kind\x12,\n" +
+	"\x04paid\x18\x02 \x01(\v2\x12.google.type.MoneyB\x04\xe2A\x01\x03R\x04paid\x124\n" +
+	"\bcredited\x18\x03 \x01(\v2\x12.google.type.MoneyB\x04\xe2A\x01\x03R\bcredited\x121\n" +
+	"\x11gateway_reference\x18\x04 \x01(\tB\x04\xe2A\x01\x03R\x10gatewayReference\x12A\n" +
+	"\vcreate_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampB\x04\xe2A\x01\x03R\n" +
+	"createTime\"\x89\x01\n" +
+	"\x04Kind\x12\x14\n" +
+	"\x10KIND_UNSPECIFIED\x10\x00\x12\x0e\n" +
+	"\n" +
+	"KIND_EXACT\x10\x01\x12\r\n" +
+	"\tKIND_LATE\x10\x02\x12\x12\n" +
+	"\x0eKIND_UNDERPAID\x10\x03\x12\x11\n" +
+	"\rKIND_OVERPAID\x10\x04\x12\x12\n" +
+	"\x0eKIND_DUPLICATE\x10\x05\x12\x11\n" +
+	"\rKIND_REVERSAL\x10\x06\"\x8c\x05\n" +
+	"\x0eDepositChannel\x12<\n" +
+	"\x06method\x18\x01 \x01(\x0e2\x1e.sewa.wallet.v1.Deposit.MethodB\x04\xe2A\x01\x03R\x06method\x12\x18\n" +
+	"\x04code\x18\x02 \x01(\tB\x04\xe2A\x01\x03R\x04code\x12\x18\n" +
+	"\x04name\x18\x03 \x01(\tB\x04\xe2A\x01\x03R\x04name\x12=\n" +
+	"\x04kind\x18\x04 \x01(\x0e2#.sewa.wallet.v1.DepositChannel.KindB\x04\xe2A\x01\x03R\x04kind\x12\"\n" +
+	"\tavailable\x18\x05 \x01(\bB\x04\xe2A\x01\x03R\tavailable\x122\n" +
+	"\aminimum\x18\x06 \x01(\v2\x12.google.type.MoneyB\x04\xe2A\x01\x03R\aminimum\x122\n" +
+	"\amaximum\x18\a \x01(\v2\x12.google.type.MoneyB\x04\xe2A\x01\x03R\amaximum\x123\n" +
+	"\bfee_flat\x18\b \x01(\v2\x12.google.type.MoneyB\x04\xe2A\x01\x03R\afeeFlat\x12%\n" +
+	"\vfee_percent\x18\t \x01(\tB\x04\xe2A\x01\x03R\n" +
+	"feePercent\x12*\n" +
+	"\x03fee\x18\n" +
+	" \x01(\v2\x12.google.type.MoneyB\x04\xe2A\x01\x03R\x03fee\"\xb4\x01\n" +
+	"\x04Kind\x12\x14\n" +
+	"\x10KIND_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14KIND_VIRTUAL_ACCOUNT\x10\x01\x12\x10\n" +
+	"\fKIND_QR_CODE\x10\x02\x12\x11\n" +
+	"\rKIND_E_WALLET\x10\x03\x12\x16\n" +
+	"\x12KIND_RETAIL_OUTLET\x10\x04\x12\x15\n" +
+	"\x11KIND_PAYMENT_PAGE\x10\x05\x12\x16\n" +
+	"\x12KIND_BANK_TRANSFER\x10\x06\x12\x10\n" +
+	"\fKIND_SANDBOX\x10\a\"\x92\x03\n" +
 	"\vLedgerProof\x12\x1c\n" +
 	"\x06proved\x18\x01 \x01(\bB\x04\xe2A\x01\x03R\x06proved\x12 \n" +
 	"\baccounts\x18\x02 \x01(\x03B\x04\xe2A\x01\x03R\baccounts\x12 \n" +
@@ -1619,11 +2468,12 @@ const file_sewa_wallet_v1_wallet_proto_rawDesc = "" +
 	"\x04kind\x18\x04 \x01(\x0e2 .sewa.wallet.v1.Transaction.KindB\x00R\x04kind\"\x83\x01\n" +
 	"\x18ListTransactionsResponse\x12?\n" +
 	"\ftransactions\x18\x01 \x03(\v2\x1b.sewa.wallet.v1.TransactionR\ftransactions\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xb3\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xcf\x01\n" +
 	"\x14CreateDepositRequest\x120\n" +
 	"\x06amount\x18\x01 \x01(\v2\x12.google.type.MoneyB\x04\xe2A\x01\x02R\x06amount\x12<\n" +
 	"\x06method\x18\x02 \x01(\x0e2\x1e.sewa.wallet.v1.Deposit.MethodB\x04\xe2A\x01\x02R\x06method\x12+\n" +
-	"\x10client_reference\x18\x03 \x01(\tB\x00R\x0fclientReference\"J\n" +
+	"\x10client_reference\x18\x03 \x01(\tB\x00R\x0fclientReference\x12\x1a\n" +
+	"\achannel\x18\x04 \x01(\tB\x00R\achannel\"J\n" +
 	"\x15CreateDepositResponse\x121\n" +
 	"\adeposit\x18\x01 \x01(\v2\x17.sewa.wallet.v1.DepositR\adeposit\"8\n" +
 	"\x11GetDepositRequest\x12#\n" +
@@ -1641,6 +2491,21 @@ const file_sewa_wallet_v1_wallet_proto_rawDesc = "" +
 	"\x14ListDepositsResponse\x123\n" +
 	"\bdeposits\x18\x01 \x03(\v2\x17.sewa.wallet.v1.DepositR\bdeposits\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x8a\x01\n" +
+	"\x1aListDepositChannelsRequest\x12,\n" +
+	"\x06amount\x18\x01 \x01(\v2\x12.google.type.MoneyB\x00R\x06amount\x12\x1d\n" +
+	"\tpage_size\x18\x02 \x01(\x05B\x00R\bpageSize\x12\x1f\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tB\x00R\tpageToken\"\x81\x01\n" +
+	"\x1bListDepositChannelsResponse\x12:\n" +
+	"\bchannels\x18\x01 \x03(\v2\x1e.sewa.wallet.v1.DepositChannelR\bchannels\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x9f\x01\n" +
+	"\x15ConfirmDepositRequest\x12#\n" +
+	"\n" +
+	"deposit_id\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\tdepositId\x124\n" +
+	"\breceived\x18\x02 \x01(\v2\x12.google.type.MoneyB\x04\xe2A\x01\x02R\breceived\x12+\n" +
+	"\x0ebank_reference\x18\x03 \x01(\tB\x04\xe2A\x01\x02R\rbankReference\"K\n" +
+	"\x16ConfirmDepositResponse\x121\n" +
+	"\adeposit\x18\x01 \x01(\v2\x17.sewa.wallet.v1.DepositR\adeposit\"\x8a\x01\n" +
 	"\x13AdjustWalletRequest\x12#\n" +
 	"\n" +
 	"account_id\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\taccountId\x120\n" +
@@ -1652,7 +2517,7 @@ const file_sewa_wallet_v1_wallet_proto_rawDesc = "" +
 	"\n" +
 	"account_id\x18\x01 \x01(\tB\x00R\taccountId\"H\n" +
 	"\x13ProveLedgerResponse\x121\n" +
-	"\x05proof\x18\x01 \x01(\v2\x1b.sewa.wallet.v1.LedgerProofR\x05proof*\x9a\x05\n" +
+	"\x05proof\x18\x01 \x01(\v2\x1b.sewa.wallet.v1.LedgerProofR\x05proof*\xa7\x0e\n" +
 	"\x11WalletErrorReason\x12#\n" +
 	"\x1fWALLET_ERROR_REASON_UNSPECIFIED\x10\x00\x12\x84\x01\n" +
 	"(WALLET_ERROR_REASON_INSUFFICIENT_BALANCE\x10\x01\x1aV\x9a\xb5\x18R\n" +
@@ -1660,12 +2525,26 @@ const file_sewa_wallet_v1_wallet_proto_rawDesc = "" +
 	"%WALLET_ERROR_REASON_ACCOUNT_NOT_FOUND\x10\x02\x1a(\x9a\xb5\x18$\n" +
 	"\tNOT_FOUND\x18\x03\"\x15Check the account id.\x12_\n" +
 	"%WALLET_ERROR_REASON_DEPOSIT_NOT_FOUND\x10\x03\x1a4\x9a\xb5\x180\n" +
-	"\tNOT_FOUND\x18\x03\"!List the deposits to find its id.\x12\x9a\x01\n" +
-	".WALLET_ERROR_REASON_DEPOSIT_METHOD_UNAVAILABLE\x10\x04\x1af\x9a\xb5\x18b\n" +
-	"\x13FAILED_PRECONDITION\x12\x06method\x18\x03\"AUse another method; only sandbox accounts may use METHOD_SANDBOX.\x12\x85\x01\n" +
+	"\tNOT_FOUND\x18\x03\"!List the deposits to find its id.\x12\xd1\x01\n" +
+	".WALLET_ERROR_REASON_DEPOSIT_METHOD_UNAVAILABLE\x10\x04\x1a\x9c\x01\x9a\xb5\x18\x97\x01\n" +
+	"\x13FAILED_PRECONDITION\x12\x06method\x18\x03\"vUse another method; ListDepositChannels shows those of this account. Sandbox accounts use METHOD_SANDBOX and no other.\x12\x85\x01\n" +
 	"*WALLET_ERROR_REASON_CLIENT_REFERENCE_TAKEN\x10\x05\x1aU\x9a\xb5\x18Q\n" +
-	"\x0eALREADY_EXISTS\x18\x03\"=Use a new reference, or read what was made under the old one.2\xcd\n" +
-	"\n" +
+	"\x0eALREADY_EXISTS\x18\x03\"=Use a new reference, or read what was made under the old one.\x12\xb4\x01\n" +
+	"/WALLET_ERROR_REASON_PAYMENT_GATEWAY_UNAVAILABLE\x10\x06\x1a\x7f\x9a\xb5\x18{\n" +
+	"\vUNAVAILABLE\x12\x06method\x18\x02\"bChoose a channel of another gateway from ListDepositChannels, or come back after the hinted delay.\x12\x85\x01\n" +
+	"/WALLET_ERROR_REASON_DEPOSIT_CHANNEL_UNAVAILABLE\x10\a\x1aP\x9a\xb5\x18L\n" +
+	"\x13FAILED_PRECONDITION\x12\achannel\x18\x03\"*Choose a channel from ListDepositChannels.\x12\xb6\x01\n" +
+	"/WALLET_ERROR_REASON_DEPOSIT_AMOUNT_OUT_OF_RANGE\x10\b\x1a\x80\x01\x9a\xb5\x18|\n" +
+	"\x13FAILED_PRECONDITION\x12\aminimum\x12\amaximum\x18\x03\"QChoose an amount between minimum and maximum (0 is no limit), or another channel.\x12\x95\x01\n" +
+	"+WALLET_ERROR_REASON_DEPOSIT_NOT_CONFIRMABLE\x10\t\x1ad\x9a\xb5\x18`\n" +
+	"\x13FAILED_PRECONDITION\x12\x06method\x18\x03\"?Wait for the gateway, or correct the balance with AdjustWallet.\x12\x8a\x01\n" +
+	"(WALLET_ERROR_REASON_BANK_REFERENCE_TAKEN\x10\n" +
+	"\x1a\\\x9a\xb5\x18X\n" +
+	"\x0eALREADY_EXISTS\x18\x03\"DCheck the reference on the statement; one transfer is credited once.\x12\x86\x01\n" +
+	"*WALLET_ERROR_REASON_SECOND_PERSON_REQUIRED\x10\v\x1aV\x9a\xb5\x18R\n" +
+	"\x13FAILED_PRECONDITION\x18\x03\"9Have somebody else confirm the same reference and amount.\x12\xad\x01\n" +
+	",WALLET_ERROR_REASON_CONFIRMED_AMOUNT_DIFFERS\x10\f\x1a{\x9a\xb5\x18w\n" +
+	"\x13FAILED_PRECONDITION\x12\tconfirmed\x18\x03\"SCheck the statement together; correct a wrong confirmation under another reference.2\xa2\x0f\n" +
 	"\rWalletService\x12\xa8\x01\n" +
 	"\tGetWallet\x12 .sewa.wallet.v1.GetWalletRequest\x1a!.sewa.wallet.v1.GetWalletResponse\"V\x8a\xb5\x185 \x01*\adefault2\b\n" +
 	"\x02\b\x05\x12\x02\b\x1e:\x11ACCOUNT_NOT_FOUND\n" +
@@ -1673,10 +2552,13 @@ const file_sewa_wallet_v1_wallet_proto_rawDesc = "" +
 	"/v1/wallet\x90\x02\x01\x12\xaf\x01\n" +
 	"\x10ListTransactions\x12'.sewa.wallet.v1.ListTransactionsRequest\x1a(.sewa.wallet.v1.ListTransactionsResponse\"H\x8a\xb5\x18\" \x01*\adefault2\b\n" +
 	"\x02\b\x05\x12\x02\b\x1e\n" +
-	"\vwallet.read\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/wallet/transactions\x90\x02\x01\x12\xe6\x01\n" +
-	"\rCreateDeposit\x12$.sewa.wallet.v1.CreateDepositRequest\x1a%.sewa.wallet.v1.CreateDepositResponse\"\x87\x01\x8a\xb5\x18Y \x03*\adefault2\b\n" +
+	"\vwallet.read\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/wallet/transactions\x90\x02\x01\x12\xb4\x01\n" +
+	"\x13ListDepositChannels\x12*.sewa.wallet.v1.ListDepositChannelsRequest\x1a+.sewa.wallet.v1.ListDepositChannelsResponse\"D\x8a\xb5\x18\" \x01*\adefault2\b\n" +
+	"\x02\b\x0f\x12\x02\b\x1e\n" +
+	"\vwallet.read\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/wallet/channels\x90\x02\x01\x12\xbe\x02\n" +
+	"\rCreateDeposit\x12$.sewa.wallet.v1.CreateDepositRequest\x1a%.sewa.wallet.v1.CreateDepositResponse\"\xdf\x01\x8a\xb5\x18\xb0\x01 \x03*\adefault2\b\n" +
 	"\x02\b\n" +
-	"\x12\x02\b\x1e:\x1aDEPOSIT_METHOD_UNAVAILABLE:\x16CLIENT_REFERENCE_TAKEN\n" +
+	"\x12\x02\b\x1e:\x1aDEPOSIT_METHOD_UNAVAILABLE:\x16CLIENT_REFERENCE_TAKEN:\x1bPAYMENT_GATEWAY_UNAVAILABLE:\x1bDEPOSIT_CHANNEL_UNAVAILABLE:\x1bDEPOSIT_AMOUNT_OUT_OF_RANGE\n" +
 	"\x0ewallet.deposit\x82\xd3\xe4\x93\x02!:\x01*b\adeposit\"\x13/v1/wallet/deposits\x90\x02\x02\x12\xc2\x01\n" +
 	"\n" +
 	"GetDeposit\x12!.sewa.wallet.v1.GetDepositRequest\x1a\".sewa.wallet.v1.GetDepositResponse\"m\x8a\xb5\x185 \x01*\adefault2\b\n" +
@@ -1684,7 +2566,11 @@ const file_sewa_wallet_v1_wallet_proto_rawDesc = "" +
 	"\vwallet.read\x82\xd3\xe4\x93\x02+b\adeposit\x12 /v1/wallet/deposits/{deposit_id}\x90\x02\x01\x12\x9f\x01\n" +
 	"\fListDeposits\x12#.sewa.wallet.v1.ListDepositsRequest\x1a$.sewa.wallet.v1.ListDepositsResponse\"D\x8a\xb5\x18\" \x01*\adefault2\b\n" +
 	"\x02\b\x05\x12\x02\b\x1e\n" +
-	"\vwallet.read\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/wallet/deposits\x90\x02\x01\x12\xe9\x01\n" +
+	"\vwallet.read\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/wallet/deposits\x90\x02\x01\x12\xc3\x02\n" +
+	"\x0eConfirmDeposit\x12%.sewa.wallet.v1.ConfirmDepositRequest\x1a&.sewa.wallet.v1.ConfirmDepositResponse\"\xe1\x01\x8a\xb5\x18\x9d\x01\x18\x01 \x03*\adefault2\b\n" +
+	"\x02\b\n" +
+	"\x12\x02\b\x1e:\x11DEPOSIT_NOT_FOUND:\x17DEPOSIT_NOT_CONFIRMABLE:\x14BANK_REFERENCE_TAKEN:\x16SECOND_PERSON_REQUIRED:\x18CONFIRMED_AMOUNT_DIFFERS\n" +
+	"\x10deposits.confirm\x82\xd3\xe4\x93\x026:\x01*b\adeposit\"(/v1/wallet/deposits/{deposit_id}:confirm\x90\x02\x02\x12\xe9\x01\n" +
 	"\fAdjustWallet\x12#.sewa.wallet.v1.AdjustWalletRequest\x1a$.sewa.wallet.v1.AdjustWalletResponse\"\x8d\x01\x8a\xb5\x18O\x18\x01 \x03*\adefault2\b\n" +
 	"\x02\b\n" +
 	"\x12\x02\b\x1e:\x11ACCOUNT_NOT_FOUND:\x14INSUFFICIENT_BALANCE\n" +
@@ -1705,89 +2591,120 @@ func file_sewa_wallet_v1_wallet_proto_rawDescGZIP() []byte {
 	return file_sewa_wallet_v1_wallet_proto_rawDescData
 }
 
-var file_sewa_wallet_v1_wallet_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_sewa_wallet_v1_wallet_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_sewa_wallet_v1_wallet_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
+var file_sewa_wallet_v1_wallet_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_sewa_wallet_v1_wallet_proto_goTypes = []any{
-	(WalletErrorReason)(0),           // 0: sewa.wallet.v1.WalletErrorReason
-	(Transaction_Kind)(0),            // 1: sewa.wallet.v1.Transaction.Kind
-	(Deposit_Method)(0),              // 2: sewa.wallet.v1.Deposit.Method
-	(Deposit_State)(0),               // 3: sewa.wallet.v1.Deposit.State
-	(*Wallet)(nil),                   // 4: sewa.wallet.v1.Wallet
-	(*Transaction)(nil),              // 5: sewa.wallet.v1.Transaction
-	(*Deposit)(nil),                  // 6: sewa.wallet.v1.Deposit
-	(*LedgerProof)(nil),              // 7: sewa.wallet.v1.LedgerProof
-	(*LedgerFinding)(nil),            // 8: sewa.wallet.v1.LedgerFinding
-	(*GetWalletRequest)(nil),         // 9: sewa.wallet.v1.GetWalletRequest
-	(*GetWalletResponse)(nil),        // 10: sewa.wallet.v1.GetWalletResponse
-	(*ListTransactionsRequest)(nil),  // 11: sewa.wallet.v1.ListTransactionsRequest
-	(*ListTransactionsResponse)(nil), // 12: sewa.wallet.v1.ListTransactionsResponse
-	(*CreateDepositRequest)(nil),     // 13: sewa.wallet.v1.CreateDepositRequest
-	(*CreateDepositResponse)(nil),    // 14: sewa.wallet.v1.CreateDepositResponse
-	(*GetDepositRequest)(nil),        // 15: sewa.wallet.v1.GetDepositRequest
-	(*GetDepositResponse)(nil),       // 16: sewa.wallet.v1.GetDepositResponse
-	(*ListDepositsRequest)(nil),      // 17: sewa.wallet.v1.ListDepositsRequest
-	(*ListDepositsResponse)(nil),     // 18: sewa.wallet.v1.ListDepositsResponse
-	(*AdjustWalletRequest)(nil),      // 19: sewa.wallet.v1.AdjustWalletRequest
-	(*AdjustWalletResponse)(nil),     // 20: sewa.wallet.v1.AdjustWalletResponse
-	(*ProveLedgerRequest)(nil),       // 21: sewa.wallet.v1.ProveLedgerRequest
-	(*ProveLedgerResponse)(nil),      // 22: sewa.wallet.v1.ProveLedgerResponse
-	nil,                              // 23: sewa.wallet.v1.LedgerProof.TrialBalanceEntry
-	(*money.Money)(nil),              // 24: google.type.Money
-	(*timestamppb.Timestamp)(nil),    // 25: google.protobuf.Timestamp
+	(WalletErrorReason)(0),              // 0: sewa.wallet.v1.WalletErrorReason
+	(Transaction_Kind)(0),               // 1: sewa.wallet.v1.Transaction.Kind
+	(Deposit_Method)(0),                 // 2: sewa.wallet.v1.Deposit.Method
+	(Deposit_State)(0),                  // 3: sewa.wallet.v1.Deposit.State
+	(Payment_Kind)(0),                   // 4: sewa.wallet.v1.Payment.Kind
+	(DepositChannel_Kind)(0),            // 5: sewa.wallet.v1.DepositChannel.Kind
+	(*Wallet)(nil),                      // 6: sewa.wallet.v1.Wallet
+	(*Transaction)(nil),                 // 7: sewa.wallet.v1.Transaction
+	(*Deposit)(nil),                     // 8: sewa.wallet.v1.Deposit
+	(*PaymentInstruction)(nil),          // 9: sewa.wallet.v1.PaymentInstruction
+	(*Payment)(nil),                     // 10: sewa.wallet.v1.Payment
+	(*DepositChannel)(nil),              // 11: sewa.wallet.v1.DepositChannel
+	(*LedgerProof)(nil),                 // 12: sewa.wallet.v1.LedgerProof
+	(*LedgerFinding)(nil),               // 13: sewa.wallet.v1.LedgerFinding
+	(*GetWalletRequest)(nil),            // 14: sewa.wallet.v1.GetWalletRequest
+	(*GetWalletResponse)(nil),           // 15: sewa.wallet.v1.GetWalletResponse
+	(*ListTransactionsRequest)(nil),     // 16: sewa.wallet.v1.ListTransactionsRequest
+	(*ListTransactionsResponse)(nil),    // 17: sewa.wallet.v1.ListTransactionsResponse
+	(*CreateDepositRequest)(nil),        // 18: sewa.wallet.v1.CreateDepositRequest
+	(*CreateDepositResponse)(nil),       // 19: sewa.wallet.v1.CreateDepositResponse
+	(*GetDepositRequest)(nil),           // 20: sewa.wallet.v1.GetDepositRequest
+	(*GetDepositResponse)(nil),          // 21: sewa.wallet.v1.GetDepositResponse
+	(*ListDepositsRequest)(nil),         // 22: sewa.wallet.v1.ListDepositsRequest
+	(*ListDepositsResponse)(nil),        // 23: sewa.wallet.v1.ListDepositsResponse
+	(*ListDepositChannelsRequest)(nil),  // 24: sewa.wallet.v1.ListDepositChannelsRequest
+	(*ListDepositChannelsResponse)(nil), // 25: sewa.wallet.v1.ListDepositChannelsResponse
+	(*ConfirmDepositRequest)(nil),       // 26: sewa.wallet.v1.ConfirmDepositRequest
+	(*ConfirmDepositResponse)(nil),      // 27: sewa.wallet.v1.ConfirmDepositResponse
+	(*AdjustWalletRequest)(nil),         // 28: sewa.wallet.v1.AdjustWalletRequest
+	(*AdjustWalletResponse)(nil),        // 29: sewa.wallet.v1.AdjustWalletResponse
+	(*ProveLedgerRequest)(nil),          // 30: sewa.wallet.v1.ProveLedgerRequest
+	(*ProveLedgerResponse)(nil),         // 31: sewa.wallet.v1.ProveLedgerResponse
+	nil,                                 // 32: sewa.wallet.v1.LedgerProof.TrialBalanceEntry
+	(*money.Money)(nil),                 // 33: google.type.Money
+	(*timestamppb.Timestamp)(nil),       // 34: google.protobuf.Timestamp
 }
 var file_sewa_wallet_v1_wallet_proto_depIdxs = []int32{
-	24, // 0: sewa.wallet.v1.Wallet.available:type_name -> google.type.Money
-	24, // 1: sewa.wallet.v1.Wallet.held:type_name -> google.type.Money
-	24, // 2: sewa.wallet.v1.Wallet.promo:type_name -> google.type.Money
-	24, // 3: sewa.wallet.v1.Wallet.withdrawable:type_name -> google.type.Money
-	25, // 4: sewa.wallet.v1.Wallet.update_time:type_name -> google.protobuf.Timestamp
+	33, // 0: sewa.wallet.v1.Wallet.available:type_name -> google.type.Money
+	33, // 1: sewa.wallet.v1.Wallet.held:type_name -> google.type.Money
+	33, // 2: sewa.wallet.v1.Wallet.promo:type_name -> google.type.Money
+	33, // 3: sewa.wallet.v1.Wallet.withdrawable:type_name -> google.type.Money
+	34, // 4: sewa.wallet.v1.Wallet.update_time:type_name -> google.protobuf.Timestamp
 	1,  // 5: sewa.wallet.v1.Transaction.kind:type_name -> sewa.wallet.v1.Transaction.Kind
-	24, // 6: sewa.wallet.v1.Transaction.available_change:type_name -> google.type.Money
-	24, // 7: sewa.wallet.v1.Transaction.held_change:type_name -> google.type.Money
-	24, // 8: sewa.wallet.v1.Transaction.available_after:type_name -> google.type.Money
-	24, // 9: sewa.wallet.v1.Transaction.held_after:type_name -> google.type.Money
-	25, // 10: sewa.wallet.v1.Transaction.create_time:type_name -> google.protobuf.Timestamp
-	24, // 11: sewa.wallet.v1.Transaction.tax:type_name -> google.type.Money
-	24, // 12: sewa.wallet.v1.Deposit.amount:type_name -> google.type.Money
+	33, // 6: sewa.wallet.v1.Transaction.available_change:type_name -> google.type.Money
+	33, // 7: sewa.wallet.v1.Transaction.held_change:type_name -> google.type.Money
+	33, // 8: sewa.wallet.v1.Transaction.available_after:type_name -> google.type.Money
+	33, // 9: sewa.wallet.v1.Transaction.held_after:type_name -> google.type.Money
+	34, // 10: sewa.wallet.v1.Transaction.create_time:type_name -> google.protobuf.Timestamp
+	33, // 11: sewa.wallet.v1.Transaction.tax:type_name -> google.type.Money
+	33, // 12: sewa.wallet.v1.Deposit.amount:type_name -> google.type.Money
 	2,  // 13: sewa.wallet.v1.Deposit.method:type_name -> sewa.wallet.v1.Deposit.Method
 	3,  // 14: sewa.wallet.v1.Deposit.state:type_name -> sewa.wallet.v1.Deposit.State
-	25, // 15: sewa.wallet.v1.Deposit.expire_time:type_name -> google.protobuf.Timestamp
-	25, // 16: sewa.wallet.v1.Deposit.create_time:type_name -> google.protobuf.Timestamp
-	25, // 17: sewa.wallet.v1.Deposit.paid_time:type_name -> google.protobuf.Timestamp
-	23, // 18: sewa.wallet.v1.LedgerProof.trial_balance:type_name -> sewa.wallet.v1.LedgerProof.TrialBalanceEntry
-	8,  // 19: sewa.wallet.v1.LedgerProof.findings:type_name -> sewa.wallet.v1.LedgerFinding
-	25, // 20: sewa.wallet.v1.LedgerProof.snapshot_time:type_name -> google.protobuf.Timestamp
-	4,  // 21: sewa.wallet.v1.GetWalletResponse.wallet:type_name -> sewa.wallet.v1.Wallet
-	1,  // 22: sewa.wallet.v1.ListTransactionsRequest.kind:type_name -> sewa.wallet.v1.Transaction.Kind
-	5,  // 23: sewa.wallet.v1.ListTransactionsResponse.transactions:type_name -> sewa.wallet.v1.Transaction
-	24, // 24: sewa.wallet.v1.CreateDepositRequest.amount:type_name -> google.type.Money
-	2,  // 25: sewa.wallet.v1.CreateDepositRequest.method:type_name -> sewa.wallet.v1.Deposit.Method
-	6,  // 26: sewa.wallet.v1.CreateDepositResponse.deposit:type_name -> sewa.wallet.v1.Deposit
-	6,  // 27: sewa.wallet.v1.GetDepositResponse.deposit:type_name -> sewa.wallet.v1.Deposit
-	3,  // 28: sewa.wallet.v1.ListDepositsRequest.state:type_name -> sewa.wallet.v1.Deposit.State
-	6,  // 29: sewa.wallet.v1.ListDepositsResponse.deposits:type_name -> sewa.wallet.v1.Deposit
-	24, // 30: sewa.wallet.v1.AdjustWalletRequest.amount:type_name -> google.type.Money
-	5,  // 31: sewa.wallet.v1.AdjustWalletResponse.transaction:type_name -> sewa.wallet.v1.Transaction
-	7,  // 32: sewa.wallet.v1.ProveLedgerResponse.proof:type_name -> sewa.wallet.v1.LedgerProof
-	9,  // 33: sewa.wallet.v1.WalletService.GetWallet:input_type -> sewa.wallet.v1.GetWalletRequest
-	11, // 34: sewa.wallet.v1.WalletService.ListTransactions:input_type -> sewa.wallet.v1.ListTransactionsRequest
-	13, // 35: sewa.wallet.v1.WalletService.CreateDeposit:input_type -> sewa.wallet.v1.CreateDepositRequest
-	15, // 36: sewa.wallet.v1.WalletService.GetDeposit:input_type -> sewa.wallet.v1.GetDepositRequest
-	17, // 37: sewa.wallet.v1.WalletService.ListDeposits:input_type -> sewa.wallet.v1.ListDepositsRequest
-	19, // 38: sewa.wallet.v1.WalletService.AdjustWallet:input_type -> sewa.wallet.v1.AdjustWalletRequest
-	21, // 39: sewa.wallet.v1.WalletService.ProveLedger:input_type -> sewa.wallet.v1.ProveLedgerRequest
-	10, // 40: sewa.wallet.v1.WalletService.GetWallet:output_type -> sewa.wallet.v1.GetWalletResponse
-	12, // 41: sewa.wallet.v1.WalletService.ListTransactions:output_type -> sewa.wallet.v1.ListTransactionsResponse
-	14, // 42: sewa.wallet.v1.WalletService.CreateDeposit:output_type -> sewa.wallet.v1.CreateDepositResponse
-	16, // 43: sewa.wallet.v1.WalletService.GetDeposit:output_type -> sewa.wallet.v1.GetDepositResponse
-	18, // 44: sewa.wallet.v1.WalletService.ListDeposits:output_type -> sewa.wallet.v1.ListDepositsResponse
-	20, // 45: sewa.wallet.v1.WalletService.AdjustWallet:output_type -> sewa.wallet.v1.AdjustWalletResponse
-	22, // 46: sewa.wallet.v1.WalletService.ProveLedger:output_type -> sewa.wallet.v1.ProveLedgerResponse
-	40, // [40:47] is the sub-list for method output_type
-	33, // [33:40] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	34, // 15: sewa.wallet.v1.Deposit.expire_time:type_name -> google.protobuf.Timestamp
+	34, // 16: sewa.wallet.v1.Deposit.create_time:type_name -> google.protobuf.Timestamp
+	34, // 17: sewa.wallet.v1.Deposit.paid_time:type_name -> google.protobuf.Timestamp
+	33, // 18: sewa.wallet.v1.Deposit.payable:type_name -> google.type.Money
+	33, // 19: sewa.wallet.v1.Deposit.fee:type_name -> google.type.Money
+	9,  // 20: sewa.wallet.v1.Deposit.instructions:type_name -> sewa.wallet.v1.PaymentInstruction
+	10, // 21: sewa.wallet.v1.Deposit.payments:type_name -> sewa.wallet.v1.Payment
+	4,  // 22: sewa.wallet.v1.Payment.kind:type_name -> sewa.wallet.v1.Payment.Kind
+	33, // 23: sewa.wallet.v1.Payment.paid:type_name -> google.type.Money
+	33, // 24: sewa.wallet.v1.Payment.credited:type_name -> google.type.Money
+	34, // 25: sewa.wallet.v1.Payment.create_time:type_name -> google.protobuf.Timestamp
+	2,  // 26: sewa.wallet.v1.DepositChannel.method:type_name -> sewa.wallet.v1.Deposit.Method
+	5,  // 27: sewa.wallet.v1.DepositChannel.kind:type_name -> sewa.wallet.v1.DepositChannel.Kind
+	33, // 28: sewa.wallet.v1.DepositChannel.minimum:type_name -> google.type.Money
+	33, // 29: sewa.wallet.v1.DepositChannel.maximum:type_name -> google.type.Money
+	33, // 30: sewa.wallet.v1.DepositChannel.fee_flat:type_name -> google.type.Money
+	33, // 31: sewa.wallet.v1.DepositChannel.fee:type_name -> google.type.Money
+	32, // 32: sewa.wallet.v1.LedgerProof.trial_balance:type_name -> sewa.wallet.v1.LedgerProof.TrialBalanceEntry
+	13, // 33: sewa.wallet.v1.LedgerProof.findings:type_name -> sewa.wallet.v1.LedgerFinding
+	34, // 34: sewa.wallet.v1.LedgerProof.snapshot_time:type_name -> google.protobuf.Timestamp
+	6,  // 35: sewa.wallet.v1.GetWalletResponse.wallet:type_name -> sewa.wallet.v1.Wallet
+	1,  // 36: sewa.wallet.v1.ListTransactionsRequest.kind:type_name -> sewa.wallet.v1.Transaction.Kind
+	7,  // 37: sewa.wallet.v1.ListTransactionsResponse.transactions:type_name -> sewa.wallet.v1.Transaction
+	33, // 38: sewa.wallet.v1.CreateDepositRequest.amount:type_name -> google.type.Money
+	2,  // 39: sewa.wallet.v1.CreateDepositRequest.method:type_name -> sewa.wallet.v1.Deposit.Method
+	8,  // 40: sewa.wallet.v1.CreateDepositResponse.deposit:type_name -> sewa.wallet.v1.Deposit
+	8,  // 41: sewa.wallet.v1.GetDepositResponse.deposit:type_name -> sewa.wallet.v1.Deposit
+	3,  // 42: sewa.wallet.v1.ListDepositsRequest.state:type_name -> sewa.wallet.v1.Deposit.State
+	8,  // 43: sewa.wallet.v1.ListDepositsResponse.deposits:type_name -> sewa.wallet.v1.Deposit
+	33, // 44: sewa.wallet.v1.ListDepositChannelsRequest.amount:type_name -> google.type.Money
+	11, // 45: sewa.wallet.v1.ListDepositChannelsResponse.channels:type_name -> sewa.wallet.v1.DepositChannel
+	33, // 46: sewa.wallet.v1.ConfirmDepositRequest.received:type_name -> google.type.Money
+	8,  // 47: sewa.wallet.v1.ConfirmDepositResponse.deposit:type_name -> sewa.wallet.v1.Deposit
+	33, // 48: sewa.wallet.v1.AdjustWalletRequest.amount:type_name -> google.type.Money
+	7,  // 49: sewa.wallet.v1.AdjustWalletResponse.transaction:type_name -> sewa.wallet.v1.Transaction
+	12, // 50: sewa.wallet.v1.ProveLedgerResponse.proof:type_name -> sewa.wallet.v1.LedgerProof
+	14, // 51: sewa.wallet.v1.WalletService.GetWallet:input_type -> sewa.wallet.v1.GetWalletRequest
+	16, // 52: sewa.wallet.v1.WalletService.ListTransactions:input_type -> sewa.wallet.v1.ListTransactionsRequest
+	24, // 53: sewa.wallet.v1.WalletService.ListDepositChannels:input_type -> sewa.wallet.v1.ListDepositChannelsRequest
+	18, // 54: sewa.wallet.v1.WalletService.CreateDeposit:input_type -> sewa.wallet.v1.CreateDepositRequest
+	20, // 55: sewa.wallet.v1.WalletService.GetDeposit:input_type -> sewa.wallet.v1.GetDepositRequest
+	22, // 56: sewa.wallet.v1.WalletService.ListDeposits:input_type -> sewa.wallet.v1.ListDepositsRequest
+	26, // 57: sewa.wallet.v1.WalletService.ConfirmDeposit:input_type -> sewa.wallet.v1.ConfirmDepositRequest
+	28, // 58: sewa.wallet.v1.WalletService.AdjustWallet:input_type -> sewa.wallet.v1.AdjustWalletRequest
+	30, // 59: sewa.wallet.v1.WalletService.ProveLedger:input_type -> sewa.wallet.v1.ProveLedgerRequest
+	15, // 60: sewa.wallet.v1.WalletService.GetWallet:output_type -> sewa.wallet.v1.GetWalletResponse
+	17, // 61: sewa.wallet.v1.WalletService.ListTransactions:output_type -> sewa.wallet.v1.ListTransactionsResponse
+	25, // 62: sewa.wallet.v1.WalletService.ListDepositChannels:output_type -> sewa.wallet.v1.ListDepositChannelsResponse
+	19, // 63: sewa.wallet.v1.WalletService.CreateDeposit:output_type -> sewa.wallet.v1.CreateDepositResponse
+	21, // 64: sewa.wallet.v1.WalletService.GetDeposit:output_type -> sewa.wallet.v1.GetDepositResponse
+	23, // 65: sewa.wallet.v1.WalletService.ListDeposits:output_type -> sewa.wallet.v1.ListDepositsResponse
+	27, // 66: sewa.wallet.v1.WalletService.ConfirmDeposit:output_type -> sewa.wallet.v1.ConfirmDepositResponse
+	29, // 67: sewa.wallet.v1.WalletService.AdjustWallet:output_type -> sewa.wallet.v1.AdjustWalletResponse
+	31, // 68: sewa.wallet.v1.WalletService.ProveLedger:output_type -> sewa.wallet.v1.ProveLedgerResponse
+	60, // [60:69] is the sub-list for method output_type
+	51, // [51:60] is the sub-list for method input_type
+	51, // [51:51] is the sub-list for extension type_name
+	51, // [51:51] is the sub-list for extension extendee
+	0,  // [0:51] is the sub-list for field type_name
 }
 
 func init() { file_sewa_wallet_v1_wallet_proto_init() }
@@ -1800,8 +2717,8 @@ func file_sewa_wallet_v1_wallet_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sewa_wallet_v1_wallet_proto_rawDesc), len(file_sewa_wallet_v1_wallet_proto_rawDesc)),
-			NumEnums:      4,
-			NumMessages:   20,
+			NumEnums:      6,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -21,13 +21,15 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	WalletService_GetWallet_FullMethodName        = "/sewa.wallet.v1.WalletService/GetWallet"
-	WalletService_ListTransactions_FullMethodName = "/sewa.wallet.v1.WalletService/ListTransactions"
-	WalletService_CreateDeposit_FullMethodName    = "/sewa.wallet.v1.WalletService/CreateDeposit"
-	WalletService_GetDeposit_FullMethodName       = "/sewa.wallet.v1.WalletService/GetDeposit"
-	WalletService_ListDeposits_FullMethodName     = "/sewa.wallet.v1.WalletService/ListDeposits"
-	WalletService_AdjustWallet_FullMethodName     = "/sewa.wallet.v1.WalletService/AdjustWallet"
-	WalletService_ProveLedger_FullMethodName      = "/sewa.wallet.v1.WalletService/ProveLedger"
+	WalletService_GetWallet_FullMethodName           = "/sewa.wallet.v1.WalletService/GetWallet"
+	WalletService_ListTransactions_FullMethodName    = "/sewa.wallet.v1.WalletService/ListTransactions"
+	WalletService_ListDepositChannels_FullMethodName = "/sewa.wallet.v1.WalletService/ListDepositChannels"
+	WalletService_CreateDeposit_FullMethodName       = "/sewa.wallet.v1.WalletService/CreateDeposit"
+	WalletService_GetDeposit_FullMethodName          = "/sewa.wallet.v1.WalletService/GetDeposit"
+	WalletService_ListDeposits_FullMethodName        = "/sewa.wallet.v1.WalletService/ListDeposits"
+	WalletService_ConfirmDeposit_FullMethodName      = "/sewa.wallet.v1.WalletService/ConfirmDeposit"
+	WalletService_AdjustWallet_FullMethodName        = "/sewa.wallet.v1.WalletService/AdjustWallet"
+	WalletService_ProveLedger_FullMethodName         = "/sewa.wallet.v1.WalletService/ProveLedger"
 )
 
 // WalletServiceClient is the client API for WalletService service.
@@ -40,14 +42,28 @@ type WalletServiceClient interface {
 	GetWallet(ctx context.Context, in *GetWalletRequest, opts ...grpc.CallOption) (*GetWalletResponse, error)
 	// Lists what moved money, newest first, with the balance after each.
 	ListTransactions(ctx context.Context, in *ListTransactionsRequest, opts ...grpc.CallOption) (*ListTransactionsResponse, error)
+	// Lists the ways to pay: every gateway this server is set up with, its channels, their limits, and what the payer pays on top of an amount. A gateway that
+	// does not answer is listed as it was last seen, with `available` false, so that another can be chosen.
+	//
+	// Example request: `{"amount": {"currencyCode": "IDR", "units": "250000"}}`
+	ListDepositChannels(ctx context.Context, in *ListDepositChannelsRequest, opts ...grpc.CallOption) (*ListDepositChannelsResponse, error)
 	// Opens a deposit at a payment gateway. Money is credited when the gateway confirms it, exactly once.
 	//
-	// Example request: `{"amount": {"currencyCode": "IDR", "units": "250000"}, "method": "METHOD_SANDBOX"}`
+	// The reply says how to pay if the gateway answered in time. Otherwise the deposit is PREPARING: the platform looks at the gateway whether the transaction was
+	// made before it asks again, so there are never two, and EVENT_TYPE_DEPOSIT_READY tells when it can be paid.
+	//
+	// Example request: `{"amount": {"currencyCode": "IDR", "units": "250000"}, "method": "METHOD_TRIPAY", "channel": "BRIVA"}`
 	CreateDeposit(ctx context.Context, in *CreateDepositRequest, opts ...grpc.CallOption) (*CreateDepositResponse, error)
 	// Reads a deposit.
 	GetDeposit(ctx context.Context, in *GetDepositRequest, opts ...grpc.CallOption) (*GetDepositResponse, error)
 	// Lists deposits, newest first.
 	ListDeposits(ctx context.Context, in *ListDepositsRequest, opts ...grpc.CallOption) (*ListDepositsResponse, error)
+	// Staff: records that money for a bank transfer arrived, and credits it. Legal for METHOD_BANK_TRANSFER only. From the amount in the settings on, a second
+	// person has to confirm the same reference and amount before anything is credited; `confirmations_needed` tells. What arrived is credited, also when it is
+	// late, too much, too little, or a second transfer for the same deposit; see Payment.Kind.
+	//
+	// Example request: `{"depositId": "0192f0c1-0000-7000-8000-000000000001", "received": {"currencyCode": "IDR", "units": "250000"}, "bankReference": "BCA-20260503-00017"}`
+	ConfirmDeposit(ctx context.Context, in *ConfirmDepositRequest, opts ...grpc.CallOption) (*ConfirmDepositResponse, error)
 	// Staff: adds to or takes from an account's available balance, with a reason that its owner sees.
 	//
 	// Example request: `{"accountId": "0192f0c1-0000-7000-8000-000000000001", "amount": {"currencyCode": "IDR", "units": "-5000"}, "reason": "double credit of 3 May"}`
@@ -84,6 +100,16 @@ func (c *walletServiceClient) ListTransactions(ctx context.Context, in *ListTran
 	return out, nil
 }
 
+func (c *walletServiceClient) ListDepositChannels(ctx context.Context, in *ListDepositChannelsRequest, opts ...grpc.CallOption) (*ListDepositChannelsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListDepositChannelsResponse)
+	err := c.cc.Invoke(ctx, WalletService_ListDepositChannels_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *walletServiceClient) CreateDeposit(ctx context.Context, in *CreateDepositRequest, opts ...grpc.CallOption) (*CreateDepositResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CreateDepositResponse)
@@ -108,6 +134,16 @@ func (c *walletServiceClient) ListDeposits(ctx context.Context, in *ListDeposits
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListDepositsResponse)
 	err := c.cc.Invoke(ctx, WalletService_ListDeposits_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *walletServiceClient) ConfirmDeposit(ctx context.Context, in *ConfirmDepositRequest, opts ...grpc.CallOption) (*ConfirmDepositResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ConfirmDepositResponse)
+	err := c.cc.Invoke(ctx, WalletService_ConfirmDeposit_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -144,14 +180,28 @@ type WalletServiceServer interface {
 	GetWallet(context.Context, *GetWalletRequest) (*GetWalletResponse, error)
 	// Lists what moved money, newest first, with the balance after each.
 	ListTransactions(context.Context, *ListTransactionsRequest) (*ListTransactionsResponse, error)
+	// Lists the ways to pay: every gateway this server is set up with, its channels, their limits, and what the payer pays on top of an amount. A gateway that
+	// does not answer is listed as it was last seen, with `available` false, so that another can be chosen.
+	//
+	// Example request: `{"amount": {"currencyCode": "IDR", "units": "250000"}}`
+	ListDepositChannels(context.Context, *ListDepositChannelsRequest) (*ListDepositChannelsResponse, error)
 	// Opens a deposit at a payment gateway. Money is credited when the gateway confirms it, exactly once.
 	//
-	// Example request: `{"amount": {"currencyCode": "IDR", "units": "250000"}, "method": "METHOD_SANDBOX"}`
+	// The reply says how to pay if the gateway answered in time. Otherwise the deposit is PREPARING: the platform looks at the gateway whether the transaction was
+	// made before it asks again, so there are never two, and EVENT_TYPE_DEPOSIT_READY tells when it can be paid.
+	//
+	// Example request: `{"amount": {"currencyCode": "IDR", "units": "250000"}, "method": "METHOD_TRIPAY", "channel": "BRIVA"}`
 	CreateDeposit(context.Context, *CreateDepositRequest) (*CreateDepositResponse, error)
 	// Reads a deposit.
 	GetDeposit(context.Context, *GetDepositRequest) (*GetDepositResponse, error)
 	// Lists deposits, newest first.
 	ListDeposits(context.Context, *ListDepositsRequest) (*ListDepositsResponse, error)
+	// Staff: records that money for a bank transfer arrived, and credits it. Legal for METHOD_BANK_TRANSFER only. From the amount in the settings on, a second
+	// person has to confirm the same reference and amount before anything is credited; `confirmations_needed` tells. What arrived is credited, also when it is
+	// late, too much, too little, or a second transfer for the same deposit; see Payment.Kind.
+	//
+	// Example request: `{"depositId": "0192f0c1-0000-7000-8000-000000000001", "received": {"currencyCode": "IDR", "units": "250000"}, "bankReference": "BCA-20260503-00017"}`
+	ConfirmDeposit(context.Context, *ConfirmDepositRequest) (*ConfirmDepositResponse, error)
 	// Staff: adds to or takes from an account's available balance, with a reason that its owner sees.
 	//
 	// Example request: `{"accountId": "0192f0c1-0000-7000-8000-000000000001", "amount": {"currencyCode": "IDR", "units": "-5000"}, "reason": "double credit of 3 May"}`
@@ -174,6 +224,9 @@ func (UnimplementedWalletServiceServer) GetWallet(context.Context, *GetWalletReq
 func (UnimplementedWalletServiceServer) ListTransactions(context.Context, *ListTransactionsRequest) (*ListTransactionsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListTransactions not implemented")
 }
+func (UnimplementedWalletServiceServer) ListDepositChannels(context.Context, *ListDepositChannelsRequest) (*ListDepositChannelsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListDepositChannels not implemented")
+}
 func (UnimplementedWalletServiceServer) CreateDeposit(context.Context, *CreateDepositRequest) (*CreateDepositResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreateDeposit not implemented")
 }
@@ -182,6 +235,9 @@ func (UnimplementedWalletServiceServer) GetDeposit(context.Context, *GetDepositR
 }
 func (UnimplementedWalletServiceServer) ListDeposits(context.Context, *ListDepositsRequest) (*ListDepositsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListDeposits not implemented")
+}
+func (UnimplementedWalletServiceServer) ConfirmDeposit(context.Context, *ConfirmDepositRequest) (*ConfirmDepositResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ConfirmDeposit not implemented")
 }
 func (UnimplementedWalletServiceServer) AdjustWallet(context.Context, *AdjustWalletRequest) (*AdjustWalletResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method AdjustWallet not implemented")
@@ -246,6 +302,24 @@ func _WalletService_ListTransactions_Handler(srv interface{}, ctx context.Contex
 	return interceptor(ctx, in, info, handler)
 }
 
+func _WalletService_ListDepositChannels_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListDepositChannelsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WalletServiceServer).ListDepositChannels(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: WalletService_ListDepositChannels_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WalletServiceServer).ListDepositChannels(ctx, req.(*ListDepositChannelsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _WalletService_CreateDeposit_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(CreateDepositRequest)
 	if err := dec(in); err != nil {
@@ -296,6 +370,24 @@ func _WalletService_ListDeposits_Handler(srv interface{}, ctx context.Context, d
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(WalletServiceServer).ListDeposits(ctx, req.(*ListDepositsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _WalletService_ConfirmDeposit_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ConfirmDepositRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WalletServiceServer).ConfirmDeposit(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: WalletService_ConfirmDeposit_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WalletServiceServer).ConfirmDeposit(ctx, req.(*ConfirmDepositRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -352,6 +444,10 @@ var WalletService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _WalletService_ListTransactions_Handler,
 		},
 		{
+			MethodName: "ListDepositChannels",
+			Handler:    _WalletService_ListDepositChannels_Handler,
+		},
+		{
 			MethodName: "CreateDeposit",
 			Handler:    _WalletService_CreateDeposit_Handler,
 		},
@@ -362,6 +458,10 @@ var WalletService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListDeposits",
 			Handler:    _WalletService_ListDeposits_Handler,
+		},
+		{
+			MethodName: "ConfirmDeposit",
+			Handler:    _WalletService_ConfirmDeposit_Handler,
 		},
 		{
 			MethodName: "AdjustWallet",

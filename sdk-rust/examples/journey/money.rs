@@ -76,6 +76,7 @@ pub(crate) async fn open(stage: &Stage, amount: i64) -> Result<Deposit, Error> {
         amount: Some(Money::idr(amount)),
         method: deposit::Method::Sandbox.into(),
         client_reference: String::new(),
+        channel: String::new(),
     };
     let mut service = stage.client.service(WalletServiceClient::new);
     let reply = service.create_deposit(call(request)).await?.into_inner();

@@ -350,7 +350,7 @@ pub enum EventType {
     OperationFinished = 10,
     /// A deposit was opened.
     DepositCreated = 11,
-    /// A deposit was paid and credited.
+    /// A payment for a deposit was credited; `reason` is its kind, for example `EXACT`, `LATE` or `DUPLICATE`.
     DepositPaid = 12,
     /// A deposit expired or failed.
     DepositClosed = 13,
@@ -366,6 +366,12 @@ pub enum EventType {
     Unsuspended = 18,
     /// An instance was terminated because it stayed unpaid.
     Terminated = 19,
+    /// A deposit can be paid now: the gateway has said how.
+    DepositReady = 30,
+    /// A payment that was credited was taken back by the gateway.
+    DepositReversed = 31,
+    /// A payment that named this deposit was not for it or not for this merchant; nothing was credited.
+    DepositPaymentRefused = 32,
 }
 impl EventType {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -394,6 +400,9 @@ impl EventType {
             Self::Suspended => "EVENT_TYPE_SUSPENDED",
             Self::Unsuspended => "EVENT_TYPE_UNSUSPENDED",
             Self::Terminated => "EVENT_TYPE_TERMINATED",
+            Self::DepositReady => "EVENT_TYPE_DEPOSIT_READY",
+            Self::DepositReversed => "EVENT_TYPE_DEPOSIT_REVERSED",
+            Self::DepositPaymentRefused => "EVENT_TYPE_DEPOSIT_PAYMENT_REFUSED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -419,6 +428,9 @@ impl EventType {
             "EVENT_TYPE_SUSPENDED" => Some(Self::Suspended),
             "EVENT_TYPE_UNSUSPENDED" => Some(Self::Unsuspended),
             "EVENT_TYPE_TERMINATED" => Some(Self::Terminated),
+            "EVENT_TYPE_DEPOSIT_READY" => Some(Self::DepositReady),
+            "EVENT_TYPE_DEPOSIT_REVERSED" => Some(Self::DepositReversed),
+            "EVENT_TYPE_DEPOSIT_PAYMENT_REFUSED" => Some(Self::DepositPaymentRefused),
             _ => None,
         }
     }

@@ -97,6 +97,8 @@ pub mod transaction {
         Refund = 6,
         /// Staff corrected the balance.
         Adjustment = 7,
+        /// A payment was taken back by the gateway (refund, chargeback).
+        Reversal = 8,
     }
     impl Kind {
         /// String value of the enum field names used in the ProtoBuf definition.
@@ -113,6 +115,7 @@ pub mod transaction {
                 Self::Charge => "KIND_CHARGE",
                 Self::Refund => "KIND_REFUND",
                 Self::Adjustment => "KIND_ADJUSTMENT",
+                Self::Reversal => "KIND_REVERSAL",
             }
         }
         /// Creates an enum from field names used in the ProtoBuf definition.
@@ -126,6 +129,7 @@ pub mod transaction {
                 "KIND_CHARGE" => Some(Self::Charge),
                 "KIND_REFUND" => Some(Self::Refund),
                 "KIND_ADJUSTMENT" => Some(Self::Adjustment),
+                "KIND_REVERSAL" => Some(Self::Reversal),
                 _ => None,
             }
         }
@@ -142,7 +146,7 @@ impl ::prost::Name for Transaction {
     }
 }
 /// Money on its way in.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Deposit {
     /// Identifier.
     #[prost(string, tag = "1")]
@@ -171,6 +175,36 @@ pub struct Deposit {
     /// The caller's own reference; empty if none.
     #[prost(string, tag = "9")]
     pub client_reference: ::prost::alloc::string::String,
+    /// Code of the channel, for example `BRIVA`; empty for METHOD_SANDBOX.
+    #[prost(string, tag = "10")]
+    pub channel: ::prost::alloc::string::String,
+    /// What the payer has to pay: the amount and the payer's fee. Absent until the gateway has said so.
+    #[prost(message, optional, tag = "11")]
+    pub payable: ::core::option::Option<crate::money::Money>,
+    /// What the channel charges the payer on top of the amount. Absent until the gateway has said so.
+    #[prost(message, optional, tag = "12")]
+    pub fee: ::core::option::Option<crate::money::Money>,
+    /// Number of the virtual or bank account, or the code to name in a shop; empty where there is none.
+    #[prost(string, tag = "13")]
+    pub pay_code: ::prost::alloc::string::String,
+    /// Content of the QR code to show (QRIS); empty where there is none.
+    #[prost(string, tag = "14")]
+    pub qr_string: ::prost::alloc::string::String,
+    /// How to pay, in the payer's language where the gateway has it. Plain text.
+    #[prost(message, repeated, tag = "15")]
+    pub instructions: ::prost::alloc::vec::Vec<PaymentInstruction>,
+    /// The gateway's own reference; empty until it has given one.
+    #[prost(string, tag = "16")]
+    pub gateway_reference: ::prost::alloc::string::String,
+    /// Why a deposit FAILED, for example `GATEWAY_REJECTED`; empty otherwise.
+    #[prost(string, tag = "17")]
+    pub failure_reason: ::prost::alloc::string::String,
+    /// Every payment that came for it, oldest first. Empty in lists.
+    #[prost(message, repeated, tag = "18")]
+    pub payments: ::prost::alloc::vec::Vec<Payment>,
+    /// People who still have to confirm a bank transfer that one has confirmed; 0 otherwise. Empty in lists.
+    #[prost(int32, tag = "19")]
+    pub confirmations_needed: i32,
 }
 /// Nested message and enum types in `Deposit`.
 pub mod deposit {
@@ -192,6 +226,14 @@ pub mod deposit {
         Unspecified = 0,
         /// The sandbox gateway: finished by SandboxService.SettleDeposit. Sandbox accounts only.
         Sandbox = 1,
+        /// Tripay: virtual accounts, QRIS, e-wallets, shops.
+        Tripay = 2,
+        /// Midtrans: the Snap page, where the payer chooses.
+        Midtrans = 3,
+        /// Xendit: an invoice page, where the payer chooses.
+        Xendit = 4,
+        /// A transfer to one of the operator's bank accounts, confirmed by staff.
+        BankTransfer = 5,
     }
     impl Method {
         /// String value of the enum field names used in the ProtoBuf definition.
@@ -202,6 +244,10 @@ pub mod deposit {
             match self {
                 Self::Unspecified => "METHOD_UNSPECIFIED",
                 Self::Sandbox => "METHOD_SANDBOX",
+                Self::Tripay => "METHOD_TRIPAY",
+                Self::Midtrans => "METHOD_MIDTRANS",
+                Self::Xendit => "METHOD_XENDIT",
+                Self::BankTransfer => "METHOD_BANK_TRANSFER",
             }
         }
         /// Creates an enum from field names used in the ProtoBuf definition.
@@ -209,11 +255,15 @@ pub mod deposit {
             match value {
                 "METHOD_UNSPECIFIED" => Some(Self::Unspecified),
                 "METHOD_SANDBOX" => Some(Self::Sandbox),
+                "METHOD_TRIPAY" => Some(Self::Tripay),
+                "METHOD_MIDTRANS" => Some(Self::Midtrans),
+                "METHOD_XENDIT" => Some(Self::Xendit),
+                "METHOD_BANK_TRANSFER" => Some(Self::BankTransfer),
                 _ => None,
             }
         }
     }
-    /// How far it is. PAID, EXPIRED and FAILED are final.
+    /// How far it is. Money that comes for a deposit that is EXPIRED or FAILED is credited all the same and makes it PAID; what happened is in `payments`.
     #[derive(
         Clone,
         Copy,
@@ -237,6 +287,10 @@ pub mod deposit {
         Expired = 3,
         /// Refused by the gateway.
         Failed = 4,
+        /// The gateway was asked and has not answered yet.
+        Preparing = 5,
+        /// Paid, and taken back in full by the gateway.
+        Reversed = 6,
     }
     impl State {
         /// String value of the enum field names used in the ProtoBuf definition.
@@ -250,6 +304,8 @@ pub mod deposit {
                 Self::Paid => "STATE_PAID",
                 Self::Expired => "STATE_EXPIRED",
                 Self::Failed => "STATE_FAILED",
+                Self::Preparing => "STATE_PREPARING",
+                Self::Reversed => "STATE_REVERSED",
             }
         }
         /// Creates an enum from field names used in the ProtoBuf definition.
@@ -260,6 +316,8 @@ pub mod deposit {
                 "STATE_PAID" => Some(Self::Paid),
                 "STATE_EXPIRED" => Some(Self::Expired),
                 "STATE_FAILED" => Some(Self::Failed),
+                "STATE_PREPARING" => Some(Self::Preparing),
+                "STATE_REVERSED" => Some(Self::Reversed),
                 _ => None,
             }
         }
@@ -273,6 +331,227 @@ impl ::prost::Name for Deposit {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/sewa.wallet.v1.Deposit".into()
+    }
+}
+/// One way of paying, step by step.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PaymentInstruction {
+    /// For example `Internet Banking`.
+    #[prost(string, tag = "1")]
+    pub title: ::prost::alloc::string::String,
+    /// The steps in order.
+    #[prost(string, repeated, tag = "2")]
+    pub steps: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+impl ::prost::Name for PaymentInstruction {
+    const NAME: &'static str = "PaymentInstruction";
+    const PACKAGE: &'static str = "sewa.wallet.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.wallet.v1.PaymentInstruction".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.wallet.v1.PaymentInstruction".into()
+    }
+}
+/// Money that came for a deposit, or was taken back. Never changed. All of it moves through the ledger in the transaction that writes it down.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Payment {
+    /// How it compares with what was asked for.
+    #[prost(enumeration = "payment::Kind", tag = "1")]
+    pub kind: i32,
+    /// What the payer paid, or, of a reversal, what the gateway took back.
+    #[prost(message, optional, tag = "2")]
+    pub paid: ::core::option::Option<crate::money::Money>,
+    /// Change of the available balance; negative for a reversal.
+    #[prost(message, optional, tag = "3")]
+    pub credited: ::core::option::Option<crate::money::Money>,
+    /// The gateway's or the bank's reference of the payment.
+    #[prost(string, tag = "4")]
+    pub gateway_reference: ::prost::alloc::string::String,
+    /// When it was written down.
+    #[prost(message, optional, tag = "5")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// Nested message and enum types in `Payment`.
+pub mod payment {
+    /// How it compares with what was asked for. The first that fits, from DUPLICATE down to EXACT.
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Kind {
+        /// Not set.
+        Unspecified = 0,
+        /// As asked. The deposit's amount is credited.
+        Exact = 1,
+        /// As asked, after the deposit had expired or failed. The deposit's amount is credited.
+        Late = 2,
+        /// Less than asked. What was paid, without the payer's fee, is credited; nothing if that is less than one rupiah.
+        Underpaid = 3,
+        /// More than asked. What was paid, without the payer's fee, is credited.
+        Overpaid = 4,
+        /// A further payment for a deposit that was paid before. What was paid, without the payer's fee, is credited.
+        Duplicate = 5,
+        /// Taken back by the gateway after it was credited. As much of it as is available is taken from the wallet, and the rest is the platform's loss.
+        Reversal = 6,
+    }
+    impl Kind {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "KIND_UNSPECIFIED",
+                Self::Exact => "KIND_EXACT",
+                Self::Late => "KIND_LATE",
+                Self::Underpaid => "KIND_UNDERPAID",
+                Self::Overpaid => "KIND_OVERPAID",
+                Self::Duplicate => "KIND_DUPLICATE",
+                Self::Reversal => "KIND_REVERSAL",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "KIND_UNSPECIFIED" => Some(Self::Unspecified),
+                "KIND_EXACT" => Some(Self::Exact),
+                "KIND_LATE" => Some(Self::Late),
+                "KIND_UNDERPAID" => Some(Self::Underpaid),
+                "KIND_OVERPAID" => Some(Self::Overpaid),
+                "KIND_DUPLICATE" => Some(Self::Duplicate),
+                "KIND_REVERSAL" => Some(Self::Reversal),
+                _ => None,
+            }
+        }
+    }
+}
+impl ::prost::Name for Payment {
+    const NAME: &'static str = "Payment";
+    const PACKAGE: &'static str = "sewa.wallet.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.wallet.v1.Payment".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.wallet.v1.Payment".into()
+    }
+}
+/// One way to pay.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DepositChannel {
+    /// The gateway.
+    #[prost(enumeration = "deposit::Method", tag = "1")]
+    pub method: i32,
+    /// What CreateDeposit takes as `channel`.
+    #[prost(string, tag = "2")]
+    pub code: ::prost::alloc::string::String,
+    /// Name, for people.
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+    /// What kind of way.
+    #[prost(enumeration = "deposit_channel::Kind", tag = "4")]
+    pub kind: i32,
+    /// False while the gateway fails or has switched the channel off.
+    #[prost(bool, tag = "5")]
+    pub available: bool,
+    /// The least it takes; absent if there is no such limit.
+    #[prost(message, optional, tag = "6")]
+    pub minimum: ::core::option::Option<crate::money::Money>,
+    /// The most it takes; absent if there is no such limit.
+    #[prost(message, optional, tag = "7")]
+    pub maximum: ::core::option::Option<crate::money::Money>,
+    /// What the payer pays on top, flat part; absent if the gateway does not say.
+    #[prost(message, optional, tag = "8")]
+    pub fee_flat: ::core::option::Option<crate::money::Money>,
+    /// What the payer pays on top, part of the amount in percent as a decimal number such as `0.70`; empty if the gateway does not say.
+    #[prost(string, tag = "9")]
+    pub fee_percent: ::prost::alloc::string::String,
+    /// What the payer pays on top of the amount of the request, by the gateway's own calculation; absent without an amount, and if the gateway does not say.
+    #[prost(message, optional, tag = "10")]
+    pub fee: ::core::option::Option<crate::money::Money>,
+}
+/// Nested message and enum types in `DepositChannel`.
+pub mod deposit_channel {
+    /// What kind of way.
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Kind {
+        /// Not set.
+        Unspecified = 0,
+        /// Transfer to a virtual account.
+        VirtualAccount = 1,
+        /// Scan a QR code (QRIS).
+        QrCode = 2,
+        /// An e-wallet.
+        EWallet = 3,
+        /// At the counter of a shop.
+        RetailOutlet = 4,
+        /// A page of the gateway where the payer chooses.
+        PaymentPage = 5,
+        /// Transfer to the operator's bank account.
+        BankTransfer = 6,
+        /// Play money of sandbox accounts.
+        Sandbox = 7,
+    }
+    impl Kind {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "KIND_UNSPECIFIED",
+                Self::VirtualAccount => "KIND_VIRTUAL_ACCOUNT",
+                Self::QrCode => "KIND_QR_CODE",
+                Self::EWallet => "KIND_E_WALLET",
+                Self::RetailOutlet => "KIND_RETAIL_OUTLET",
+                Self::PaymentPage => "KIND_PAYMENT_PAGE",
+                Self::BankTransfer => "KIND_BANK_TRANSFER",
+                Self::Sandbox => "KIND_SANDBOX",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "KIND_UNSPECIFIED" => Some(Self::Unspecified),
+                "KIND_VIRTUAL_ACCOUNT" => Some(Self::VirtualAccount),
+                "KIND_QR_CODE" => Some(Self::QrCode),
+                "KIND_E_WALLET" => Some(Self::EWallet),
+                "KIND_RETAIL_OUTLET" => Some(Self::RetailOutlet),
+                "KIND_PAYMENT_PAGE" => Some(Self::PaymentPage),
+                "KIND_BANK_TRANSFER" => Some(Self::BankTransfer),
+                "KIND_SANDBOX" => Some(Self::Sandbox),
+                _ => None,
+            }
+        }
+    }
+}
+impl ::prost::Name for DepositChannel {
+    const NAME: &'static str = "DepositChannel";
+    const PACKAGE: &'static str = "sewa.wallet.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.wallet.v1.DepositChannel".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.wallet.v1.DepositChannel".into()
     }
 }
 /// What a proof of the ledger found.
@@ -425,6 +704,9 @@ pub struct CreateDepositRequest {
     /// The caller's own reference, unique for ever within the account; empty for none.
     #[prost(string, tag = "3")]
     pub client_reference: ::prost::alloc::string::String,
+    /// Code of a channel of the method, from ListDepositChannels. Empty for METHOD_SANDBOX.
+    #[prost(string, tag = "4")]
+    pub channel: ::prost::alloc::string::String,
 }
 impl ::prost::Name for CreateDepositRequest {
     const NAME: &'static str = "CreateDepositRequest";
@@ -437,7 +719,7 @@ impl ::prost::Name for CreateDepositRequest {
     }
 }
 /// The deposit.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CreateDepositResponse {
     /// The deposit.
     #[prost(message, optional, tag = "1")]
@@ -471,7 +753,7 @@ impl ::prost::Name for GetDepositRequest {
     }
 }
 /// The deposit.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GetDepositResponse {
     /// The deposit.
     #[prost(message, optional, tag = "1")]
@@ -531,6 +813,89 @@ impl ::prost::Name for ListDepositsResponse {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/sewa.wallet.v1.ListDepositsResponse".into()
+    }
+}
+/// Asks for the ways to pay.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListDepositChannelsRequest {
+    /// To learn the fee: what is to be credited, whole rupiah, 10000 to 1000000000.
+    #[prost(message, optional, tag = "1")]
+    pub amount: ::core::option::Option<crate::money::Money>,
+    /// Items per page; all ways to pay fit on one.
+    #[prost(int32, tag = "2")]
+    pub page_size: i32,
+    /// Token of the previous page; empty for the first.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ListDepositChannelsRequest {
+    const NAME: &'static str = "ListDepositChannelsRequest";
+    const PACKAGE: &'static str = "sewa.wallet.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.wallet.v1.ListDepositChannelsRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.wallet.v1.ListDepositChannelsRequest".into()
+    }
+}
+/// The ways to pay.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListDepositChannelsResponse {
+    /// The channels of each gateway together, in the gateway's order.
+    #[prost(message, repeated, tag = "1")]
+    pub channels: ::prost::alloc::vec::Vec<DepositChannel>,
+    /// Token of the next page; empty at the end.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ListDepositChannelsResponse {
+    const NAME: &'static str = "ListDepositChannelsResponse";
+    const PACKAGE: &'static str = "sewa.wallet.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.wallet.v1.ListDepositChannelsResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.wallet.v1.ListDepositChannelsResponse".into()
+    }
+}
+/// Confirms a bank transfer.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConfirmDepositRequest {
+    /// The deposit.
+    #[prost(string, tag = "1")]
+    pub deposit_id: ::prost::alloc::string::String,
+    /// What arrived, whole rupiah, 1 to 1000000000.
+    #[prost(message, optional, tag = "2")]
+    pub received: ::core::option::Option<crate::money::Money>,
+    /// The bank's reference on the statement. A reference is credited once on the whole platform.
+    #[prost(string, tag = "3")]
+    pub bank_reference: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ConfirmDepositRequest {
+    const NAME: &'static str = "ConfirmDepositRequest";
+    const PACKAGE: &'static str = "sewa.wallet.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.wallet.v1.ConfirmDepositRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.wallet.v1.ConfirmDepositRequest".into()
+    }
+}
+/// The deposit.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ConfirmDepositResponse {
+    /// The deposit.
+    #[prost(message, optional, tag = "1")]
+    pub deposit: ::core::option::Option<Deposit>,
+}
+impl ::prost::Name for ConfirmDepositResponse {
+    const NAME: &'static str = "ConfirmDepositResponse";
+    const PACKAGE: &'static str = "sewa.wallet.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.wallet.v1.ConfirmDepositResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.wallet.v1.ConfirmDepositResponse".into()
     }
 }
 /// Adjusts a balance.
@@ -623,6 +988,20 @@ pub enum WalletErrorReason {
     DepositMethodUnavailable = 4,
     /// The client reference was used before in this account.
     ClientReferenceTaken = 5,
+    /// The payment gateway fails at present. Nothing was opened.
+    PaymentGatewayUnavailable = 6,
+    /// The gateway has no such channel, or does not offer it now.
+    DepositChannelUnavailable = 7,
+    /// The channel does not take this amount.
+    DepositAmountOutOfRange = 8,
+    /// Only bank transfers are confirmed by staff; gateways confirm the others themselves.
+    DepositNotConfirmable = 9,
+    /// The bank's reference was credited before.
+    BankReferenceTaken = 10,
+    /// The amount needs two people, and this one has confirmed already.
+    SecondPersonRequired = 11,
+    /// The first person confirmed another amount.
+    ConfirmedAmountDiffers = 12,
 }
 impl WalletErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -639,6 +1018,21 @@ impl WalletErrorReason {
                 "WALLET_ERROR_REASON_DEPOSIT_METHOD_UNAVAILABLE"
             }
             Self::ClientReferenceTaken => "WALLET_ERROR_REASON_CLIENT_REFERENCE_TAKEN",
+            Self::PaymentGatewayUnavailable => {
+                "WALLET_ERROR_REASON_PAYMENT_GATEWAY_UNAVAILABLE"
+            }
+            Self::DepositChannelUnavailable => {
+                "WALLET_ERROR_REASON_DEPOSIT_CHANNEL_UNAVAILABLE"
+            }
+            Self::DepositAmountOutOfRange => {
+                "WALLET_ERROR_REASON_DEPOSIT_AMOUNT_OUT_OF_RANGE"
+            }
+            Self::DepositNotConfirmable => "WALLET_ERROR_REASON_DEPOSIT_NOT_CONFIRMABLE",
+            Self::BankReferenceTaken => "WALLET_ERROR_REASON_BANK_REFERENCE_TAKEN",
+            Self::SecondPersonRequired => "WALLET_ERROR_REASON_SECOND_PERSON_REQUIRED",
+            Self::ConfirmedAmountDiffers => {
+                "WALLET_ERROR_REASON_CONFIRMED_AMOUNT_DIFFERS"
+            }
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -653,6 +1047,25 @@ impl WalletErrorReason {
             }
             "WALLET_ERROR_REASON_CLIENT_REFERENCE_TAKEN" => {
                 Some(Self::ClientReferenceTaken)
+            }
+            "WALLET_ERROR_REASON_PAYMENT_GATEWAY_UNAVAILABLE" => {
+                Some(Self::PaymentGatewayUnavailable)
+            }
+            "WALLET_ERROR_REASON_DEPOSIT_CHANNEL_UNAVAILABLE" => {
+                Some(Self::DepositChannelUnavailable)
+            }
+            "WALLET_ERROR_REASON_DEPOSIT_AMOUNT_OUT_OF_RANGE" => {
+                Some(Self::DepositAmountOutOfRange)
+            }
+            "WALLET_ERROR_REASON_DEPOSIT_NOT_CONFIRMABLE" => {
+                Some(Self::DepositNotConfirmable)
+            }
+            "WALLET_ERROR_REASON_BANK_REFERENCE_TAKEN" => Some(Self::BankReferenceTaken),
+            "WALLET_ERROR_REASON_SECOND_PERSON_REQUIRED" => {
+                Some(Self::SecondPersonRequired)
+            }
+            "WALLET_ERROR_REASON_CONFIRMED_AMOUNT_DIFFERS" => {
+                Some(Self::ConfirmedAmountDiffers)
             }
             _ => None,
         }
@@ -802,9 +1215,45 @@ pub mod wallet_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Lists the ways to pay: every gateway this server is set up with, its channels, their limits, and what the payer pays on top of an amount. A gateway that
+        /// does not answer is listed as it was last seen, with `available` false, so that another can be chosen.
+        ///
+        /// Example request: `{"amount": {"currencyCode": "IDR", "units": "250000"}}`
+        pub async fn list_deposit_channels(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListDepositChannelsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListDepositChannelsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/sewa.wallet.v1.WalletService/ListDepositChannels",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "sewa.wallet.v1.WalletService",
+                        "ListDepositChannels",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// Opens a deposit at a payment gateway. Money is credited when the gateway confirms it, exactly once.
         ///
-        /// Example request: `{"amount": {"currencyCode": "IDR", "units": "250000"}, "method": "METHOD_SANDBOX"}`
+        /// The reply says how to pay if the gateway answered in time. Otherwise the deposit is PREPARING: the platform looks at the gateway whether the transaction was
+        /// made before it asks again, so there are never two, and EVENT_TYPE_DEPOSIT_READY tells when it can be paid.
+        ///
+        /// Example request: `{"amount": {"currencyCode": "IDR", "units": "250000"}, "method": "METHOD_TRIPAY", "channel": "BRIVA"}`
         pub async fn create_deposit(
             &mut self,
             request: impl tonic::IntoRequest<super::CreateDepositRequest>,
@@ -879,6 +1328,37 @@ pub mod wallet_service_client {
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("sewa.wallet.v1.WalletService", "ListDeposits"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Staff: records that money for a bank transfer arrived, and credits it. Legal for METHOD_BANK_TRANSFER only. From the amount in the settings on, a second
+        /// person has to confirm the same reference and amount before anything is credited; `confirmations_needed` tells. What arrived is credited, also when it is
+        /// late, too much, too little, or a second transfer for the same deposit; see Payment.Kind.
+        ///
+        /// Example request: `{"depositId": "0192f0c1-0000-7000-8000-000000000001", "received": {"currencyCode": "IDR", "units": "250000"}, "bankReference": "BCA-20260503-00017"}`
+        pub async fn confirm_deposit(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ConfirmDepositRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ConfirmDepositResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/sewa.wallet.v1.WalletService/ConfirmDeposit",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("sewa.wallet.v1.WalletService", "ConfirmDeposit"),
+                );
             self.inner.unary(req, path, codec).await
         }
         /// Staff: adds to or takes from an account's available balance, with a reason that its owner sees.
@@ -965,9 +1445,23 @@ pub mod wallet_service_server {
             tonic::Response<super::ListTransactionsResponse>,
             tonic::Status,
         >;
+        /// Lists the ways to pay: every gateway this server is set up with, its channels, their limits, and what the payer pays on top of an amount. A gateway that
+        /// does not answer is listed as it was last seen, with `available` false, so that another can be chosen.
+        ///
+        /// Example request: `{"amount": {"currencyCode": "IDR", "units": "250000"}}`
+        async fn list_deposit_channels(
+            &self,
+            request: tonic::Request<super::ListDepositChannelsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListDepositChannelsResponse>,
+            tonic::Status,
+        >;
         /// Opens a deposit at a payment gateway. Money is credited when the gateway confirms it, exactly once.
         ///
-        /// Example request: `{"amount": {"currencyCode": "IDR", "units": "250000"}, "method": "METHOD_SANDBOX"}`
+        /// The reply says how to pay if the gateway answered in time. Otherwise the deposit is PREPARING: the platform looks at the gateway whether the transaction was
+        /// made before it asks again, so there are never two, and EVENT_TYPE_DEPOSIT_READY tells when it can be paid.
+        ///
+        /// Example request: `{"amount": {"currencyCode": "IDR", "units": "250000"}, "method": "METHOD_TRIPAY", "channel": "BRIVA"}`
         async fn create_deposit(
             &self,
             request: tonic::Request<super::CreateDepositRequest>,
@@ -989,6 +1483,18 @@ pub mod wallet_service_server {
             request: tonic::Request<super::ListDepositsRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ListDepositsResponse>,
+            tonic::Status,
+        >;
+        /// Staff: records that money for a bank transfer arrived, and credits it. Legal for METHOD_BANK_TRANSFER only. From the amount in the settings on, a second
+        /// person has to confirm the same reference and amount before anything is credited; `confirmations_needed` tells. What arrived is credited, also when it is
+        /// late, too much, too little, or a second transfer for the same deposit; see Payment.Kind.
+        ///
+        /// Example request: `{"depositId": "0192f0c1-0000-7000-8000-000000000001", "received": {"currencyCode": "IDR", "units": "250000"}, "bankReference": "BCA-20260503-00017"}`
+        async fn confirm_deposit(
+            &self,
+            request: tonic::Request<super::ConfirmDepositRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ConfirmDepositResponse>,
             tonic::Status,
         >;
         /// Staff: adds to or takes from an account's available balance, with a reason that its owner sees.
@@ -1178,6 +1684,52 @@ pub mod wallet_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/sewa.wallet.v1.WalletService/ListDepositChannels" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListDepositChannelsSvc<T: WalletService>(pub Arc<T>);
+                    impl<
+                        T: WalletService,
+                    > tonic::server::UnaryService<super::ListDepositChannelsRequest>
+                    for ListDepositChannelsSvc<T> {
+                        type Response = super::ListDepositChannelsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListDepositChannelsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as WalletService>::list_deposit_channels(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListDepositChannelsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/sewa.wallet.v1.WalletService/CreateDeposit" => {
                     #[allow(non_camel_case_types)]
                     struct CreateDepositSvc<T: WalletService>(pub Arc<T>);
@@ -1298,6 +1850,51 @@ pub mod wallet_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListDepositsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/sewa.wallet.v1.WalletService/ConfirmDeposit" => {
+                    #[allow(non_camel_case_types)]
+                    struct ConfirmDepositSvc<T: WalletService>(pub Arc<T>);
+                    impl<
+                        T: WalletService,
+                    > tonic::server::UnaryService<super::ConfirmDepositRequest>
+                    for ConfirmDepositSvc<T> {
+                        type Response = super::ConfirmDepositResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ConfirmDepositRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as WalletService>::confirm_deposit(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ConfirmDepositSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

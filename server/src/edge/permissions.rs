@@ -42,6 +42,7 @@ const ROLES: &[&str] = &[
 const TABLE: &[(&str, &[&[&str]])] = &[
     ("audit.read", &[OWNERS, SUPPORT, FINANCE]),
     ("catalog.write", &[BUSINESS]),
+    ("deposits.confirm", &[FINANCE]),
     ("events.read", &[CUSTOMERS]),
     ("instances.delete", &[MEMBERS]),
     ("instances.password", &[MEMBERS]),

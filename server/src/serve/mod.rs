@@ -1,7 +1,8 @@
 //! The server: builds the parts, puts the layers in order on one port, and stops gracefully.
 //!
-//! From outside inwards: health and metrics pages, CORS, the API's description, REST (`sewa_gateway`), gRPC-Web, the edge, the services in rank order, reflection and health.
+//! From outside inwards: health and metrics pages, callbacks of payment gateways, CORS, the API's description, REST (`sewa_gateway`), gRPC-Web, the edge, the services in rank order, reflection and health.
 
+pub mod callbacks;
 pub mod describe;
 pub mod pages;
 pub mod parts;
@@ -155,6 +156,7 @@ async fn accept(
         .service(routes(app)?);
     let service = ServiceBuilder::new()
         .layer(pages::PagesLayer::new(app.clone()))
+        .layer(callbacks::CallbacksLayer::new(app.clone()))
         .layer(app.config.cors().map_err(anyhow::Error::msg)?)
         .layer(openapi::Site::new(&document).layer())
         .service(gateway.layer().layer(grpc));

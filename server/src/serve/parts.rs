@@ -15,6 +15,7 @@ use crate::base::outbox::reader::Tail;
 use crate::config::Config;
 use crate::edge::limit::Limits;
 use crate::provider::compute::{Providers, simulator};
+use crate::provider::payment::registry::Gateways;
 use crate::service::{catalog, identity, order};
 
 /// Lanes of group commit: one for every two cores, because a lane keeps a core of PostgreSQL busy, and fewer lanes collect larger batches.
@@ -56,6 +57,7 @@ pub async fn build(config: Config, stop: CancellationToken) -> anyhow::Result<(A
         ),
         catalog: catalog::Cache::default(),
         providers: Providers::new(simulator::clouds(&db, &clock, config.simulator_boot_ms)),
+        gateways: Gateways::new(&config.payments).context("payment gateways")?,
         placing: order::place::lanes(db.clone(), clock.clone(), tail.clone(), lanes()),
         db,
         clock,

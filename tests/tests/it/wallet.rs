@@ -81,6 +81,7 @@ async fn a_deposit_repeated_with_its_key_is_opened_once() {
         amount: Some(Money::idr(units)),
         method: deposit::Method::Sandbox.into(),
         client_reference: "inv-1".to_owned(),
+        channel: String::new(),
     };
     let first = budi
         .wallet()

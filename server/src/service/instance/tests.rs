@@ -23,6 +23,7 @@ use crate::base::outbox::reader::Tail;
 use crate::config::Config;
 use crate::provider::compute::simulator::{self, Simulator, faults};
 use crate::provider::compute::{Compute, CreateMachine, Providers, Reference};
+use crate::provider::payment::registry::Gateways;
 use crate::service::operation::model as work;
 use crate::service::{catalog, identity, order};
 
@@ -46,6 +47,7 @@ impl World {
                 simulator::NAME.to_owned(),
                 Arc::clone(&cloud) as Arc<dyn Compute>,
             )]),
+            gateways: Gateways::default(),
             placing: order::place::lanes(db.clone(), clock.clone(), tail.clone(), 1),
             db,
             clock,

@@ -5,8 +5,10 @@ use sewa_sdk::sewa::wallet::v1 as proto;
 use crate::base::id::AccountId;
 use crate::base::money::Rupiah;
 use crate::base::time;
+use crate::provider::payment::{Channel, Instruction};
 use crate::service::wallet::deposit::{Deposit, DepositState};
 use crate::service::wallet::model::{Balance, Journal};
+use crate::service::wallet::payment::Payment;
 use crate::service::wallet::store::Listed;
 
 /// The balances.
@@ -36,14 +38,14 @@ pub fn before(j: &Journal) -> proto::Wallet {
     }
 }
 
-/// A deposit.
+/// A deposit, without what only a single one shows.
 pub fn deposit(d: &Deposit) -> proto::Deposit {
     proto::Deposit {
         id: d.id.to_string(),
         amount: Some(d.amount.to_proto()),
         method: i32::from(d.method),
         state: state(d.state) as i32,
-        pay_url: String::new(),
+        pay_url: d.pay_url.clone(),
         expire_time: Some(time::to_proto(d.expires_at)),
         create_time: Some(time::to_proto(d.created_at)),
         paid_time: d
@@ -51,27 +53,97 @@ pub fn deposit(d: &Deposit) -> proto::Deposit {
             .filter(|_| d.state == DepositState::Paid)
             .map(time::to_proto),
         client_reference: d.client_reference.clone().unwrap_or_default(),
+        channel: d.channel.clone(),
+        payable: d.payable.map(Rupiah::to_proto),
+        fee: d.fee.map(Rupiah::to_proto),
+        pay_code: d.pay_code.clone(),
+        qr_string: d.qr_string.clone(),
+        instructions: d.instructions.iter().map(instruction).collect(),
+        gateway_reference: d.gateway_ref.clone(),
+        failure_reason: d.failure.clone(),
+        payments: Vec::new(),
+        confirmations_needed: 0,
     }
 }
 
-fn state(state: DepositState) -> proto::deposit::State {
-    match state {
-        DepositState::Pending => proto::deposit::State::Pending,
-        DepositState::Paid => proto::deposit::State::Paid,
-        DepositState::Expired => proto::deposit::State::Expired,
-        DepositState::Failed => proto::deposit::State::Failed,
+/// A deposit with its payments. `half_confirmed` are transfers that one person has confirmed and that need another.
+pub fn whole_deposit(d: &Deposit, payments: &[Payment], half_confirmed: i64) -> proto::Deposit {
+    proto::Deposit {
+        payments: payments.iter().map(payment).collect(),
+        confirmations_needed: i32::try_from(half_confirmed).unwrap_or(i32::MAX),
+        ..deposit(d)
     }
+}
+
+fn instruction(i: &Instruction) -> proto::PaymentInstruction {
+    proto::PaymentInstruction {
+        title: i.title.clone(),
+        steps: i.steps.clone(),
+    }
+}
+
+fn payment(p: &Payment) -> proto::Payment {
+    proto::Payment {
+        kind: i32::from(p.kind),
+        paid: Some(p.paid.to_proto()),
+        credited: Some(p.credited.to_proto()),
+        gateway_reference: p.gateway_ref.clone(),
+        create_time: Some(time::to_proto(p.recorded_at)),
+    }
+}
+
+/// A way to pay, and what the payer pays on top, if that is known.
+pub fn channel(
+    method: proto::deposit::Method,
+    c: &Channel,
+    fee: Option<Rupiah>,
+) -> proto::DepositChannel {
+    proto::DepositChannel {
+        method: method as i32,
+        code: c.code.clone(),
+        name: c.name.clone(),
+        kind: c.kind as i32,
+        available: c.active,
+        minimum: c.minimum.map(Rupiah::to_proto),
+        maximum: c.maximum.map(Rupiah::to_proto),
+        fee_flat: c.fee_flat.map(Rupiah::to_proto),
+        fee_percent: c.fee_percent.clone(),
+        fee: fee.map(Rupiah::to_proto),
+    }
+}
+
+/// The one way to pay of sandbox accounts.
+pub fn sandbox_channel(has_amount: bool) -> proto::DepositChannel {
+    proto::DepositChannel {
+        method: proto::deposit::Method::Sandbox as i32,
+        name: "Sandbox".to_owned(),
+        kind: proto::deposit_channel::Kind::Sandbox as i32,
+        available: true,
+        fee_flat: Some(Rupiah::ZERO.to_proto()),
+        fee_percent: "0".to_owned(),
+        fee: has_amount.then(|| Rupiah::ZERO.to_proto()),
+        ..proto::DepositChannel::default()
+    }
+}
+
+const STATES: [(DepositState, proto::deposit::State); 6] = [
+    (DepositState::Preparing, proto::deposit::State::Preparing),
+    (DepositState::Pending, proto::deposit::State::Pending),
+    (DepositState::Paid, proto::deposit::State::Paid),
+    (DepositState::Expired, proto::deposit::State::Expired),
+    (DepositState::Failed, proto::deposit::State::Failed),
+    (DepositState::Reversed, proto::deposit::State::Reversed),
+];
+
+fn state(state: DepositState) -> proto::deposit::State {
+    let found = STATES.iter().find(|(ours, _)| *ours == state);
+    found.map(|(_, theirs)| *theirs).unwrap_or_default()
 }
 
 /// The state a filter asks for; `None` for all.
 pub fn state_filter(number: i32) -> Option<DepositState> {
-    match proto::deposit::State::try_from(number).unwrap_or_default() {
-        proto::deposit::State::Unspecified => None,
-        proto::deposit::State::Pending => Some(DepositState::Pending),
-        proto::deposit::State::Paid => Some(DepositState::Paid),
-        proto::deposit::State::Expired => Some(DepositState::Expired),
-        proto::deposit::State::Failed => Some(DepositState::Failed),
-    }
+    let found = STATES.iter().find(|(_, theirs)| *theirs as i32 == number);
+    found.map(|(ours, _)| *ours)
 }
 
 /// A journal as its owner sees it.

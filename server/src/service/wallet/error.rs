@@ -1,8 +1,11 @@
 //! What can go wrong with money.
 
+use std::time::Duration;
+
 use sewa_sdk::sewa::wallet::v1::WalletErrorReason;
 use tonic::Status;
 
+use crate::base::money::Rupiah;
 use crate::base::{db, status};
 use crate::service::wallet::model::Refused;
 
@@ -33,6 +36,46 @@ pub enum Error {
     /// The reference was used before.
     #[error("the client reference was used before")]
     ClientReferenceTaken,
+    /// The gateway fails at present.
+    #[error("the gateway of {method} fails")]
+    GatewayUnavailable {
+        /// The method.
+        method: &'static str,
+        /// How long it is left alone.
+        rests: Duration,
+    },
+    /// The gateway does not offer the channel.
+    #[error("no channel {channel}")]
+    ChannelUnavailable {
+        /// The channel.
+        channel: String,
+    },
+    /// The channel does not take the amount.
+    #[error("the channel does not take this amount")]
+    AmountOutOfRange {
+        /// The least it takes.
+        minimum: Option<Rupiah>,
+        /// The most it takes.
+        maximum: Option<Rupiah>,
+    },
+    /// A gateway confirms it, and not staff.
+    #[error("a deposit by {method} is not confirmed by staff")]
+    NotConfirmable {
+        /// The method.
+        method: &'static str,
+    },
+    /// The transfer was credited before.
+    #[error("the bank reference was credited before")]
+    BankReferenceTaken,
+    /// The same person confirmed before.
+    #[error("somebody else has to confirm")]
+    SecondPersonRequired,
+    /// The first person saw another amount.
+    #[error("{confirmed} was confirmed before")]
+    ConfirmedAmountDiffers {
+        /// What was confirmed.
+        confirmed: Rupiah,
+    },
     /// The database failed.
     #[error("database")]
     Database(#[source] sqlx::Error),
@@ -42,6 +85,7 @@ impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         match db::broken_constraint(&error) {
             Some("deposits_client_reference_key") => Self::ClientReferenceTaken,
+            Some("payments_gateway_ref_key") => Self::BankReferenceTaken,
             _ => Self::Database(error),
         }
     }
@@ -75,9 +119,54 @@ impl From<Error> for Status {
             }
             Error::MethodUnavailable { method } => status::refuse(
                 Reason::DepositMethodUnavailable,
-                "only sandbox accounts may use this method",
+                "this account cannot use this method here",
             )
             .meta("method", method)
+            .status(),
+            Error::GatewayUnavailable { method, rests } => status::refuse(
+                Reason::PaymentGatewayUnavailable,
+                "the payment gateway fails at present",
+            )
+            .meta("method", method)
+            .retry_after(rests.max(Duration::from_secs(1)))
+            .status(),
+            Error::ChannelUnavailable { channel } => status::refuse(
+                Reason::DepositChannelUnavailable,
+                "the gateway does not offer this channel",
+            )
+            .meta("channel", channel)
+            .status(),
+            Error::AmountOutOfRange { minimum, maximum } => {
+                let limit = |limit: Option<Rupiah>| limit.map_or(0, |l| l.0);
+                status::refuse(
+                    Reason::DepositAmountOutOfRange,
+                    "the channel does not take this amount",
+                )
+                .meta("minimum", limit(minimum))
+                .meta("maximum", limit(maximum))
+                .status()
+            }
+            Error::NotConfirmable { method } => status::refuse(
+                Reason::DepositNotConfirmable,
+                "only bank transfers are confirmed by staff",
+            )
+            .meta("method", method)
+            .status(),
+            Error::BankReferenceTaken => status::refuse(
+                Reason::BankReferenceTaken,
+                "the bank reference was credited before",
+            )
+            .status(),
+            Error::SecondPersonRequired => status::refuse(
+                Reason::SecondPersonRequired,
+                "somebody else has to confirm this amount too",
+            )
+            .status(),
+            Error::ConfirmedAmountDiffers { confirmed } => status::refuse(
+                Reason::ConfirmedAmountDiffers,
+                "another amount was confirmed for this transfer",
+            )
+            .meta("confirmed", confirmed.0)
             .status(),
             Error::ClientReferenceTaken => status::refuse(
                 Reason::ClientReferenceTaken,

@@ -1,10 +1,9 @@
-//! Deposits that were not paid in time expire.
+//! Deposits that were not paid in time expire. Those of a gateway that can be asked are closed by what it says (`gateway`), because it may know better.
 
 use crate::app::App;
-use crate::base::outbox;
 use crate::service::wallet::deposit::DepositState;
-use crate::service::wallet::store;
-use sewa_sdk::sewa::event::v1::EventType;
+use crate::service::wallet::gateway;
+use crate::service::wallet::store::deposits;
 
 /// Deposits handled in one transaction.
 const CHUNK: i64 = 500;
@@ -16,25 +15,19 @@ const CHUNK: i64 = 500;
 pub async fn expire_deposits(app: &App) -> Result<usize, sqlx::Error> {
     let now = app.clock.now();
     let mut tx = app.db.begin().await?;
-    let due = store::expiring_deposits_for_update(&mut tx, now, CHUNK).await?;
-    let mut events = Vec::with_capacity(due.len());
-    for (account, id, amount) in &due {
-        if store::advance_deposit(&mut tx, *account, *id, DepositState::Expired, now).await? {
-            events.push(super::deposit_event(
-                *account,
-                *id,
-                2,
-                EventType::DepositClosed,
-                *amount,
-                DepositState::Expired.as_str(),
-                now,
-            ));
-        }
+    let due = deposits::expiring_deposits_for_update(&mut tx, now, CHUNK).await?;
+    let count = due.len();
+    for (account, id) in due {
+        let Some(mut deposit) = deposits::get_deposit(&mut tx, account, id).await? else {
+            continue;
+        };
+        let mut events = Vec::new();
+        gateway::close(&mut deposit, DepositState::Expired, now, &mut events);
+        gateway::finish(app, &mut tx, deposit, &events, now).await?;
     }
-    outbox::insert(&mut tx, &events).await?;
     tx.commit().await?;
-    if !events.is_empty() {
+    if count > 0 {
         app.tail.wake();
     }
-    Ok(events.len())
+    Ok(count)
 }

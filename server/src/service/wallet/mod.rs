@@ -1,21 +1,29 @@
 //! Money of accounts.
 //!
-//! Owns: `balances`, `journals`, `deposits`. Calls: nobody. Reads `accounts` of identity. Emits: DEPOSIT_CREATED, DEPOSIT_PAID, DEPOSIT_CLOSED, WALLET_ADJUSTED.
+//! Owns: `balances`, `journals`, `deposits`, `payments`, `payment_callbacks`, `bank_confirmations`. Calls: nobody. Reads `accounts`, `memberships` and `users` of
+//! identity. Emits: DEPOSIT_CREATED, DEPOSIT_READY, DEPOSIT_PAID, DEPOSIT_CLOSED, DEPOSIT_REVERSED, DEPOSIT_PAYMENT_REFUSED, WALLET_ADJUSTED.
 //!
 //! [`apply`] is the only way money moves. It takes any number of commands and gives each its own verdict, so one transaction can carry the commands of many
 //! callers (group commit in `order`) or of a thousand due renewals (the sweep in `lifecycle`).
 
+pub mod bank;
+pub mod callback;
 pub mod convert;
 pub mod deposit;
 pub mod error;
+pub mod gateway;
 pub mod job;
 pub mod model;
+#[cfg(test)]
+mod model_tests;
+pub mod payment;
 pub mod rpc;
 pub mod store;
 
 use chrono::{DateTime, Duration, Utc};
 use sewa_sdk::sewa::event::v1::event::Payload;
 use sewa_sdk::sewa::event::v1::{EventType, WalletPayload};
+use sewa_sdk::sewa::wallet::v1::deposit::Method;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -24,11 +32,13 @@ use crate::base::call::Caller;
 use crate::base::id::{AccountId, DepositId, JournalId};
 use crate::base::money::Rupiah;
 use crate::base::outbox::{self, NewEvent};
+use crate::provider::payment::{Terms, Transaction, TransactionState};
 use deposit::{Deposit, DepositState};
 use error::Error;
 use model::{Action, Command, Journal, Refused};
+use store::deposits;
 
-/// How long a deposit can be paid.
+/// How long a sandbox deposit can be paid.
 const DEPOSIT_LIFE: Duration = Duration::hours(24);
 
 /// Applies commands to the books, in order, within the caller's transaction. A refused command changes nothing and does not touch its neighbours. The accounts
@@ -72,58 +82,64 @@ pub async fn apply_one(
 pub struct DepositWish {
     /// What to credit.
     pub amount: Rupiah,
-    /// `sewa.wallet.v1.Deposit.Method`.
-    pub method: i16,
+    /// How to pay.
+    pub method: Method,
+    /// Code of the channel; empty in the sandbox.
+    pub channel: String,
     /// The caller's own reference.
     pub client_reference: Option<String>,
 }
 
-/// Opens a deposit.
+/// Writes a deposit down. That of a gateway is PREPARING until the gateway, which is not asked here, has said how to pay; [`gateway::choose`] has looked at the wish.
 ///
 /// # Errors
-/// If the method is not for this account, or the reference was used.
+/// If the reference was used.
 pub async fn open_deposit(
     app: &App,
     caller: &Caller,
     connection: &mut PgConnection,
     wish: DepositWish,
 ) -> Result<Deposit, Error> {
-    if !caller.sandbox {
-        return Err(Error::MethodUnavailable {
-            method: "METHOD_SANDBOX",
-        });
-    }
     let now = app.clock.now();
     let account = caller.account.ok_or(Error::AccountNotFound)?;
+    let entry = app.gateways.of(wish.method);
+    let life = entry.map_or(DEPOSIT_LIFE, |entry| entry.gateway.capabilities().life);
     let deposit = Deposit {
         account,
         id: DepositId::new(),
         amount: wish.amount,
-        method: wish.method,
-        state: DepositState::Pending,
+        method: i16::try_from(wish.method as i32).unwrap_or_default(),
+        channel: wish.channel,
+        state: match entry {
+            Some(_) => DepositState::Preparing,
+            None => DepositState::Pending,
+        },
         client_reference: wish.client_reference,
+        payable: None,
+        fee: None,
+        gateway_ref: String::new(),
+        pay_url: String::new(),
+        pay_code: String::new(),
+        qr_string: String::new(),
+        instructions: Vec::new(),
+        failure: String::new(),
+        revision: 1,
+        asked_at: entry.map(|_| now),
+        // Whoever writes it down asks the gateway at once; a job takes over if they do not come back from there.
+        next_look_at: entry.map(|_| now + gateway::lease(app)),
         created_at: now,
-        expires_at: now + DEPOSIT_LIFE,
+        expires_at: now + life,
         closed_at: None,
     };
-    store::insert_deposit(connection, &deposit).await?;
-    outbox::insert(
-        connection,
-        &[deposit_event(
-            account,
-            deposit.id,
-            1,
-            EventType::DepositCreated,
-            deposit.amount,
-            "",
-            now,
-        )],
-    )
-    .await?;
+    deposits::insert_deposit(connection, &deposit).await?;
+    let (id, amount) = (deposit.id, deposit.amount);
+    let created = EventType::DepositCreated;
+    let event = deposit_event(account, id, 1, created, amount, "", now);
+    outbox::insert(connection, &[event]).await?;
     Ok(deposit)
 }
 
-/// Ends a deposit as the gateway says; PAID credits it. Saying the same again changes nothing.
+/// Ends a sandbox deposit as its payer would; PAID credits it. Saying the same again changes nothing.
 ///
 /// # Errors
 /// If there is no such deposit, or it ended otherwise.
@@ -135,56 +151,32 @@ pub async fn settle_deposit(
     outcome: DepositState,
 ) -> Result<(), Error> {
     let now = app.clock.now();
-    let deposit = store::get_deposit(connection, account, id)
-        .await?
-        .ok_or(Error::DepositNotFound)?;
-    if !store::advance_deposit(connection, account, id, outcome, now).await? {
-        let present = store::get_deposit(connection, account, id)
-            .await?
-            .ok_or(Error::DepositNotFound)?
-            .state;
-        return if present == outcome {
-            Ok(())
-        } else {
-            Err(Error::DepositClosed {
-                state: present.as_str(),
-            })
-        };
+    let held = deposits::get_deposit_for_update(connection, account, id).await?;
+    let mut deposit = held.ok_or(Error::DepositNotFound)?;
+    if deposit.state == outcome {
+        return Ok(());
     }
-    let event = if outcome == DepositState::Paid {
-        let description = format!("Deposit {id}");
-        apply_one(
-            connection,
-            Command {
-                account,
-                action: Action::Deposit(deposit.amount),
-                subject: id.0,
-                description,
-            },
-            now,
-        )
-        .await?;
-        deposit_event(
-            account,
-            id,
-            2,
-            EventType::DepositPaid,
-            deposit.amount,
-            "",
-            now,
-        )
+    if !deposit.state.is_open() || deposit.method() != Method::Sandbox {
+        return Err(Error::DepositClosed {
+            state: deposit.state.as_str(),
+        });
+    }
+    let mut events = Vec::new();
+    if outcome == DepositState::Paid {
+        let transaction = Transaction {
+            gateway_ref: id.to_string(),
+            reference: id.to_string(),
+            state: TransactionState::Paid,
+            total: deposit.amount,
+            refunded: Rupiah::ZERO,
+            paid_at: Some(deposit.created_at),
+            terms: Terms::default(),
+        };
+        gateway::credit(connection, &mut deposit, &transaction, now, &mut events).await?;
     } else {
-        deposit_event(
-            account,
-            id,
-            2,
-            EventType::DepositClosed,
-            deposit.amount,
-            outcome.as_str(),
-            now,
-        )
-    };
-    outbox::insert(connection, &[event]).await?;
+        gateway::close(&mut deposit, outcome, now, &mut events);
+    }
+    gateway::finish(app, connection, deposit, &events, now).await?;
     Ok(())
 }
 

@@ -1,12 +1,20 @@
 //! Wallet: the wire.
 
+use std::collections::HashMap;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use sewa_sdk::sewa::wallet::v1 as proto;
+use sewa_sdk::sewa::wallet::v1::deposit::Method;
 use sewa_sdk::sewa::wallet::v1::wallet_service_server::WalletService;
 use sewa_sdk::sewa::wallet::v1::{
-    AdjustWalletRequest, AdjustWalletResponse, CreateDepositRequest, CreateDepositResponse,
-    GetDepositRequest, GetDepositResponse, GetWalletRequest, GetWalletResponse,
+    AdjustWalletRequest, AdjustWalletResponse, ConfirmDepositRequest, ConfirmDepositResponse,
+    CreateDepositRequest, CreateDepositResponse, GetDepositRequest, GetDepositResponse,
+    GetWalletRequest, GetWalletResponse, ListDepositChannelsRequest, ListDepositChannelsResponse,
     ListDepositsRequest, ListDepositsResponse, ListTransactionsRequest, ListTransactionsResponse,
     ProveLedgerRequest, ProveLedgerResponse,
 };
+use sqlx::PgConnection;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
@@ -17,15 +25,47 @@ use crate::base::money::Rupiah;
 use crate::base::page::Page;
 use crate::base::status;
 use crate::base::writes::{self, Claim};
+use crate::provider::payment::Channel;
+use crate::service::wallet::deposit::Deposit;
 use crate::service::wallet::error::Error;
 use crate::service::wallet::model::Balance;
-use crate::service::wallet::store::prove;
-use crate::service::wallet::{self, convert, store};
+use crate::service::wallet::store::{deposits, payments, prove};
+use crate::service::wallet::{self, bank, convert, gateway, store};
+
+/// How long the reply to a new deposit waits for its gateway. The gateway is waited for no matter what.
+const OPENING: Duration = Duration::from_secs(8);
 
 /// Serves `WalletService`.
 pub struct Wallet {
     /// The parts.
     pub app: App,
+}
+
+impl Wallet {
+    /// Asks the gateway of a deposit that was just committed, and reads how far it came.
+    async fn ask_gateway(&self, deposit: Deposit) -> Result<proto::Deposit, Status> {
+        let (app, opening) = (self.app.clone(), deposit.clone());
+        // A task of its own, because a caller who hangs up must not leave a gateway half asked.
+        let asked = tokio::spawn(async move {
+            if let Err(error) = gateway::open(&app, &opening).await {
+                tracing::warn!(deposit = %opening.id, %error, "a deposit could not be opened");
+            }
+        });
+        let _ = tokio::time::timeout(OPENING, asked).await;
+        let connection = self.app.db.acquire().await;
+        let mut connection = connection.map_err(|e| status::database(&e))?;
+        let found = deposits::get_deposit(&mut connection, deposit.account, deposit.id).await;
+        let found = found.map_err(|e| status::database(&e))?;
+        Ok(convert::deposit(&found.unwrap_or(deposit)))
+    }
+}
+
+/// A deposit with everything that is known of it.
+async fn whole(connection: &mut PgConnection, deposit: &Deposit) -> Result<proto::Deposit, Error> {
+    let (account, id) = (deposit.account, deposit.id);
+    let payments = payments::list_payments(connection, account, id).await?;
+    let half = payments::count_half_confirmed(connection, account, id).await?;
+    Ok(convert::whole_deposit(deposit, &payments, half))
 }
 
 #[tonic::async_trait]
@@ -87,6 +127,38 @@ impl WalletService for Wallet {
         }))
     }
 
+    async fn list_deposit_channels(
+        &self,
+        request: Request<ListDepositChannelsRequest>,
+    ) -> Result<Response<ListDepositChannelsResponse>, Status> {
+        let call = Call::of(&request)?;
+        let amount = request.get_ref().amount.as_ref();
+        let amount = amount
+            .map(|amount| Rupiah::from_proto("amount", amount))
+            .transpose()?;
+        let mut channels = Vec::new();
+        if call.caller.sandbox {
+            channels.push(convert::sandbox_channel(amount.is_some()));
+        } else {
+            let asked = self.app.gateways.all().iter().map(async |entry| {
+                let channels = entry.channels().await;
+                let fees = match amount {
+                    Some(amount) => entry.fees(amount).await,
+                    None => HashMap::new(),
+                };
+                (entry.method, channels, fees)
+            });
+            for (method, found, fees) in join_all(asked).await {
+                let fee = |c: &Channel| fees.get(&c.code).copied();
+                channels.extend(found.iter().map(|c| convert::channel(method, c, fee(c))));
+            }
+        }
+        Ok(Response::new(ListDepositChannelsResponse {
+            channels,
+            next_page_token: String::new(),
+        }))
+    }
+
     async fn create_deposit(
         &self,
         request: Request<CreateDepositRequest>,
@@ -98,14 +170,33 @@ impl WalletService for Wallet {
                 "amount",
                 request.amount.as_ref().unwrap_or(&Rupiah::ZERO.to_proto()),
             )?,
-            method: i16::try_from(request.method).unwrap_or_default(),
+            method: request.method(),
+            channel: request.channel.clone(),
             client_reference: Some(request.client_reference).filter(|r| !r.is_empty()),
         };
+        // No gateway is asked while a transaction is open, so this one is given back before.
+        if wish.method != Method::Sandbox
+            && let Claim::Repeat(stored) = writes::begin(&self.app.db, &call).await?
+        {
+            return stored.reply(&call);
+        }
+        let chosen = gateway::choose(
+            &self.app,
+            &call.caller,
+            wish.method,
+            &wish.channel,
+            wish.amount,
+        )
+        .await;
         let mut write = match writes::begin(&self.app.db, &call).await? {
             Claim::Fresh(write) => write,
             Claim::Repeat(stored) => return stored.reply(&call),
         };
-        let outcome = wallet::open_deposit(&self.app, &call.caller, &mut write.tx, wish).await;
+        let outcome = match chosen {
+            Ok(()) => wallet::open_deposit(&self.app, &call.caller, &mut write.tx, wish).await,
+            Err(refused) => Err(refused),
+        };
+        let written = outcome.as_ref().ok().cloned();
         let reply = write
             .finish(
                 outcome
@@ -116,6 +207,55 @@ impl WalletService for Wallet {
             )
             .await;
         self.app.tail.wake();
+        let mut reply = reply?;
+        let id = reply.get_ref().deposit.as_ref().map(|d| d.id.clone());
+        // Another call with the same key may have been faster; then its deposit is the answer, and its own business.
+        let written = written.filter(|d| Some(d.id.to_string()) == id && !d.channel.is_empty());
+        if let Some(deposit) = written {
+            reply.get_mut().deposit = Some(self.ask_gateway(deposit).await?);
+        }
+        Ok(reply)
+    }
+
+    async fn confirm_deposit(
+        &self,
+        request: Request<ConfirmDepositRequest>,
+    ) -> Result<Response<ConfirmDepositResponse>, Status> {
+        let call = Call::of(&request)?;
+        let request = request.into_inner();
+        let id = DepositId::parse("deposit_id", &request.deposit_id)?;
+        let received = request.received.unwrap_or(Rupiah::ZERO.to_proto());
+        let received = Rupiah::from_proto("received", &received)?;
+        let account = call
+            .caller
+            .account_holding(deposits::account_of_deposit(&self.app.db, id))
+            .await?;
+        let account = account.ok_or(Error::DepositNotFound)?;
+        let mut write = match writes::begin(&self.app.db, &call).await? {
+            Claim::Fresh(write) => write,
+            Claim::Repeat(stored) => return stored.reply(&call),
+        };
+        let reference = request.bank_reference.trim();
+        let outcome = match bank::confirm(
+            &self.app,
+            &call.caller,
+            &mut write.tx,
+            (account, id),
+            received,
+            reference,
+        )
+        .await
+        {
+            Ok(deposit) => whole(&mut write.tx, &deposit).await,
+            Err(refused) => Err(refused),
+        };
+        let reply = outcome
+            .map(|deposit| ConfirmDepositResponse {
+                deposit: Some(deposit),
+            })
+            .map_err(Status::from);
+        let reply = write.finish(reply).await;
+        self.app.tail.wake();
         reply
     }
 
@@ -125,7 +265,7 @@ impl WalletService for Wallet {
     ) -> Result<Response<GetDepositResponse>, Status> {
         let call = Call::of(&request)?;
         let id = DepositId::parse("deposit_id", &request.get_ref().deposit_id)?;
-        let holding = store::account_of_deposit(&self.app.db, id);
+        let holding = deposits::account_of_deposit(&self.app.db, id);
         let account = call.caller.account_holding(holding).await?;
         let account = account.ok_or(Error::DepositNotFound)?;
         let mut connection = self
@@ -134,12 +274,12 @@ impl WalletService for Wallet {
             .acquire()
             .await
             .map_err(|e| status::database(&e))?;
-        let found = store::get_deposit(&mut connection, account, id)
+        let found = deposits::get_deposit(&mut connection, account, id)
             .await
             .map_err(|e| status::database(&e))?;
         let deposit = found.ok_or(Error::DepositNotFound)?;
         Ok(Response::new(GetDepositResponse {
-            deposit: Some(convert::deposit(&deposit)),
+            deposit: Some(whole(&mut connection, &deposit).await?),
         }))
     }
 
@@ -156,7 +296,7 @@ impl WalletService for Wallet {
             &["deposits", &account.to_string(), &request.state.to_string()],
         )?;
         let state = convert::state_filter(request.state).map_or("", |s| s.as_str());
-        let mut listed = store::list_deposits(
+        let mut listed = deposits::list_deposits(
             &self.app.db,
             account,
             page.after_as::<Uuid>()?,

@@ -76,7 +76,7 @@ class _EventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventType.V
     EVENT_TYPE_DEPOSIT_CREATED: _EventType.ValueType  # 11
     """A deposit was opened."""
     EVENT_TYPE_DEPOSIT_PAID: _EventType.ValueType  # 12
-    """A deposit was paid and credited."""
+    """A payment for a deposit was credited; `reason` is its kind, for example `EXACT`, `LATE` or `DUPLICATE`."""
     EVENT_TYPE_DEPOSIT_CLOSED: _EventType.ValueType  # 13
     """A deposit expired or failed."""
     EVENT_TYPE_WALLET_ADJUSTED: _EventType.ValueType  # 14
@@ -91,6 +91,12 @@ class _EventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventType.V
     """A suspended instance was paid and is resumed."""
     EVENT_TYPE_TERMINATED: _EventType.ValueType  # 19
     """An instance was terminated because it stayed unpaid."""
+    EVENT_TYPE_DEPOSIT_READY: _EventType.ValueType  # 30
+    """A deposit can be paid now: the gateway has said how."""
+    EVENT_TYPE_DEPOSIT_REVERSED: _EventType.ValueType  # 31
+    """A payment that was credited was taken back by the gateway."""
+    EVENT_TYPE_DEPOSIT_PAYMENT_REFUSED: _EventType.ValueType  # 32
+    """A payment that named this deposit was not for it or not for this merchant; nothing was credited."""
 
 class EventType(_EventType, metaclass=_EventTypeEnumTypeWrapper):
     """What kind of thing happened."""
@@ -120,7 +126,7 @@ EVENT_TYPE_OPERATION_FINISHED: EventType.ValueType  # 10
 EVENT_TYPE_DEPOSIT_CREATED: EventType.ValueType  # 11
 """A deposit was opened."""
 EVENT_TYPE_DEPOSIT_PAID: EventType.ValueType  # 12
-"""A deposit was paid and credited."""
+"""A payment for a deposit was credited; `reason` is its kind, for example `EXACT`, `LATE` or `DUPLICATE`."""
 EVENT_TYPE_DEPOSIT_CLOSED: EventType.ValueType  # 13
 """A deposit expired or failed."""
 EVENT_TYPE_WALLET_ADJUSTED: EventType.ValueType  # 14
@@ -135,6 +141,12 @@ EVENT_TYPE_UNSUSPENDED: EventType.ValueType  # 18
 """A suspended instance was paid and is resumed."""
 EVENT_TYPE_TERMINATED: EventType.ValueType  # 19
 """An instance was terminated because it stayed unpaid."""
+EVENT_TYPE_DEPOSIT_READY: EventType.ValueType  # 30
+"""A deposit can be paid now: the gateway has said how."""
+EVENT_TYPE_DEPOSIT_REVERSED: EventType.ValueType  # 31
+"""A payment that was credited was taken back by the gateway."""
+EVENT_TYPE_DEPOSIT_PAYMENT_REFUSED: EventType.ValueType  # 32
+"""A payment that named this deposit was not for it or not for this merchant; nothing was credited."""
 Global___EventType: _TypeAlias = EventType  # noqa: Y015
 
 @_typing.final

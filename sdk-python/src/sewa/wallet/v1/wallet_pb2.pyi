@@ -39,6 +39,20 @@ class _WalletErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Wal
     """The payment method cannot be used by this account."""
     WALLET_ERROR_REASON_CLIENT_REFERENCE_TAKEN: _WalletErrorReason.ValueType  # 5
     """The client reference was used before in this account."""
+    WALLET_ERROR_REASON_PAYMENT_GATEWAY_UNAVAILABLE: _WalletErrorReason.ValueType  # 6
+    """The payment gateway fails at present. Nothing was opened."""
+    WALLET_ERROR_REASON_DEPOSIT_CHANNEL_UNAVAILABLE: _WalletErrorReason.ValueType  # 7
+    """The gateway has no such channel, or does not offer it now."""
+    WALLET_ERROR_REASON_DEPOSIT_AMOUNT_OUT_OF_RANGE: _WalletErrorReason.ValueType  # 8
+    """The channel does not take this amount."""
+    WALLET_ERROR_REASON_DEPOSIT_NOT_CONFIRMABLE: _WalletErrorReason.ValueType  # 9
+    """Only bank transfers are confirmed by staff; gateways confirm the others themselves."""
+    WALLET_ERROR_REASON_BANK_REFERENCE_TAKEN: _WalletErrorReason.ValueType  # 10
+    """The bank's reference was credited before."""
+    WALLET_ERROR_REASON_SECOND_PERSON_REQUIRED: _WalletErrorReason.ValueType  # 11
+    """The amount needs two people, and this one has confirmed already."""
+    WALLET_ERROR_REASON_CONFIRMED_AMOUNT_DIFFERS: _WalletErrorReason.ValueType  # 12
+    """The first person confirmed another amount."""
 
 class WalletErrorReason(_WalletErrorReason, metaclass=_WalletErrorReasonEnumTypeWrapper):
     """Error reasons of this service."""
@@ -55,6 +69,20 @@ WALLET_ERROR_REASON_DEPOSIT_METHOD_UNAVAILABLE: WalletErrorReason.ValueType  # 4
 """The payment method cannot be used by this account."""
 WALLET_ERROR_REASON_CLIENT_REFERENCE_TAKEN: WalletErrorReason.ValueType  # 5
 """The client reference was used before in this account."""
+WALLET_ERROR_REASON_PAYMENT_GATEWAY_UNAVAILABLE: WalletErrorReason.ValueType  # 6
+"""The payment gateway fails at present. Nothing was opened."""
+WALLET_ERROR_REASON_DEPOSIT_CHANNEL_UNAVAILABLE: WalletErrorReason.ValueType  # 7
+"""The gateway has no such channel, or does not offer it now."""
+WALLET_ERROR_REASON_DEPOSIT_AMOUNT_OUT_OF_RANGE: WalletErrorReason.ValueType  # 8
+"""The channel does not take this amount."""
+WALLET_ERROR_REASON_DEPOSIT_NOT_CONFIRMABLE: WalletErrorReason.ValueType  # 9
+"""Only bank transfers are confirmed by staff; gateways confirm the others themselves."""
+WALLET_ERROR_REASON_BANK_REFERENCE_TAKEN: WalletErrorReason.ValueType  # 10
+"""The bank's reference was credited before."""
+WALLET_ERROR_REASON_SECOND_PERSON_REQUIRED: WalletErrorReason.ValueType  # 11
+"""The amount needs two people, and this one has confirmed already."""
+WALLET_ERROR_REASON_CONFIRMED_AMOUNT_DIFFERS: WalletErrorReason.ValueType  # 12
+"""The first person confirmed another amount."""
 Global___WalletErrorReason: _TypeAlias = WalletErrorReason  # noqa: Y015
 
 @_typing.final
@@ -137,6 +165,8 @@ class Transaction(_message.Message):
         """Money spent was given back."""
         KIND_ADJUSTMENT: Transaction._Kind.ValueType  # 7
         """Staff corrected the balance."""
+        KIND_REVERSAL: Transaction._Kind.ValueType  # 8
+        """A payment was taken back by the gateway (refund, chargeback)."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """What moved the money."""
@@ -157,6 +187,8 @@ class Transaction(_message.Message):
     """Money spent was given back."""
     KIND_ADJUSTMENT: Transaction.Kind.ValueType  # 7
     """Staff corrected the balance."""
+    KIND_REVERSAL: Transaction.Kind.ValueType  # 8
+    """A payment was taken back by the gateway (refund, chargeback)."""
 
     ID_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
@@ -238,6 +270,14 @@ class Deposit(_message.Message):
         """Not set."""
         METHOD_SANDBOX: Deposit._Method.ValueType  # 1
         """The sandbox gateway: finished by SandboxService.SettleDeposit. Sandbox accounts only."""
+        METHOD_TRIPAY: Deposit._Method.ValueType  # 2
+        """Tripay: virtual accounts, QRIS, e-wallets, shops."""
+        METHOD_MIDTRANS: Deposit._Method.ValueType  # 3
+        """Midtrans: the Snap page, where the payer chooses."""
+        METHOD_XENDIT: Deposit._Method.ValueType  # 4
+        """Xendit: an invoice page, where the payer chooses."""
+        METHOD_BANK_TRANSFER: Deposit._Method.ValueType  # 5
+        """A transfer to one of the operator's bank accounts, confirmed by staff."""
 
     class Method(_Method, metaclass=_MethodEnumTypeWrapper):
         """How it is paid."""
@@ -246,6 +286,14 @@ class Deposit(_message.Message):
     """Not set."""
     METHOD_SANDBOX: Deposit.Method.ValueType  # 1
     """The sandbox gateway: finished by SandboxService.SettleDeposit. Sandbox accounts only."""
+    METHOD_TRIPAY: Deposit.Method.ValueType  # 2
+    """Tripay: virtual accounts, QRIS, e-wallets, shops."""
+    METHOD_MIDTRANS: Deposit.Method.ValueType  # 3
+    """Midtrans: the Snap page, where the payer chooses."""
+    METHOD_XENDIT: Deposit.Method.ValueType  # 4
+    """Xendit: an invoice page, where the payer chooses."""
+    METHOD_BANK_TRANSFER: Deposit.Method.ValueType  # 5
+    """A transfer to one of the operator's bank accounts, confirmed by staff."""
 
     class _State:
         ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -263,9 +311,13 @@ class Deposit(_message.Message):
         """Not paid in time."""
         STATE_FAILED: Deposit._State.ValueType  # 4
         """Refused by the gateway."""
+        STATE_PREPARING: Deposit._State.ValueType  # 5
+        """The gateway was asked and has not answered yet."""
+        STATE_REVERSED: Deposit._State.ValueType  # 6
+        """Paid, and taken back in full by the gateway."""
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
-        """How far it is. PAID, EXPIRED and FAILED are final."""
+        """How far it is. Money that comes for a deposit that is EXPIRED or FAILED is credited all the same and makes it PAID; what happened is in `payments`."""
 
     STATE_UNSPECIFIED: Deposit.State.ValueType  # 0
     """Not set."""
@@ -277,6 +329,10 @@ class Deposit(_message.Message):
     """Not paid in time."""
     STATE_FAILED: Deposit.State.ValueType  # 4
     """Refused by the gateway."""
+    STATE_PREPARING: Deposit.State.ValueType  # 5
+    """The gateway was asked and has not answered yet."""
+    STATE_REVERSED: Deposit.State.ValueType  # 6
+    """Paid, and taken back in full by the gateway."""
 
     ID_FIELD_NUMBER: _builtins.int
     AMOUNT_FIELD_NUMBER: _builtins.int
@@ -287,6 +343,16 @@ class Deposit(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     PAID_TIME_FIELD_NUMBER: _builtins.int
     CLIENT_REFERENCE_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    PAYABLE_FIELD_NUMBER: _builtins.int
+    FEE_FIELD_NUMBER: _builtins.int
+    PAY_CODE_FIELD_NUMBER: _builtins.int
+    QR_STRING_FIELD_NUMBER: _builtins.int
+    INSTRUCTIONS_FIELD_NUMBER: _builtins.int
+    GATEWAY_REFERENCE_FIELD_NUMBER: _builtins.int
+    FAILURE_REASON_FIELD_NUMBER: _builtins.int
+    PAYMENTS_FIELD_NUMBER: _builtins.int
+    CONFIRMATIONS_NEEDED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Identifier."""
     method: Global___Deposit.Method.ValueType
@@ -297,6 +363,18 @@ class Deposit(_message.Message):
     """Where to pay; empty where the method has no page."""
     client_reference: _builtins.str
     """The caller's own reference; empty if none."""
+    channel: _builtins.str
+    """Code of the channel, for example `BRIVA`; empty for METHOD_SANDBOX."""
+    pay_code: _builtins.str
+    """Number of the virtual or bank account, or the code to name in a shop; empty where there is none."""
+    qr_string: _builtins.str
+    """Content of the QR code to show (QRIS); empty where there is none."""
+    gateway_reference: _builtins.str
+    """The gateway's own reference; empty until it has given one."""
+    failure_reason: _builtins.str
+    """Why a deposit FAILED, for example `GATEWAY_REJECTED`; empty otherwise."""
+    confirmations_needed: _builtins.int
+    """People who still have to confirm a bank transfer that one has confirmed; 0 otherwise. Empty in lists."""
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
         """What will be credited."""
@@ -313,6 +391,22 @@ class Deposit(_message.Message):
     def paid_time(self) -> _timestamp_pb2.Timestamp:
         """When it was credited; absent before."""
 
+    @_builtins.property
+    def payable(self) -> _money_pb2.Money:
+        """What the payer has to pay: the amount and the payer's fee. Absent until the gateway has said so."""
+
+    @_builtins.property
+    def fee(self) -> _money_pb2.Money:
+        """What the channel charges the payer on top of the amount. Absent until the gateway has said so."""
+
+    @_builtins.property
+    def instructions(self) -> _containers.RepeatedCompositeFieldContainer[Global___PaymentInstruction]:
+        """How to pay, in the payer's language where the gateway has it. Plain text."""
+
+    @_builtins.property
+    def payments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Payment]:
+        """Every payment that came for it, oldest first. Empty in lists."""
+
     def __init__(
         self,
         *,
@@ -325,14 +419,244 @@ class Deposit(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         paid_time: _timestamp_pb2.Timestamp | None = ...,
         client_reference: _builtins.str = ...,
+        channel: _builtins.str = ...,
+        payable: _money_pb2.Money | None = ...,
+        fee: _money_pb2.Money | None = ...,
+        pay_code: _builtins.str = ...,
+        qr_string: _builtins.str = ...,
+        instructions: _abc.Iterable[Global___PaymentInstruction] | None = ...,
+        gateway_reference: _builtins.str = ...,
+        failure_reason: _builtins.str = ...,
+        payments: _abc.Iterable[Global___Payment] | None = ...,
+        confirmations_needed: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "create_time", b"create_time", "expire_time", b"expire_time", "paid_time", b"paid_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "create_time", b"create_time", "expire_time", b"expire_time", "fee", b"fee", "paid_time", b"paid_time", "payable", b"payable"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "client_reference", b"client_reference", "create_time", b"create_time", "expire_time", b"expire_time", "id", b"id", "method", b"method", "paid_time", b"paid_time", "pay_url", b"pay_url", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "channel", b"channel", "client_reference", b"client_reference", "confirmations_needed", b"confirmations_needed", "create_time", b"create_time", "expire_time", b"expire_time", "failure_reason", b"failure_reason", "fee", b"fee", "gateway_reference", b"gateway_reference", "id", b"id", "instructions", b"instructions", "method", b"method", "paid_time", b"paid_time", "pay_code", b"pay_code", "pay_url", b"pay_url", "payable", b"payable", "payments", b"payments", "qr_string", b"qr_string", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Deposit: _TypeAlias = Deposit  # noqa: Y015
+
+@_typing.final
+class PaymentInstruction(_message.Message):
+    """One way of paying, step by step."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TITLE_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    title: _builtins.str
+    """For example `Internet Banking`."""
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The steps in order."""
+
+    def __init__(
+        self,
+        *,
+        title: _builtins.str = ...,
+        steps: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["steps", b"steps", "title", b"title"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PaymentInstruction: _TypeAlias = PaymentInstruction  # noqa: Y015
+
+@_typing.final
+class Payment(_message.Message):
+    """Money that came for a deposit, or was taken back. Never changed. All of it moves through the ledger in the transaction that writes it down."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Payment._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: Payment._Kind.ValueType  # 0
+        """Not set."""
+        KIND_EXACT: Payment._Kind.ValueType  # 1
+        """As asked. The deposit's amount is credited."""
+        KIND_LATE: Payment._Kind.ValueType  # 2
+        """As asked, after the deposit had expired or failed. The deposit's amount is credited."""
+        KIND_UNDERPAID: Payment._Kind.ValueType  # 3
+        """Less than asked. What was paid, without the payer's fee, is credited; nothing if that is less than one rupiah."""
+        KIND_OVERPAID: Payment._Kind.ValueType  # 4
+        """More than asked. What was paid, without the payer's fee, is credited."""
+        KIND_DUPLICATE: Payment._Kind.ValueType  # 5
+        """A further payment for a deposit that was paid before. What was paid, without the payer's fee, is credited."""
+        KIND_REVERSAL: Payment._Kind.ValueType  # 6
+        """Taken back by the gateway after it was credited. As much of it as is available is taken from the wallet, and the rest is the platform's loss."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """How it compares with what was asked for. The first that fits, from DUPLICATE down to EXACT."""
+
+    KIND_UNSPECIFIED: Payment.Kind.ValueType  # 0
+    """Not set."""
+    KIND_EXACT: Payment.Kind.ValueType  # 1
+    """As asked. The deposit's amount is credited."""
+    KIND_LATE: Payment.Kind.ValueType  # 2
+    """As asked, after the deposit had expired or failed. The deposit's amount is credited."""
+    KIND_UNDERPAID: Payment.Kind.ValueType  # 3
+    """Less than asked. What was paid, without the payer's fee, is credited; nothing if that is less than one rupiah."""
+    KIND_OVERPAID: Payment.Kind.ValueType  # 4
+    """More than asked. What was paid, without the payer's fee, is credited."""
+    KIND_DUPLICATE: Payment.Kind.ValueType  # 5
+    """A further payment for a deposit that was paid before. What was paid, without the payer's fee, is credited."""
+    KIND_REVERSAL: Payment.Kind.ValueType  # 6
+    """Taken back by the gateway after it was credited. As much of it as is available is taken from the wallet, and the rest is the platform's loss."""
+
+    KIND_FIELD_NUMBER: _builtins.int
+    PAID_FIELD_NUMBER: _builtins.int
+    CREDITED_FIELD_NUMBER: _builtins.int
+    GATEWAY_REFERENCE_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    kind: Global___Payment.Kind.ValueType
+    """How it compares with what was asked for."""
+    gateway_reference: _builtins.str
+    """The gateway's or the bank's reference of the payment."""
+    @_builtins.property
+    def paid(self) -> _money_pb2.Money:
+        """What the payer paid, or, of a reversal, what the gateway took back."""
+
+    @_builtins.property
+    def credited(self) -> _money_pb2.Money:
+        """Change of the available balance; negative for a reversal."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was written down."""
+
+    def __init__(
+        self,
+        *,
+        kind: Global___Payment.Kind.ValueType = ...,
+        paid: _money_pb2.Money | None = ...,
+        credited: _money_pb2.Money | None = ...,
+        gateway_reference: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "credited", b"credited", "paid", b"paid"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "credited", b"credited", "gateway_reference", b"gateway_reference", "kind", b"kind", "paid", b"paid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Payment: _TypeAlias = Payment  # noqa: Y015
+
+@_typing.final
+class DepositChannel(_message.Message):
+    """One way to pay."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[DepositChannel._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: DepositChannel._Kind.ValueType  # 0
+        """Not set."""
+        KIND_VIRTUAL_ACCOUNT: DepositChannel._Kind.ValueType  # 1
+        """Transfer to a virtual account."""
+        KIND_QR_CODE: DepositChannel._Kind.ValueType  # 2
+        """Scan a QR code (QRIS)."""
+        KIND_E_WALLET: DepositChannel._Kind.ValueType  # 3
+        """An e-wallet."""
+        KIND_RETAIL_OUTLET: DepositChannel._Kind.ValueType  # 4
+        """At the counter of a shop."""
+        KIND_PAYMENT_PAGE: DepositChannel._Kind.ValueType  # 5
+        """A page of the gateway where the payer chooses."""
+        KIND_BANK_TRANSFER: DepositChannel._Kind.ValueType  # 6
+        """Transfer to the operator's bank account."""
+        KIND_SANDBOX: DepositChannel._Kind.ValueType  # 7
+        """Play money of sandbox accounts."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """What kind of way."""
+
+    KIND_UNSPECIFIED: DepositChannel.Kind.ValueType  # 0
+    """Not set."""
+    KIND_VIRTUAL_ACCOUNT: DepositChannel.Kind.ValueType  # 1
+    """Transfer to a virtual account."""
+    KIND_QR_CODE: DepositChannel.Kind.ValueType  # 2
+    """Scan a QR code (QRIS)."""
+    KIND_E_WALLET: DepositChannel.Kind.ValueType  # 3
+    """An e-wallet."""
+    KIND_RETAIL_OUTLET: DepositChannel.Kind.ValueType  # 4
+    """At the counter of a shop."""
+    KIND_PAYMENT_PAGE: DepositChannel.Kind.ValueType  # 5
+    """A page of the gateway where the payer chooses."""
+    KIND_BANK_TRANSFER: DepositChannel.Kind.ValueType  # 6
+    """Transfer to the operator's bank account."""
+    KIND_SANDBOX: DepositChannel.Kind.ValueType  # 7
+    """Play money of sandbox accounts."""
+
+    METHOD_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    AVAILABLE_FIELD_NUMBER: _builtins.int
+    MINIMUM_FIELD_NUMBER: _builtins.int
+    MAXIMUM_FIELD_NUMBER: _builtins.int
+    FEE_FLAT_FIELD_NUMBER: _builtins.int
+    FEE_PERCENT_FIELD_NUMBER: _builtins.int
+    FEE_FIELD_NUMBER: _builtins.int
+    method: Global___Deposit.Method.ValueType
+    """The gateway."""
+    code: _builtins.str
+    """What CreateDeposit takes as `channel`."""
+    name: _builtins.str
+    """Name, for people."""
+    kind: Global___DepositChannel.Kind.ValueType
+    """What kind of way."""
+    available: _builtins.bool
+    """False while the gateway fails or has switched the channel off."""
+    fee_percent: _builtins.str
+    """What the payer pays on top, part of the amount in percent as a decimal number such as `0.70`; empty if the gateway does not say."""
+    @_builtins.property
+    def minimum(self) -> _money_pb2.Money:
+        """The least it takes; absent if there is no such limit."""
+
+    @_builtins.property
+    def maximum(self) -> _money_pb2.Money:
+        """The most it takes; absent if there is no such limit."""
+
+    @_builtins.property
+    def fee_flat(self) -> _money_pb2.Money:
+        """What the payer pays on top, flat part; absent if the gateway does not say."""
+
+    @_builtins.property
+    def fee(self) -> _money_pb2.Money:
+        """What the payer pays on top of the amount of the request, by the gateway's own calculation; absent without an amount, and if the gateway does not say."""
+
+    def __init__(
+        self,
+        *,
+        method: Global___Deposit.Method.ValueType = ...,
+        code: _builtins.str = ...,
+        name: _builtins.str = ...,
+        kind: Global___DepositChannel.Kind.ValueType = ...,
+        available: _builtins.bool = ...,
+        minimum: _money_pb2.Money | None = ...,
+        maximum: _money_pb2.Money | None = ...,
+        fee_flat: _money_pb2.Money | None = ...,
+        fee_percent: _builtins.str = ...,
+        fee: _money_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fee", b"fee", "fee_flat", b"fee_flat", "maximum", b"maximum", "minimum", b"minimum"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "code", b"code", "fee", b"fee", "fee_flat", b"fee_flat", "fee_percent", b"fee_percent", "kind", b"kind", "maximum", b"maximum", "method", b"method", "minimum", b"minimum", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DepositChannel: _TypeAlias = DepositChannel  # noqa: Y015
 
 @_typing.final
 class LedgerProof(_message.Message):
@@ -553,10 +877,13 @@ class CreateDepositRequest(_message.Message):
     AMOUNT_FIELD_NUMBER: _builtins.int
     METHOD_FIELD_NUMBER: _builtins.int
     CLIENT_REFERENCE_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
     method: Global___Deposit.Method.ValueType
     """How it will be paid."""
     client_reference: _builtins.str
     """The caller's own reference, unique for ever within the account; empty for none."""
+    channel: _builtins.str
+    """Code of a channel of the method, from ListDepositChannels. Empty for METHOD_SANDBOX."""
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
         """Whole rupiah, 10000 to 1000000000."""
@@ -567,10 +894,11 @@ class CreateDepositRequest(_message.Message):
         amount: _money_pb2.Money | None = ...,
         method: Global___Deposit.Method.ValueType = ...,
         client_reference: _builtins.str = ...,
+        channel: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "client_reference", b"client_reference", "method", b"method"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "channel", b"channel", "client_reference", b"client_reference", "method", b"method"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -707,6 +1035,122 @@ class ListDepositsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListDepositsResponse: _TypeAlias = ListDepositsResponse  # noqa: Y015
+
+@_typing.final
+class ListDepositChannelsRequest(_message.Message):
+    """Asks for the ways to pay."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Items per page; all ways to pay fit on one."""
+    page_token: _builtins.str
+    """Token of the previous page; empty for the first."""
+    @_builtins.property
+    def amount(self) -> _money_pb2.Money:
+        """To learn the fee: what is to be credited, whole rupiah, 10000 to 1000000000."""
+
+    def __init__(
+        self,
+        *,
+        amount: _money_pb2.Money | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDepositChannelsRequest: _TypeAlias = ListDepositChannelsRequest  # noqa: Y015
+
+@_typing.final
+class ListDepositChannelsResponse(_message.Message):
+    """The ways to pay."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANNELS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty at the end."""
+    @_builtins.property
+    def channels(self) -> _containers.RepeatedCompositeFieldContainer[Global___DepositChannel]:
+        """The channels of each gateway together, in the gateway's order."""
+
+    def __init__(
+        self,
+        *,
+        channels: _abc.Iterable[Global___DepositChannel] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channels", b"channels", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDepositChannelsResponse: _TypeAlias = ListDepositChannelsResponse  # noqa: Y015
+
+@_typing.final
+class ConfirmDepositRequest(_message.Message):
+    """Confirms a bank transfer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEPOSIT_ID_FIELD_NUMBER: _builtins.int
+    RECEIVED_FIELD_NUMBER: _builtins.int
+    BANK_REFERENCE_FIELD_NUMBER: _builtins.int
+    deposit_id: _builtins.str
+    """The deposit."""
+    bank_reference: _builtins.str
+    """The bank's reference on the statement. A reference is credited once on the whole platform."""
+    @_builtins.property
+    def received(self) -> _money_pb2.Money:
+        """What arrived, whole rupiah, 1 to 1000000000."""
+
+    def __init__(
+        self,
+        *,
+        deposit_id: _builtins.str = ...,
+        received: _money_pb2.Money | None = ...,
+        bank_reference: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["received", b"received"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bank_reference", b"bank_reference", "deposit_id", b"deposit_id", "received", b"received"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfirmDepositRequest: _TypeAlias = ConfirmDepositRequest  # noqa: Y015
+
+@_typing.final
+class ConfirmDepositResponse(_message.Message):
+    """The deposit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEPOSIT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def deposit(self) -> Global___Deposit:
+        """The deposit."""
+
+    def __init__(
+        self,
+        *,
+        deposit: Global___Deposit | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deposit", b"deposit"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deposit", b"deposit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfirmDepositResponse: _TypeAlias = ConfirmDepositResponse  # noqa: Y015
 
 @_typing.final
 class AdjustWalletRequest(_message.Message):

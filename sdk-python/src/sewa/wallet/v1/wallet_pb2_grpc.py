@@ -45,6 +45,11 @@ class WalletServiceStub:
                 request_serializer=sewa_dot_wallet_dot_v1_dot_wallet__pb2.ListTransactionsRequest.SerializeToString,
                 response_deserializer=sewa_dot_wallet_dot_v1_dot_wallet__pb2.ListTransactionsResponse.FromString,
                 _registered_method=True)
+        self.ListDepositChannels = channel.unary_unary(
+                '/sewa.wallet.v1.WalletService/ListDepositChannels',
+                request_serializer=sewa_dot_wallet_dot_v1_dot_wallet__pb2.ListDepositChannelsRequest.SerializeToString,
+                response_deserializer=sewa_dot_wallet_dot_v1_dot_wallet__pb2.ListDepositChannelsResponse.FromString,
+                _registered_method=True)
         self.CreateDeposit = channel.unary_unary(
                 '/sewa.wallet.v1.WalletService/CreateDeposit',
                 request_serializer=sewa_dot_wallet_dot_v1_dot_wallet__pb2.CreateDepositRequest.SerializeToString,
@@ -59,6 +64,11 @@ class WalletServiceStub:
                 '/sewa.wallet.v1.WalletService/ListDeposits',
                 request_serializer=sewa_dot_wallet_dot_v1_dot_wallet__pb2.ListDepositsRequest.SerializeToString,
                 response_deserializer=sewa_dot_wallet_dot_v1_dot_wallet__pb2.ListDepositsResponse.FromString,
+                _registered_method=True)
+        self.ConfirmDeposit = channel.unary_unary(
+                '/sewa.wallet.v1.WalletService/ConfirmDeposit',
+                request_serializer=sewa_dot_wallet_dot_v1_dot_wallet__pb2.ConfirmDepositRequest.SerializeToString,
+                response_deserializer=sewa_dot_wallet_dot_v1_dot_wallet__pb2.ConfirmDepositResponse.FromString,
                 _registered_method=True)
         self.AdjustWallet = channel.unary_unary(
                 '/sewa.wallet.v1.WalletService/AdjustWallet',
@@ -90,10 +100,23 @@ class WalletServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListDepositChannels(self, request, context):
+        """Lists the ways to pay: every gateway this server is set up with, its channels, their limits, and what the payer pays on top of an amount. A gateway that
+        does not answer is listed as it was last seen, with `available` false, so that another can be chosen.
+
+        Example request: `{"amount": {"currencyCode": "IDR", "units": "250000"}}`
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CreateDeposit(self, request, context):
         """Opens a deposit at a payment gateway. Money is credited when the gateway confirms it, exactly once.
 
-        Example request: `{"amount": {"currencyCode": "IDR", "units": "250000"}, "method": "METHOD_SANDBOX"}`
+        The reply says how to pay if the gateway answered in time. Otherwise the deposit is PREPARING: the platform looks at the gateway whether the transaction was
+        made before it asks again, so there are never two, and EVENT_TYPE_DEPOSIT_READY tells when it can be paid.
+
+        Example request: `{"amount": {"currencyCode": "IDR", "units": "250000"}, "method": "METHOD_TRIPAY", "channel": "BRIVA"}`
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -108,6 +131,17 @@ class WalletServiceServicer:
 
     def ListDeposits(self, request, context):
         """Lists deposits, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ConfirmDeposit(self, request, context):
+        """Staff: records that money for a bank transfer arrived, and credits it. Legal for METHOD_BANK_TRANSFER only. From the amount in the settings on, a second
+        person has to confirm the same reference and amount before anything is credited; `confirmations_needed` tells. What arrived is credited, also when it is
+        late, too much, too little, or a second transfer for the same deposit; see Payment.Kind.
+
+        Example request: `{"depositId": "0192f0c1-0000-7000-8000-000000000001", "received": {"currencyCode": "IDR", "units": "250000"}, "bankReference": "BCA-20260503-00017"}`
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -142,6 +176,11 @@ def add_WalletServiceServicer_to_server(servicer, server):
                     request_deserializer=sewa_dot_wallet_dot_v1_dot_wallet__pb2.ListTransactionsRequest.FromString,
                     response_serializer=sewa_dot_wallet_dot_v1_dot_wallet__pb2.ListTransactionsResponse.SerializeToString,
             ),
+            'ListDepositChannels': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDepositChannels,
+                    request_deserializer=sewa_dot_wallet_dot_v1_dot_wallet__pb2.ListDepositChannelsRequest.FromString,
+                    response_serializer=sewa_dot_wallet_dot_v1_dot_wallet__pb2.ListDepositChannelsResponse.SerializeToString,
+            ),
             'CreateDeposit': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateDeposit,
                     request_deserializer=sewa_dot_wallet_dot_v1_dot_wallet__pb2.CreateDepositRequest.FromString,
@@ -156,6 +195,11 @@ def add_WalletServiceServicer_to_server(servicer, server):
                     servicer.ListDeposits,
                     request_deserializer=sewa_dot_wallet_dot_v1_dot_wallet__pb2.ListDepositsRequest.FromString,
                     response_serializer=sewa_dot_wallet_dot_v1_dot_wallet__pb2.ListDepositsResponse.SerializeToString,
+            ),
+            'ConfirmDeposit': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConfirmDeposit,
+                    request_deserializer=sewa_dot_wallet_dot_v1_dot_wallet__pb2.ConfirmDepositRequest.FromString,
+                    response_serializer=sewa_dot_wallet_dot_v1_dot_wallet__pb2.ConfirmDepositResponse.SerializeToString,
             ),
             'AdjustWallet': grpc.unary_unary_rpc_method_handler(
                     servicer.AdjustWallet,
@@ -223,6 +267,33 @@ class WalletService:
             '/sewa.wallet.v1.WalletService/ListTransactions',
             sewa_dot_wallet_dot_v1_dot_wallet__pb2.ListTransactionsRequest.SerializeToString,
             sewa_dot_wallet_dot_v1_dot_wallet__pb2.ListTransactionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDepositChannels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sewa.wallet.v1.WalletService/ListDepositChannels',
+            sewa_dot_wallet_dot_v1_dot_wallet__pb2.ListDepositChannelsRequest.SerializeToString,
+            sewa_dot_wallet_dot_v1_dot_wallet__pb2.ListDepositChannelsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -304,6 +375,33 @@ class WalletService:
             '/sewa.wallet.v1.WalletService/ListDeposits',
             sewa_dot_wallet_dot_v1_dot_wallet__pb2.ListDepositsRequest.SerializeToString,
             sewa_dot_wallet_dot_v1_dot_wallet__pb2.ListDepositsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConfirmDeposit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sewa.wallet.v1.WalletService/ConfirmDeposit',
+            sewa_dot_wallet_dot_v1_dot_wallet__pb2.ConfirmDepositRequest.SerializeToString,
+            sewa_dot_wallet_dot_v1_dot_wallet__pb2.ConfirmDepositResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,15 +37,31 @@ class WalletServiceStub:
     """Reads the balances."""
     ListTransactions: _grpc.UnaryUnaryMultiCallable[_wallet_pb2.ListTransactionsRequest, _wallet_pb2.ListTransactionsResponse]
     """Lists what moved money, newest first, with the balance after each."""
+    ListDepositChannels: _grpc.UnaryUnaryMultiCallable[_wallet_pb2.ListDepositChannelsRequest, _wallet_pb2.ListDepositChannelsResponse]
+    """Lists the ways to pay: every gateway this server is set up with, its channels, their limits, and what the payer pays on top of an amount. A gateway that
+    does not answer is listed as it was last seen, with `available` false, so that another can be chosen.
+
+    Example request: `{"amount": {"currencyCode": "IDR", "units": "250000"}}`
+    """
     CreateDeposit: _grpc.UnaryUnaryMultiCallable[_wallet_pb2.CreateDepositRequest, _wallet_pb2.CreateDepositResponse]
     """Opens a deposit at a payment gateway. Money is credited when the gateway confirms it, exactly once.
 
-    Example request: `{"amount": {"currencyCode": "IDR", "units": "250000"}, "method": "METHOD_SANDBOX"}`
+    The reply says how to pay if the gateway answered in time. Otherwise the deposit is PREPARING: the platform looks at the gateway whether the transaction was
+    made before it asks again, so there are never two, and EVENT_TYPE_DEPOSIT_READY tells when it can be paid.
+
+    Example request: `{"amount": {"currencyCode": "IDR", "units": "250000"}, "method": "METHOD_TRIPAY", "channel": "BRIVA"}`
     """
     GetDeposit: _grpc.UnaryUnaryMultiCallable[_wallet_pb2.GetDepositRequest, _wallet_pb2.GetDepositResponse]
     """Reads a deposit."""
     ListDeposits: _grpc.UnaryUnaryMultiCallable[_wallet_pb2.ListDepositsRequest, _wallet_pb2.ListDepositsResponse]
     """Lists deposits, newest first."""
+    ConfirmDeposit: _grpc.UnaryUnaryMultiCallable[_wallet_pb2.ConfirmDepositRequest, _wallet_pb2.ConfirmDepositResponse]
+    """Staff: records that money for a bank transfer arrived, and credits it. Legal for METHOD_BANK_TRANSFER only. From the amount in the settings on, a second
+    person has to confirm the same reference and amount before anything is credited; `confirmations_needed` tells. What arrived is credited, also when it is
+    late, too much, too little, or a second transfer for the same deposit; see Payment.Kind.
+
+    Example request: `{"depositId": "0192f0c1-0000-7000-8000-000000000001", "received": {"currencyCode": "IDR", "units": "250000"}, "bankReference": "BCA-20260503-00017"}`
+    """
     AdjustWallet: _grpc.UnaryUnaryMultiCallable[_wallet_pb2.AdjustWalletRequest, _wallet_pb2.AdjustWalletResponse]
     """Staff: adds to or takes from an account's available balance, with a reason that its owner sees.
 
@@ -63,15 +79,31 @@ class WalletServiceAsyncStub(WalletServiceStub):
     """Reads the balances."""
     ListTransactions: _aio.UnaryUnaryMultiCallable[_wallet_pb2.ListTransactionsRequest, _wallet_pb2.ListTransactionsResponse]  # type: ignore[assignment]
     """Lists what moved money, newest first, with the balance after each."""
+    ListDepositChannels: _aio.UnaryUnaryMultiCallable[_wallet_pb2.ListDepositChannelsRequest, _wallet_pb2.ListDepositChannelsResponse]  # type: ignore[assignment]
+    """Lists the ways to pay: every gateway this server is set up with, its channels, their limits, and what the payer pays on top of an amount. A gateway that
+    does not answer is listed as it was last seen, with `available` false, so that another can be chosen.
+
+    Example request: `{"amount": {"currencyCode": "IDR", "units": "250000"}}`
+    """
     CreateDeposit: _aio.UnaryUnaryMultiCallable[_wallet_pb2.CreateDepositRequest, _wallet_pb2.CreateDepositResponse]  # type: ignore[assignment]
     """Opens a deposit at a payment gateway. Money is credited when the gateway confirms it, exactly once.
 
-    Example request: `{"amount": {"currencyCode": "IDR", "units": "250000"}, "method": "METHOD_SANDBOX"}`
+    The reply says how to pay if the gateway answered in time. Otherwise the deposit is PREPARING: the platform looks at the gateway whether the transaction was
+    made before it asks again, so there are never two, and EVENT_TYPE_DEPOSIT_READY tells when it can be paid.
+
+    Example request: `{"amount": {"currencyCode": "IDR", "units": "250000"}, "method": "METHOD_TRIPAY", "channel": "BRIVA"}`
     """
     GetDeposit: _aio.UnaryUnaryMultiCallable[_wallet_pb2.GetDepositRequest, _wallet_pb2.GetDepositResponse]  # type: ignore[assignment]
     """Reads a deposit."""
     ListDeposits: _aio.UnaryUnaryMultiCallable[_wallet_pb2.ListDepositsRequest, _wallet_pb2.ListDepositsResponse]  # type: ignore[assignment]
     """Lists deposits, newest first."""
+    ConfirmDeposit: _aio.UnaryUnaryMultiCallable[_wallet_pb2.ConfirmDepositRequest, _wallet_pb2.ConfirmDepositResponse]  # type: ignore[assignment]
+    """Staff: records that money for a bank transfer arrived, and credits it. Legal for METHOD_BANK_TRANSFER only. From the amount in the settings on, a second
+    person has to confirm the same reference and amount before anything is credited; `confirmations_needed` tells. What arrived is credited, also when it is
+    late, too much, too little, or a second transfer for the same deposit; see Payment.Kind.
+
+    Example request: `{"depositId": "0192f0c1-0000-7000-8000-000000000001", "received": {"currencyCode": "IDR", "units": "250000"}, "bankReference": "BCA-20260503-00017"}`
+    """
     AdjustWallet: _aio.UnaryUnaryMultiCallable[_wallet_pb2.AdjustWalletRequest, _wallet_pb2.AdjustWalletResponse]  # type: ignore[assignment]
     """Staff: adds to or takes from an account's available balance, with a reason that its owner sees.
 
@@ -100,6 +132,18 @@ class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists what moved money, newest first, with the balance after each."""
 
     @_abc_1.abstractmethod
+    def ListDepositChannels(
+        self,
+        request: _wallet_pb2.ListDepositChannelsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_wallet_pb2.ListDepositChannelsResponse, _abc.Awaitable[_wallet_pb2.ListDepositChannelsResponse]]:
+        """Lists the ways to pay: every gateway this server is set up with, its channels, their limits, and what the payer pays on top of an amount. A gateway that
+        does not answer is listed as it was last seen, with `available` false, so that another can be chosen.
+
+        Example request: `{"amount": {"currencyCode": "IDR", "units": "250000"}}`
+        """
+
+    @_abc_1.abstractmethod
     def CreateDeposit(
         self,
         request: _wallet_pb2.CreateDepositRequest,
@@ -107,7 +151,10 @@ class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_wallet_pb2.CreateDepositResponse, _abc.Awaitable[_wallet_pb2.CreateDepositResponse]]:
         """Opens a deposit at a payment gateway. Money is credited when the gateway confirms it, exactly once.
 
-        Example request: `{"amount": {"currencyCode": "IDR", "units": "250000"}, "method": "METHOD_SANDBOX"}`
+        The reply says how to pay if the gateway answered in time. Otherwise the deposit is PREPARING: the platform looks at the gateway whether the transaction was
+        made before it asks again, so there are never two, and EVENT_TYPE_DEPOSIT_READY tells when it can be paid.
+
+        Example request: `{"amount": {"currencyCode": "IDR", "units": "250000"}, "method": "METHOD_TRIPAY", "channel": "BRIVA"}`
         """
 
     @_abc_1.abstractmethod
@@ -125,6 +172,19 @@ class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_wallet_pb2.ListDepositsResponse, _abc.Awaitable[_wallet_pb2.ListDepositsResponse]]:
         """Lists deposits, newest first."""
+
+    @_abc_1.abstractmethod
+    def ConfirmDeposit(
+        self,
+        request: _wallet_pb2.ConfirmDepositRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_wallet_pb2.ConfirmDepositResponse, _abc.Awaitable[_wallet_pb2.ConfirmDepositResponse]]:
+        """Staff: records that money for a bank transfer arrived, and credits it. Legal for METHOD_BANK_TRANSFER only. From the amount in the settings on, a second
+        person has to confirm the same reference and amount before anything is credited; `confirmations_needed` tells. What arrived is credited, also when it is
+        late, too much, too little, or a second transfer for the same deposit; see Payment.Kind.
+
+        Example request: `{"depositId": "0192f0c1-0000-7000-8000-000000000001", "received": {"currencyCode": "IDR", "units": "250000"}, "bankReference": "BCA-20260503-00017"}`
+        """
 
     @_abc_1.abstractmethod
     def AdjustWallet(

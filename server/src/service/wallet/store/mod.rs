@@ -1,14 +1,15 @@
 //! The SQL of the wallet.
 
+pub mod deposits;
+pub mod payments;
 pub mod prove;
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use crate::base::id::{AccountId, DepositId, JournalId};
+use crate::base::id::{AccountId, JournalId};
 use crate::base::money::Rupiah;
-use crate::service::wallet::deposit::{Deposit, DepositState};
 use crate::service::wallet::model::{Action, Balance, Books, Command, Hold, Journal};
 
 /// Locks the balances that commands touch, in the order of their ids, and reads the holds they close. Accounts without a balance get an empty one.
@@ -259,168 +260,4 @@ pub async fn list_journals(
     )
     .fetch_all(pool)
     .await
-}
-
-/// Writes a new deposit.
-///
-/// # Errors
-/// Of the database; `deposits_client_reference_key` if the reference was used.
-pub async fn insert_deposit(
-    connection: &mut PgConnection,
-    deposit: &Deposit,
-) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "insert into deposits (account_id, id, amount, method, state, client_reference, created_at, expires_at) values ($1, $2, $3, $4, $5, $6, $7, $8)",
-        deposit.account.0,
-        deposit.id.0,
-        deposit.amount.0,
-        deposit.method,
-        deposit.state.as_str(),
-        deposit.client_reference,
-        deposit.created_at,
-        deposit.expires_at,
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-struct DepositRow {
-    account: AccountId,
-    id: DepositId,
-    amount: Rupiah,
-    method: i16,
-    state: String,
-    client_reference: Option<String>,
-    created_at: DateTime<Utc>,
-    expires_at: DateTime<Utc>,
-    closed_at: Option<DateTime<Utc>>,
-}
-
-impl From<DepositRow> for Deposit {
-    fn from(r: DepositRow) -> Self {
-        Self {
-            account: r.account,
-            id: r.id,
-            amount: r.amount,
-            method: r.method,
-            state: DepositState::parse(&r.state).expect("deposits_state_known allows no other"),
-            client_reference: r.client_reference,
-            created_at: r.created_at,
-            expires_at: r.expires_at,
-            closed_at: r.closed_at,
-        }
-    }
-}
-
-/// A deposit.
-///
-/// # Errors
-/// Of the database.
-pub async fn get_deposit(
-    connection: &mut PgConnection,
-    account: AccountId,
-    id: DepositId,
-) -> Result<Option<Deposit>, sqlx::Error> {
-    let row = sqlx::query_as!(
-        DepositRow,
-        r#"select account_id as "account: AccountId", id as "id: DepositId", amount as "amount: Rupiah", method, state, client_reference, created_at, expires_at,
-            closed_at
-        from deposits where account_id = $1 and id = $2"#,
-        account.0,
-        id.0,
-    )
-    .fetch_optional(connection)
-    .await?;
-    Ok(row.map(Into::into))
-}
-
-/// The account a deposit belongs to.
-///
-/// # Errors
-/// Of the database.
-pub async fn account_of_deposit(
-    pool: &PgPool,
-    id: DepositId,
-) -> Result<Option<AccountId>, sqlx::Error> {
-    sqlx::query_scalar!(
-        r#"select account_id as "account_id: AccountId" from deposits where id = $1"#,
-        id.0
-    )
-    .fetch_optional(pool)
-    .await
-}
-
-/// Deposits of an account before `before`, newest first; in one state unless `state` is empty.
-///
-/// # Errors
-/// Of the database.
-pub async fn list_deposits(
-    pool: &PgPool,
-    account: AccountId,
-    before: Option<Uuid>,
-    state: &str,
-    limit: i64,
-) -> Result<Vec<Deposit>, sqlx::Error> {
-    let rows = sqlx::query_as!(
-        DepositRow,
-        r#"select account_id as "account: AccountId", id as "id: DepositId", amount as "amount: Rupiah", method, state, client_reference, created_at, expires_at,
-            closed_at
-        from deposits
-        where account_id = $1 and id < coalesce($2, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid) and ($3 = '' or state = $3)
-        order by id desc limit $4"#,
-        account.0,
-        before,
-        state,
-        limit,
-    )
-    .fetch_all(pool)
-    .await?;
-    Ok(rows.into_iter().map(Into::into).collect())
-}
-
-/// Moves a deposit out of PENDING. False if somebody was faster.
-///
-/// # Errors
-/// Of the database.
-pub async fn advance_deposit(
-    connection: &mut PgConnection,
-    account: AccountId,
-    id: DepositId,
-    to: DepositState,
-    now: DateTime<Utc>,
-) -> Result<bool, sqlx::Error> {
-    let done = sqlx::query!(
-        "update deposits set state = $3, closed_at = $4 where account_id = $1 and id = $2 and state = 'PENDING'",
-        account.0,
-        id.0,
-        to.as_str(),
-        now,
-    )
-    .execute(connection)
-    .await?;
-    Ok(done.rows_affected() == 1)
-}
-
-/// Deposits that can no longer be paid, locked, at most `limit`.
-///
-/// # Errors
-/// Of the database.
-pub async fn expiring_deposits_for_update(
-    connection: &mut PgConnection,
-    now: DateTime<Utc>,
-    limit: i64,
-) -> Result<Vec<(AccountId, DepositId, Rupiah)>, sqlx::Error> {
-    let rows = sqlx::query!(
-        r#"select account_id as "account: AccountId", id as "id: DepositId", amount as "amount: Rupiah"
-        from deposits where state = 'PENDING' and expires_at <= $1 order by expires_at limit $2 for no key update skip locked"#,
-        now,
-        limit,
-    )
-    .fetch_all(connection)
-    .await?;
-    Ok(rows
-        .into_iter()
-        .map(|r| (r.account, r.id, r.amount))
-        .collect())
 }

@@ -1,0 +1,133 @@
+//! `POST /callbacks/<gateway>`: where payment gateways call back. Outside the contract, because each gateway has a dialect of its own, and bounded in size, in time
+//! and in how many are dealt with at once.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Limited};
+use tokio::sync::Semaphore;
+use tonic::body::Body;
+use tower::{Layer, Service};
+
+use crate::app::App;
+use crate::service::wallet::callback;
+
+/// Bytes of a callback.
+const MAX_BODY: usize = 64 << 10;
+/// How long a body may take to arrive.
+const READING: Duration = Duration::from_secs(5);
+/// Callbacks dealt with at once. More wait, for as long as a body may take; the gateways repeat what is refused.
+const AT_ONCE: usize = 32;
+
+/// Takes callbacks.
+#[derive(Clone)]
+pub struct CallbacksLayer {
+    app: App,
+    places: Arc<Semaphore>,
+}
+
+impl CallbacksLayer {
+    /// For the gateways of this server.
+    pub fn new(app: App) -> Self {
+        Self {
+            app,
+            places: Arc::new(Semaphore::new(AT_ONCE)),
+        }
+    }
+}
+
+impl<S> Layer<S> for CallbacksLayer {
+    type Service = Callbacks<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Callbacks {
+            layer: self.clone(),
+            inner,
+        }
+    }
+}
+
+/// The layer at work.
+#[derive(Clone)]
+pub struct Callbacks<S> {
+    layer: CallbacksLayer,
+    inner: S,
+}
+
+impl<S> Service<Request<Body>> for Callbacks<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        if !request.uri().path().starts_with("/callbacks/") {
+            return Box::pin(self.inner.call(request));
+        }
+        let layer = self.layer.clone();
+        Box::pin(async move {
+            let (status, body) = layer.take(request).await;
+            Ok(answer(status, body))
+        })
+    }
+}
+
+impl CallbacksLayer {
+    async fn take(self, request: Request<Body>) -> (StatusCode, &'static str) {
+        const REFUSAL: &str = r#"{"success":false}"#;
+        let (head, body) = request.into_parts();
+        let name = head.uri.path().trim_start_matches("/callbacks/");
+        if self.app.gateways.called(name).is_none() {
+            return (StatusCode::NOT_FOUND, REFUSAL);
+        }
+        if head.method != Method::POST {
+            return (StatusCode::METHOD_NOT_ALLOWED, REFUSAL);
+        }
+        let read = async {
+            let place = self.places.clone().acquire_owned().await.ok()?;
+            let body = Limited::new(body, MAX_BODY).collect().await.ok()?;
+            Some((place, body.to_bytes()))
+        };
+        let Ok(Some((place, body))) = tokio::time::timeout(READING, read).await else {
+            return (StatusCode::PAYLOAD_TOO_LARGE, REFUSAL);
+        };
+        let name = name.to_owned();
+        let peer = head.extensions.get::<SocketAddr>();
+        let ip = peer.map(|peer| peer.ip().to_string()).unwrap_or_default();
+        // A task of its own: a gateway that hangs up must not stop what it set going.
+        let task = tokio::spawn(async move {
+            let _place = place;
+            let entry = self.app.gateways.called(&name)?;
+            Some(callback::receive(&self.app, entry, &head.headers, &body, &ip).await)
+        });
+        match task.await {
+            Ok(Some(answer)) => answer,
+            _ => (StatusCode::INTERNAL_SERVER_ERROR, REFUSAL),
+        }
+    }
+}
+
+fn answer(status: StatusCode, body: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::new(http_body_util::Full::new(
+        bytes::Bytes::from_static(body.as_bytes()),
+    )));
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        http::HeaderValue::from_static("application/json"),
+    );
+    response
+}
