@@ -15,7 +15,7 @@ use crate::load::{Told, as_told, end_leases, people, set_to_work};
 /// People who work at the same time.
 const PEOPLE: usize = 6;
 /// Orders, deposits and reboots of each.
-const ROUNDS: u64 = 3;
+const ROUNDS: u64 = 2;
 
 /// Lets people work while `disturb` is done every now and then, until they have finished. A lease whose owner never heard that it has it lasts half a minute;
 /// nobody waits that long for a test, so leases are ended by SQL as well.
