@@ -13,9 +13,10 @@ import (
 	_ "github.com/sewa-project/sewa/sdk-go/meta/v1"
 	_ "github.com/sewa-project/sewa/sdk-go/operation/v1"
 	_ "github.com/sewa-project/sewa/sdk-go/order/v1"
+	_ "github.com/sewa-project/sewa/sdk-go/provider/v1"
 	_ "github.com/sewa-project/sewa/sdk-go/sandbox/v1"
 	_ "github.com/sewa-project/sewa/sdk-go/wallet/v1"
 )
 
 // ContractDigest is the SHA-256, in hexadecimal, of the contract this module was generated from: what a server sends as x-sewa-contract.
-const ContractDigest = "ce2c50dadbc5a6eae0e3677e80de58d6f6d14340cf847fdfe3eb3004dde64fd2"
+const ContractDigest = "6a6110a2f85ef91d838cc6af2538efde595b9ccbaf4cd5e5dcad9ee3633bb188"

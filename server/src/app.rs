@@ -11,9 +11,9 @@ use crate::base::outbox::reader::Tail;
 use crate::config::Config;
 use crate::provider::compute::Providers;
 use crate::provider::payment::registry::Gateways;
-use crate::service::catalog;
 use crate::service::identity::tokens::Signer;
 use crate::service::order::place::PlaceLanes;
+use crate::service::{catalog, provider};
 
 /// The parts every slice may use.
 #[derive(Clone)]
@@ -38,6 +38,8 @@ pub struct App {
     pub providers: Providers,
     /// The payment gateways.
     pub gateways: Gateways,
+    /// The lines to accounts at real clouds.
+    pub lines: provider::Lines,
     /// The lanes that place orders.
     pub placing: PlaceLanes,
 }

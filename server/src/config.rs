@@ -1,6 +1,6 @@
 //! Settings, read once at start from a file and the environment. The only place that reads the environment. Every problem is reported, all at once.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,6 +10,7 @@ use serde::Deserialize;
 use sewa_gateway::listen::{Cors, CorsLayer, Tls, TlsError};
 
 use crate::base::crypto::MasterKey;
+use crate::base::vault::{self, Vault};
 use crate::provider::payment::settings::PaymentSettings;
 
 /// Response headers of the API that a page of another origin may read.
@@ -53,6 +54,12 @@ pub struct Config {
     pub role: Role,
     /// 64 hexadecimal digits: the key that encrypts secrets at rest.
     pub master_key: String,
+    /// Keys that encrypt the credentials of providers at rest: 64 hexadecimal digits each, by name. One derived from the master key, named `master`, is always there.
+    pub credential_keys: HashMap<String, String>,
+    /// Name of the credential key new secrets are sealed under; `master` if empty. After changing it run `sewa key rotate-credentials`.
+    pub credential_key: String,
+    /// Rupiah for a dollar, in which what providers charge is shown to staff. Prices do not follow it.
+    pub rupiah_per_dollar: i64,
     /// `json` or `text`.
     pub log_format: String,
     /// Calls a minute and caller, by rate class. A class not named here counts as `default`.
@@ -96,6 +103,9 @@ impl Default for Config {
             redis_url: String::new(),
             role: Role::All,
             master_key: String::new(),
+            credential_keys: HashMap::new(),
+            credential_key: String::new(),
+            rupiah_per_dollar: 16_500,
             log_format: "text".to_owned(),
             rates: HashMap::from([
                 ("default".to_owned(), 100),
@@ -257,7 +267,7 @@ const TEXTS: [&str; 9] = [
 /// The key of such a variable.
 fn text_key(variable: &str) -> Option<String> {
     let name = variable.strip_prefix("SEWA_")?;
-    let known = TEXTS.contains(&name);
+    let known = TEXTS.contains(&name) || name.starts_with("CREDENTIAL_KEYS__");
     known.then(|| name.to_ascii_lowercase().replace("__", "."))
 }
 
@@ -306,6 +316,31 @@ impl Config {
         }
         if self.master_key().is_none() {
             problems.push("master_key (SEWA_MASTER_KEY) must be 64 hexadecimal digits; `openssl rand -hex 32` makes one".to_owned());
+        }
+        for (name, _) in self
+            .credential_keys
+            .iter()
+            .filter(|(name, key)| *name == vault::DERIVED || parse_key(key).is_none())
+        {
+            problems.push(format!(
+                "credential_keys.{name} must be 64 hexadecimal digits, and its name not `{}`",
+                vault::DERIVED
+            ));
+        }
+        if !self.credential_key.is_empty()
+            && self.credential_key != vault::DERIVED
+            && !self.credential_keys.contains_key(&self.credential_key)
+        {
+            problems.push(format!(
+                "credential_key names {}, which is not among credential_keys",
+                self.credential_key
+            ));
+        }
+        if !(1..=1_000_000).contains(&self.rupiah_per_dollar) {
+            problems.push(format!(
+                "rupiah_per_dollar must be 1 to 1000000, not {}",
+                self.rupiah_per_dollar
+            ));
         }
         if self.database_connections < 4 {
             problems.push("database_connections must be at least 4".to_owned());
@@ -393,14 +428,24 @@ impl Config {
 
     /// The master key; `None` if it is missing or malformed.
     pub fn master_key(&self) -> Option<MasterKey> {
-        let mut bytes = [0; 32];
-        if self.master_key.len() != 64 {
-            return None;
+        parse_key(&self.master_key).map(MasterKey::new)
+    }
+
+    /// What seals the credentials of providers; `None` if a key is missing or malformed.
+    pub fn vault(&self) -> Option<Vault> {
+        let mut keys = BTreeMap::from([(
+            vault::DERIVED.to_owned(),
+            self.master_key()?.derive("provider credentials"),
+        )]);
+        for (name, key) in &self.credential_keys {
+            keys.insert(name.clone(), parse_key(key)?);
         }
-        for (i, byte) in bytes.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(self.master_key.get(2 * i..2 * i + 2)?, 16).ok()?;
-        }
-        Some(MasterKey::new(bytes))
+        let current = if self.credential_key.is_empty() {
+            vault::DERIVED
+        } else {
+            &self.credential_key
+        };
+        Vault::new(keys, current).ok()
     }
 
     /// Calls a minute allowed in a rate class.
@@ -411,6 +456,18 @@ impl Config {
             .copied()
             .unwrap_or(100)
     }
+}
+
+/// 64 hexadecimal digits.
+fn parse_key(text: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    if text.len() != 64 || !text.is_ascii() {
+        return None;
+    }
+    for (i, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(2 * i..2 * i + 2)?, 16).ok()?;
+    }
+    Some(bytes)
 }
 
 #[cfg(test)]

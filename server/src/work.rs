@@ -10,7 +10,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::app::App;
 use crate::base::outbox::retention;
-use crate::service::{identity, instance, lifecycle, operation, order, wallet};
+use crate::service::{identity, instance, lifecycle, operation, order, provider, wallet};
 
 /// Rest after a job that found work, so that a wave of commits does not become a wave of queries.
 const BREATH: Duration = Duration::from_millis(20);
@@ -64,6 +64,12 @@ pub fn start(app: App) -> JoinHandle<()> {
         "ask gateways about deposits",
         ms(500),
         |app| async move { wallet::gateway::look_once(&app).await },
+    ));
+    jobs.spawn(every(
+        app.clone(),
+        "ask provider accounts how they are",
+        ms(30_000),
+        |app| async move { provider::job::check_once(&app).await },
     ));
     jobs.spawn(every(
         app.clone(),

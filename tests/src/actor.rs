@@ -17,6 +17,7 @@ use sewa_sdk::sewa::order::v1::order_service_client::OrderServiceClient;
 use sewa_sdk::sewa::order::v1::{
     GetOrderRequest, Order, OrderDraft, Payment, PlaceOrderRequest, PreviewOrderRequest, Quote,
 };
+use sewa_sdk::sewa::provider::v1::provider_service_client::ProviderServiceClient;
 use sewa_sdk::sewa::sandbox::v1::fault::Kind as FaultKind;
 use sewa_sdk::sewa::sandbox::v1::sandbox_service_client::SandboxServiceClient;
 use sewa_sdk::sewa::sandbox::v1::settle_deposit_request::Outcome;
@@ -83,6 +84,7 @@ impl Actor {
         operations: OperationServiceClient,
         events: EventServiceClient,
         sandbox: SandboxServiceClient,
+        providers: ProviderServiceClient,
     }
 
     /// The same person through another client.

@@ -3,6 +3,8 @@
 //! Nothing in here knows the server's insides. What is done from behind, by SQL, is only what no customer can do, and is said so where it happens.
 
 pub mod actor;
+#[path = "../simulators/compute/mod.rs"]
+pub mod compute;
 pub mod database;
 pub mod http;
 pub mod patience;

@@ -174,7 +174,9 @@ type Plan struct {
 	// Present prices, one for each period that has one.
 	Prices []*PlanPrice `protobuf:"bytes,12,rep,name=prices,proto3" json:"prices,omitempty"`
 	// When it was added.
-	CreateTime    *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// What its machines can do beyond the least, by name: `console`, `graceful_shutdown`, `reset_password`. A page hides the buttons of what is missing.
+	Capabilities  []string `protobuf:"bytes,14,rep,name=capabilities,proto3" json:"capabilities,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -296,6 +298,13 @@ func (x *Plan) GetPrices() []*PlanPrice {
 func (x *Plan) GetCreateTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *Plan) GetCapabilities() []string {
+	if x != nil {
+		return x.Capabilities
 	}
 	return nil
 }
@@ -1576,7 +1585,7 @@ var File_sewa_catalog_v1_catalog_proto protoreflect.FileDescriptor
 
 const file_sewa_catalog_v1_catalog_proto_rawDesc = "" +
 	"\n" +
-	"\x1dsewa/catalog/v1/catalog.proto\x12\x0fsewa.catalog.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\x19sewa/api/v1/billing.proto\x1a\x19sewa/api/v1/options.proto\"\xf0\x03\n" +
+	"\x1dsewa/catalog/v1/catalog.proto\x12\x0fsewa.catalog.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\x19sewa/api/v1/billing.proto\x1a\x19sewa/api/v1/options.proto\"\x9a\x04\n" +
 	"\x04Plan\x12\x14\n" +
 	"\x02id\x18\x01 \x01(\tB\x04\xe2A\x01\x03R\x02id\x12\x18\n" +
 	"\x04code\x18\x02 \x01(\tB\x04\xe2A\x01\x05R\x04code\x12#\n" +
@@ -1593,7 +1602,8 @@ const file_sewa_catalog_v1_catalog_proto_rawDesc = "" +
 	"\barchived\x18\v \x01(\bB\x04\xe2A\x01\x03R\barchived\x128\n" +
 	"\x06prices\x18\f \x03(\v2\x1a.sewa.catalog.v1.PlanPriceB\x04\xe2A\x01\x03R\x06prices\x12A\n" +
 	"\vcreate_time\x18\r \x01(\v2\x1a.google.protobuf.TimestampB\x04\xe2A\x01\x03R\n" +
-	"createTime\"\xcc\x01\n" +
+	"createTime\x12(\n" +
+	"\fcapabilities\x18\x0e \x03(\tB\x04\xe2A\x01\x03R\fcapabilities\"\xcc\x01\n" +
 	"\tPlanPrice\x122\n" +
 	"\x06period\x18\x01 \x01(\x0e2\x1a.sewa.api.v1.BillingPeriodR\x06period\x12*\n" +
 	"\x06amount\x18\x02 \x01(\v2\x12.google.type.MoneyR\x06amount\x12A\n" +

@@ -1646,7 +1646,7 @@ const file_sewa_instance_v1_instance_proto_rawDesc = "" +
 	"\x10INVALID_ARGUMENT\x12\x04path\x18\x03\"-Name only writable fields in the update mask.\x12\x8c\x01\n" +
 	"/INSTANCE_ERROR_REASON_NOT_SUPPORTED_BY_PROVIDER\x10\b\x1aW\x9a\xb5\x18S\n" +
 	"\rUNIMPLEMENTED\x12\n" +
-	"capability\x18\x03\"4Use another way; GetInstance lists the capabilities.2\xa0\x15\n" +
+	"capability\x18\x03\"4Use another way; GetInstance lists the capabilities.2\xbc\x15\n" +
 	"\x0fInstanceService\x12\xa3\x01\n" +
 	"\rListInstances\x12&.sewa.instance.v1.ListInstancesRequest\x1a'.sewa.instance.v1.ListInstancesResponse\"A\x8a\xb5\x18% \x01*\adefault2\b\n" +
 	"\x02\b\x05\x12\x02\b\x1e\n" +
@@ -1665,10 +1665,10 @@ const file_sewa_instance_v1_instance_proto_rawDesc = "" +
 	"\x10PowerOffInstance\x12).sewa.instance.v1.PowerOffInstanceRequest\x1a*.sewa.instance.v1.PowerOffInstanceResponse\"\xb5\x01\x8a\xb5\x18t \x02*\adefault2\b\n" +
 	"\x02\b\n" +
 	"\x12\x02\b\x1e:\x12INSTANCE_NOT_FOUND:\rILLEGAL_STATE:\x15OPERATION_IN_PROGRESS:\x12INSTANCE_SUSPENDED\n" +
-	"\x0finstances.power\x82\xd3\xe4\x93\x024:\x01*b\toperation\"$/v1/instances/{instance_id}:powerOff\x90\x02\x02\x12\xa1\x02\n" +
-	"\x10ShutdownInstance\x12).sewa.instance.v1.ShutdownInstanceRequest\x1a*.sewa.instance.v1.ShutdownInstanceResponse\"\xb5\x01\x8a\xb5\x18t \x02*\adefault2\b\n" +
+	"\x0finstances.power\x82\xd3\xe4\x93\x024:\x01*b\toperation\"$/v1/instances/{instance_id}:powerOff\x90\x02\x02\x12\xbd\x02\n" +
+	"\x10ShutdownInstance\x12).sewa.instance.v1.ShutdownInstanceRequest\x1a*.sewa.instance.v1.ShutdownInstanceResponse\"\xd1\x01\x8a\xb5\x18\x8f\x01 \x02*\adefault2\b\n" +
 	"\x02\b\n" +
-	"\x12\x02\b\x1e:\x12INSTANCE_NOT_FOUND:\rILLEGAL_STATE:\x15OPERATION_IN_PROGRESS:\x12INSTANCE_SUSPENDED\n" +
+	"\x12\x02\b\x1e:\x12INSTANCE_NOT_FOUND:\rILLEGAL_STATE:\x15OPERATION_IN_PROGRESS:\x12INSTANCE_SUSPENDED:\x19NOT_SUPPORTED_BY_PROVIDER\n" +
 	"\x0finstances.power\x82\xd3\xe4\x93\x024:\x01*b\toperation\"$/v1/instances/{instance_id}:shutdown\x90\x02\x02\x12\x99\x02\n" +
 	"\x0eRebootInstance\x12'.sewa.instance.v1.RebootInstanceRequest\x1a(.sewa.instance.v1.RebootInstanceResponse\"\xb3\x01\x8a\xb5\x18t \x02*\adefault2\b\n" +
 	"\x02\b\n" +

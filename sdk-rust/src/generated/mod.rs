@@ -44,6 +44,11 @@ pub mod order {
         include!("sewa.order.v1.rs");
     }
 }
+pub mod provider {
+    pub mod v1 {
+        include!("sewa.provider.v1.rs");
+    }
+}
 pub mod sandbox {
     pub mod v1 {
         include!("sewa.sandbox.v1.rs");
@@ -117,5 +122,15 @@ impl ::core::fmt::Debug for identity::v1::CreateApiKeyResponse {
 impl ::core::fmt::Debug for instance::v1::ResetInstancePasswordResponse {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
         f.write_str("ResetInstancePasswordResponse { [redacted] }")
+    }
+}
+impl ::core::fmt::Debug for provider::v1::CreateProviderAccountRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.write_str("CreateProviderAccountRequest { [redacted] }")
+    }
+}
+impl ::core::fmt::Debug for provider::v1::SetProviderCredentialsRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.write_str("SetProviderCredentialsRequest { [redacted] }")
     }
 }

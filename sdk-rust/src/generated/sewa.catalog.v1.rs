@@ -41,6 +41,9 @@ pub struct Plan {
     /// When it was added.
     #[prost(message, optional, tag = "13")]
     pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// What its machines can do beyond the least, by name: `console`, `graceful_shutdown`, `reset_password`. A page hides the buttons of what is missing.
+    #[prost(string, repeated, tag = "14")]
+    pub capabilities: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 impl ::prost::Name for Plan {
     const NAME: &'static str = "Plan";

@@ -12,10 +12,11 @@ import { file_sewa_lifecycle_v1_lifecycle } from "./sewa/lifecycle/v1/lifecycle_
 import { file_sewa_meta_v1_meta } from "./sewa/meta/v1/meta_pb.js";
 import { file_sewa_operation_v1_operation } from "./sewa/operation/v1/operation_pb.js";
 import { file_sewa_order_v1_order } from "./sewa/order/v1/order_pb.js";
+import { file_sewa_provider_v1_provider } from "./sewa/provider/v1/provider_pb.js";
 import { file_sewa_sandbox_v1_sandbox } from "./sewa/sandbox/v1/sandbox_pb.js";
 import { file_sewa_wallet_v1_wallet } from "./sewa/wallet/v1/wallet_pb.js";
 
-export const DIGEST = "5d8ec8e9c43f612a0e82fa273fd9b4c8d687deb5663660d820cfb2a61f929e88";
+export const DIGEST = "6a6110a2f85ef91d838cc6af2538efde595b9ccbaf4cd5e5dcad9ee3633bb188";
 export const FILES: readonly DescFile[] = [
   file_sewa_api_v1_billing,
   file_sewa_api_v1_errors,
@@ -29,6 +30,7 @@ export const FILES: readonly DescFile[] = [
   file_sewa_meta_v1_meta,
   file_sewa_operation_v1_operation,
   file_sewa_order_v1_order,
+  file_sewa_provider_v1_provider,
   file_sewa_sandbox_v1_sandbox,
   file_sewa_wallet_v1_wallet,
 ];

@@ -65,6 +65,15 @@ impl MasterKey {
             })
     }
 
+    /// Another key, made from this one for a purpose of its own.
+    pub fn derive(&self, purpose: &str) -> [u8; 32] {
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes keys of any length");
+        mac.update(b"derived key: ");
+        mac.update(purpose.as_bytes());
+        mac.finalize().into_bytes().into()
+    }
+
     /// A keyed digest of a request, so that a stored fingerprint is of no use for guessing the passwords within.
     pub fn fingerprint(&self, bytes: &[u8]) -> [u8; 16] {
         let mut mac =

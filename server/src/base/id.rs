@@ -66,6 +66,8 @@ ids! {
     InstanceId,
     /// Work under way.
     OperationId,
+    /// An account at a cloud.
+    ProviderAccountId,
     /// A renewal, or an attempt at one.
     RenewalId,
 }

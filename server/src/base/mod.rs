@@ -14,5 +14,6 @@ pub mod page;
 pub mod status;
 pub mod tax;
 pub mod time;
+pub mod vault;
 pub mod walk;
 pub mod writes;

@@ -11,6 +11,7 @@ use sewa_sdk::sewa::instance::v1::InstanceErrorReason;
 use sewa_sdk::sewa::lifecycle::v1::LifecycleErrorReason;
 use sewa_sdk::sewa::operation::v1::OperationErrorReason;
 use sewa_sdk::sewa::order::v1::OrderErrorReason;
+use sewa_sdk::sewa::provider::v1::ProviderErrorReason;
 use sewa_sdk::sewa::sandbox::v1::SandboxErrorReason;
 use sewa_sdk::sewa::wallet::v1::WalletErrorReason;
 use tonic::{Code, Status};
@@ -46,6 +47,7 @@ reasons!(
     LifecycleErrorReason,
     OperationErrorReason,
     OrderErrorReason,
+    ProviderErrorReason,
     SandboxErrorReason,
     WalletErrorReason,
 );

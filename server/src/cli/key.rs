@@ -11,6 +11,7 @@ use crate::edge::permissions;
 use crate::service::identity::error::Error;
 use crate::service::identity::tokens::{self, Signer};
 use crate::service::identity::{self, NewKey};
+use crate::service::provider;
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -19,6 +20,9 @@ pub enum Command {
     List,
     /// Make a new signing key. It signs from ten minutes on; the old ones stay published for seven days more.
     RotateSigning,
+    /// Seal the credentials of all providers anew, under the credential key the settings name now. The old key can go afterwards. Safe to repeat, and while servers
+    /// run that know both keys.
+    RotateCredentials,
     /// Make an API key for the account of a user, and print its secret once.
     Create {
         /// E-mail address of a user of the account; the key can do at most what this user can.
@@ -47,6 +51,7 @@ pub async fn run(config: &Config, command: Command) -> anyhow::Result<()> {
     match command {
         Command::List => list(config, &pool).await,
         Command::RotateSigning => rotate(config, &pool).await,
+        Command::RotateCredentials => rotate_credentials(config, &pool).await,
         Command::Create {
             account_email,
             scopes,
@@ -90,6 +95,16 @@ async fn rotate(config: &Config, pool: &PgPool) -> anyhow::Result<()> {
         Some((kid, active_at)) => println!("{kid} signs from {}", active_at.to_rfc3339()),
         None => bail!("another rotation was faster"),
     }
+    Ok(())
+}
+
+async fn rotate_credentials(config: &Config, pool: &PgPool) -> anyhow::Result<()> {
+    if let Err(problems) = config.check() {
+        bail!("the settings have problems:\n  {}", problems.join("\n  "));
+    }
+    let vault = config.vault().context("credential_keys was checked")?;
+    let count = provider::reseal(pool, &vault).await?;
+    println!("{count} credentials sealed anew under {}", vault.current());
     Ok(())
 }
 

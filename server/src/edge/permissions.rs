@@ -66,6 +66,8 @@ const TABLE: &[(&str, &[&[&str]])] = &[
     ("orders.search", &[STAFF]),
     ("profile.read", &[CUSTOMERS, STAFF]),
     ("profile.write", &[MEMBERS, STAFF]),
+    ("providers.read", &[SYSADMIN]),
+    ("providers.write", &[SYSADMIN]),
     ("sandbox.use", &[MEMBERS]),
     ("second_factor.write", &[CUSTOMERS, STAFF]),
     ("wallet.adjust", &[FINANCE]),

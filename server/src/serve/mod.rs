@@ -20,6 +20,7 @@ use sewa_sdk::sewa::lifecycle::v1::lifecycle_service_server::LifecycleServiceSer
 use sewa_sdk::sewa::meta::v1::meta_service_server::MetaServiceServer;
 use sewa_sdk::sewa::operation::v1::operation_service_server::OperationServiceServer;
 use sewa_sdk::sewa::order::v1::order_service_server::OrderServiceServer;
+use sewa_sdk::sewa::provider::v1::provider_service_server::ProviderServiceServer;
 use sewa_sdk::sewa::sandbox::v1::sandbox_service_server::SandboxServiceServer;
 use sewa_sdk::sewa::wallet::v1::wallet_service_server::WalletServiceServer;
 use tokio::net::TcpListener;
@@ -33,7 +34,8 @@ use crate::config::{Config, Role};
 use crate::edge::EdgeLayer;
 use crate::edge::limit::Limits;
 use crate::service::{
-    catalog, event, identity, instance, lifecycle, meta, operation, order, sandbox, wallet,
+    catalog, event, identity, instance, lifecycle, meta, operation, order, provider, sandbox,
+    wallet,
 };
 use crate::work;
 
@@ -119,6 +121,9 @@ fn routes(app: &App) -> anyhow::Result<Routes> {
         .add_service(InstanceServiceServer::new(instance::rpc::Instances {
             app: app.clone(),
         }))
+        .add_service(ProviderServiceServer::new(
+            provider::rpc::ProviderAccounts { app: app.clone() },
+        ))
         .add_service(LifecycleServiceServer::new(lifecycle::rpc::Lifecycle {
             app: app.clone(),
         }))

@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::edge::limit::Limits;
 use crate::provider::compute::{Providers, simulator};
 use crate::provider::payment::registry::Gateways;
-use crate::service::{catalog, identity, order};
+use crate::service::{catalog, identity, order, provider};
 
 /// Lanes of group commit: one for every two cores, because a lane keeps a core of PostgreSQL busy, and fewer lanes collect larger batches.
 fn lanes() -> usize {
@@ -58,6 +58,7 @@ pub async fn build(config: Config, stop: CancellationToken) -> anyhow::Result<(A
         catalog: catalog::Cache::default(),
         providers: Providers::new(simulator::clouds(&db, &clock, config.simulator_boot_ms)),
         gateways: Gateways::new(&config.payments).context("payment gateways")?,
+        lines: provider::Lines::new(config.vault().context("credential_keys was checked")?),
         placing: order::place::lanes(db.clone(), clock.clone(), tail.clone(), lanes()),
         db,
         clock,

@@ -8,6 +8,8 @@ pub mod wallet;
 
 pub mod operation;
 
+pub mod provider;
+
 pub mod instance;
 
 pub mod lifecycle;

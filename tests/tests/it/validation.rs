@@ -3,7 +3,8 @@
 use sewa_sdk::money::Money;
 use sewa_sdk::sewa::api::v1::BillingPeriod;
 use sewa_sdk::sewa::event::v1::ListEventsRequest;
-use sewa_sdk::sewa::identity::v1::{CreateApiKeyRequest, RegisterRequest};
+use sewa_sdk::sewa::identity::v1::identity_service_client::IdentityServiceClient;
+use sewa_sdk::sewa::identity::v1::{CreateApiKeyRequest, LoginRequest, RegisterRequest};
 use sewa_sdk::sewa::order::v1::{OrderDraft, PlaceOrderRequest};
 use sewa_sdk::sewa::wallet::v1::{
     CreateDepositRequest, GetDepositRequest, ListTransactionsRequest,
@@ -234,4 +235,31 @@ async fn a_write_that_needs_a_key_says_so() {
         )
         .await;
     assert_eq!(answer.reason(), "IDEMPOTENCY_KEY_REQUIRED");
+}
+
+/// PostgreSQL keeps no text with this character, so it has to be refused before.
+#[tokio::test]
+async fn a_character_that_no_text_may_hold_is_refused_by_the_name_of_its_field() {
+    let world = World::new().await;
+    let budi = world.reseller().await;
+    let nobody = world.nobody();
+    let login = LoginRequest {
+        email: "budi\0@example.id".into(),
+        password: "correct horse battery".into(),
+        ..LoginRequest::default()
+    };
+    let error = refused(nobody.service(IdentityServiceClient::new).login(login).await);
+    assert!(
+        fields(&error).contains(&("email".to_owned(), "STRING_NUL".to_owned())),
+        "{error:?}"
+    );
+    let draft = OrderDraft {
+        labels: [("team".to_owned(), "web\0".to_owned())].into(),
+        ..budi.draft("web-1").await
+    };
+    let error = refused(budi.preview(&draft).await);
+    assert!(
+        fields(&error).contains(&("draft.labels[\"team\"]".to_owned(), "STRING_NUL".to_owned())),
+        "{error:?}"
+    );
 }

@@ -7,6 +7,7 @@ pub(crate) const RANK: &[&str] = &[
     "catalog",
     "wallet",
     "operation",
+    "provider",
     "instance",
     "lifecycle",
     "order",

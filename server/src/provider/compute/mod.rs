@@ -4,7 +4,13 @@
 //! be found whose creation was never answered; an error says whether the call may have had an effect; and nobody waits for a machine inside a call. Calls are
 //! never made while a transaction is open.
 
+pub mod cloud;
+pub mod digitalocean;
+pub mod line;
+pub mod linode;
 pub mod simulator;
+pub mod vendor;
+pub mod vultr;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -15,6 +21,7 @@ use async_trait::async_trait;
 use chrono::TimeDelta;
 use secrecy::SecretString;
 
+use self::vendor::Vendor;
 use crate::base::id::{AccountId, InstanceId};
 
 /// A cloud. This is a trait because it stands for things outside the platform, of which there are several at run time, and none of which a test may call.
@@ -128,10 +135,12 @@ pub enum Power {
 /// What a cloud can do beyond the least. The API names these, so that pages hide a button that cannot work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
-    /// Can ask a guest to shut down. Without it a shutdown cuts the power.
+    /// Can ask a guest to shut down. Without it owners are refused a shutdown, which must never silently be a power cut.
     pub graceful_shutdown: bool,
-    /// Can set a password on a running machine.
+    /// Can set a password.
     pub reset_password: bool,
+    /// Sets it only on a machine that is off, so that resetting one takes a restart. Says how, not what: it has no name in the API.
+    pub reset_password_off: bool,
     /// Gives a console.
     pub console: bool,
 }
@@ -159,6 +168,9 @@ pub enum ProviderError {
     /// Refused for good; the same call will always be refused. No effect.
     #[error("refused: {0}")]
     Refused(String),
+    /// The account is not accepted, or may not do this. No effect; it may be accepted later, when staff have seen to it.
+    #[error("not authorized: {0}")]
+    Unauthorized(String),
     /// No room for this machine. No effect.
     #[error("no capacity")]
     NoCapacity,
@@ -198,6 +210,13 @@ impl Providers {
         self.by_name.get(name)
     }
 
+    /// What a provider can do, be it built in or one of the vendors there are adapters for.
+    pub fn capabilities_of(&self, name: &str) -> Option<Capabilities> {
+        self.get(name)
+            .map(|p| p.capabilities())
+            .or_else(|| Vendor::parse(name).map(Vendor::capabilities))
+    }
+
     /// All names, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.by_name.keys().map(String::as_str)
@@ -205,9 +224,9 @@ impl Providers {
 
     /// What a cloud can do, by the API's names; nothing if it is not configured any more.
     pub fn capabilities(&self, name: &str) -> Vec<String> {
-        self.get(name)
-            .map(|p| {
-                p.capabilities()
+        self.capabilities_of(name)
+            .map(|capabilities| {
+                capabilities
                     .names()
                     .into_iter()
                     .map(str::to_owned)
@@ -232,6 +251,7 @@ mod tests {
         let some = Capabilities {
             graceful_shutdown: true,
             reset_password: true,
+            reset_password_off: true,
             console: false,
         };
         assert_eq!(some.names(), ["graceful_shutdown", "reset_password"]);

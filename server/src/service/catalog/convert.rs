@@ -4,10 +4,16 @@ use chrono::{DateTime, Utc};
 use sewa_sdk::sewa::catalog::v1 as proto;
 
 use crate::base::time;
+use crate::provider::compute::Providers;
 use crate::service::catalog::model::{self, Image, Plan, Region, Version};
 
 /// A plan with the prices in force at a moment.
-pub fn plan(plan: &Plan, versions: &[Version], at: DateTime<Utc>) -> proto::Plan {
+pub fn plan(
+    plan: &Plan,
+    versions: &[Version],
+    providers: &Providers,
+    at: DateTime<Utc>,
+) -> proto::Plan {
     proto::Plan {
         id: plan.id.to_string(),
         code: plan.code.clone(),
@@ -25,6 +31,7 @@ pub fn plan(plan: &Plan, versions: &[Version], at: DateTime<Utc>) -> proto::Plan
             .map(price)
             .collect(),
         create_time: Some(time::to_proto(plan.created_at)),
+        capabilities: providers.capabilities(&plan.provider),
     }
 }
 

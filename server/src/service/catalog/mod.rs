@@ -52,7 +52,7 @@ pub async fn create_plan(
     providers: &Providers,
     plan: &Plan,
 ) -> Result<(), Error> {
-    if providers.get(&plan.provider).is_none() {
+    if providers.capabilities_of(&plan.provider).is_none() {
         return Err(Error::UnknownProvider {
             provider: plan.provider.clone(),
         });

@@ -50,7 +50,14 @@ impl CatalogService for Catalog {
         let next_page_token = page.finish(&mut plans, |(rank, _)| rank.to_string());
         let plans = plans
             .into_iter()
-            .map(|(_, plan)| convert::plan(plan, catalogue.versions(plan.id), call.now))
+            .map(|(_, plan)| {
+                convert::plan(
+                    plan,
+                    catalogue.versions(plan.id),
+                    &self.app.providers,
+                    call.now,
+                )
+            })
             .collect();
         Ok(Response::new(proto::ListPlansResponse {
             plans,
@@ -67,7 +74,12 @@ impl CatalogService for Catalog {
         let catalogue = slice::snapshot(&self.app).await?;
         let plan = catalogue.plan(id).ok_or(Error::PlanNotFound)?;
         Ok(Response::new(proto::GetPlanResponse {
-            plan: Some(convert::plan(plan, catalogue.versions(id), call.now)),
+            plan: Some(convert::plan(
+                plan,
+                catalogue.versions(id),
+                &self.app.providers,
+                call.now,
+            )),
         }))
     }
 
@@ -166,7 +178,7 @@ impl CatalogService for Catalog {
         let outcome = slice::create_plan(&mut write.tx, &self.app.providers, &plan)
             .await
             .map(|()| proto::CreatePlanResponse {
-                plan: Some(convert::plan(&plan, &[], call.now)),
+                plan: Some(convert::plan(&plan, &[], &self.app.providers, call.now)),
             })
             .map_err(Status::from);
         let reply = write.finish(outcome).await;
@@ -202,10 +214,20 @@ impl CatalogService for Catalog {
         };
         let outcome = async {
             let (before, versions) = slice::get_plan_for_update(&mut write.tx, id).await?;
-            write.keep_before(&convert::plan(&before, &versions, call.now));
+            write.keep_before(&convert::plan(
+                &before,
+                &versions,
+                &self.app.providers,
+                call.now,
+            ));
             let after = slice::update_plan(&mut write.tx, before, changes).await?;
             Ok(proto::UpdatePlanResponse {
-                plan: Some(convert::plan(&after, &versions, call.now)),
+                plan: Some(convert::plan(
+                    &after,
+                    &versions,
+                    &self.app.providers,
+                    call.now,
+                )),
             })
         }
         .await
@@ -227,10 +249,20 @@ impl CatalogService for Catalog {
         };
         let outcome = async {
             let (before, versions) = slice::get_plan_for_update(&mut write.tx, id).await?;
-            write.keep_before(&convert::plan(&before, &versions, call.now));
+            write.keep_before(&convert::plan(
+                &before,
+                &versions,
+                &self.app.providers,
+                call.now,
+            ));
             let after = slice::archive_plan(&mut write.tx, before, call.now).await?;
             Ok(proto::ArchivePlanResponse {
-                plan: Some(convert::plan(&after, &versions, call.now)),
+                plan: Some(convert::plan(
+                    &after,
+                    &versions,
+                    &self.app.providers,
+                    call.now,
+                )),
             })
         }
         .await

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::base::clock::Clock;
 use crate::base::money::Rupiah;
 use crate::provider::compute::simulator;
+use crate::provider::compute::vendor::Vendor;
 use crate::service::catalog::model::{Image, ImageKind, Plan, Region, Version};
 use crate::service::catalog::store;
 
@@ -93,7 +94,8 @@ impl PriceEntry {
 pub async fn seed(db: &PgPool, text: &str) -> anyhow::Result<()> {
     let file: File = toml::from_str(text).context("the catalogue does not parse")?;
     ensure!(
-        simulator::NAMES.contains(&file.provider.as_str()),
+        simulator::NAMES.contains(&file.provider.as_str())
+            || Vendor::parse(&file.provider).is_some(),
         "the platform has no provider {}",
         file.provider
     );

@@ -8,6 +8,7 @@ use sqlx::PgConnection;
 
 use crate::app::App;
 use crate::base::id::{AccountId, ImageId, InstanceId};
+use crate::provider::compute::Providers;
 use crate::service::catalog::model::Snapshot;
 use crate::service::instance::error::Error;
 use crate::service::instance::model::{Event, Instance};
@@ -28,14 +29,19 @@ pub struct Target<'t> {
 /// Asks for power on, power off, shutdown or reboot.
 ///
 /// # Errors
-/// Why the instance does not take it.
+/// Why the instance does not take it, or the provider cannot. A shutdown is never silently a power cut.
 pub async fn power(
+    providers: &Providers,
     connection: &mut PgConnection,
     target: Target<'_>,
     kind: Kind,
     now: DateTime<Utc>,
 ) -> Result<NewOperation, Error> {
     let instance = admitted(connection, target, kind).await?;
+    let can = providers.capabilities_of(&instance.provider);
+    if kind == Kind::Shutdown && can.is_some_and(|can| !can.graceful_shutdown) {
+        return Err(Error::NotSupported("graceful_shutdown"));
+    }
     record(connection, instance, kind, now).await
 }
 
@@ -83,8 +89,8 @@ pub async fn reset_password(
     let instance = admitted(connection, target, Kind::ResetPassword).await?;
     if !app
         .providers
-        .get(&instance.provider)
-        .is_some_and(|p| p.capabilities().reset_password)
+        .capabilities_of(&instance.provider)
+        .is_some_and(|can| can.reset_password)
     {
         return Err(Error::NotSupported("reset_password"));
     }

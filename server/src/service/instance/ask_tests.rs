@@ -150,7 +150,14 @@ async fn refusals_say_why(db: PgPool) {
         ..world.target(id)
     };
     assert!(matches!(
-        ask::power(&mut connection, stale, Kind::Reboot, world.now()).await,
+        ask::power(
+            &world.app.providers,
+            &mut connection,
+            stale,
+            Kind::Reboot,
+            world.now()
+        )
+        .await,
         Err(Error::Refused(Refused::EtagMismatch { .. }))
     ));
     let foreign = Target {
@@ -158,7 +165,14 @@ async fn refusals_say_why(db: PgPool) {
         ..world.target(id)
     };
     assert!(matches!(
-        ask::power(&mut connection, foreign, Kind::Reboot, world.now()).await,
+        ask::power(
+            &world.app.providers,
+            &mut connection,
+            foreign,
+            Kind::Reboot,
+            world.now()
+        )
+        .await,
         Err(Error::InstanceNotFound)
     ));
     assert!(matches!(

@@ -18,7 +18,7 @@ use crate::provider::compute::{Compute, Machine, ProviderError};
 use crate::service::instance::model::{Event, Instance, Wanted};
 use crate::service::instance::plan::{Act, Next, Work, pause};
 use crate::service::instance::provision::in_time;
-use crate::service::instance::{self, password, store};
+use crate::service::instance::{self, cloud, password, store};
 use crate::service::operation;
 use crate::service::operation::model::{End, Leased, is_cancellable};
 use crate::service::operation::store::Put;
@@ -61,21 +61,26 @@ pub async fn reconcile_once(app: &App) -> anyhow::Result<usize> {
 async fn work(app: &App, leased: &Leased) -> anyhow::Result<()> {
     let found = store::get(&app.db, leased.account, leased.instance).await?;
     let instance = found.with_context(|| format!("there is no instance {}", leased.instance))?;
-    let outcome = match app.providers.get(&instance.provider) {
-        None => trouble(
-            leased,
-            &ProviderError::Unavailable(format!(
-                "provider {} is not configured",
-                instance.provider
-            )),
-            app.clock.now(),
-        ),
-        Some(provider) if leased.kind == Kind::Delete => {
-            destroy(app, provider, leased, &instance).await
+    let outcome = match cloud::of(app, &instance).await? {
+        // No account was ever chosen for it, so no machine was ever asked for.
+        Err(_) if leased.kind == Kind::Delete && nothing_was_asked_for(app, &instance) => {
+            Outcome::Ended {
+                end: End::Succeeded,
+                event: Some(Event::Destroyed),
+                machine: None,
+            }
         }
-        Some(provider) => attempt(app, provider, leased, &instance).await,
+        Err(error) => trouble(leased, &error, app.clock.now()),
+        Ok(provider) if leased.kind == Kind::Delete => {
+            destroy(app, &provider, leased, &instance).await
+        }
+        Ok(provider) => attempt(app, &provider, leased, &instance).await,
     };
     Ok(apply(app, leased, outcome).await?)
+}
+
+fn nothing_was_asked_for(app: &App, instance: &Instance) -> bool {
+    app.providers.get(&instance.provider).is_none() && instance.provider_account.is_none()
 }
 
 /// What an attempt came to.
@@ -128,6 +133,7 @@ async fn attempt(
         asked_at: leased.asked_at,
         unsure: leased.unsure,
         graceful: provider.capabilities().graceful_shutdown,
+        password_off: provider.capabilities().reset_password_off,
     };
     work.asked_at = work.taken_at(machine.as_ref(), now);
     let act = match work.next(machine.as_ref(), now) {
@@ -175,14 +181,16 @@ async fn attempt(
     match answer {
         Ok(()) => Outcome::Later {
             after: pause(TimeDelta::zero()),
-            asked_at: work.asked_at.or(Some(now)),
+            asked_at: work
+                .asked_at
+                .or_else(|| work.is_asked_by(act).then_some(now)),
             unsure: false,
             machine,
         },
         Err(ProviderError::Unknown) => Outcome::Later {
             after: pause(now - leased.created_at),
             asked_at: work.asked_at,
-            unsure: true,
+            unsure: work.is_asked_by(act),
             machine,
         },
         Err(ProviderError::Busy | ProviderError::NotFound) => {

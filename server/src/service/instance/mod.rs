@@ -1,6 +1,6 @@
 //! Machines that were sold.
 //!
-//! Owns: `instances`. Calls: operation, and catalog for images. Reads `operations` of operation and `subscriptions` of lifecycle for what an instance shows.
+//! Owns: `instances`. Calls: operation, provider, and catalog for images. Reads `operations` of operation and `subscriptions` of lifecycle for what an instance shows.
 //! Emits: INSTANCE_CHANGED.
 //!
 //! What should be and what is seen are kept apart. Whoever wants a change records an operation here, in a transaction; the reconciler (`job.rs`) makes it so, outside
@@ -9,6 +9,7 @@
 pub mod ask;
 #[cfg(test)]
 mod ask_tests;
+pub mod cloud;
 pub mod convert;
 pub mod error;
 pub mod job;

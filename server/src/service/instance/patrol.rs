@@ -11,7 +11,7 @@ use crate::base::id::{AccountId, InstanceId};
 use crate::provider::compute::{Machine, Power};
 use crate::service::instance::job::look;
 use crate::service::instance::model::{Event, Instance, State, Wanted};
-use crate::service::instance::{self, store};
+use crate::service::instance::{self, cloud, store};
 use crate::service::operation;
 
 /// Machines looked at in one step.
@@ -45,11 +45,8 @@ async fn inspect(app: &App, account: AccountId, id: InstanceId) -> anyhow::Resul
     let Some(seen) = store::get(&app.db, account, id).await? else {
         return Ok(());
     };
-    let provider = app
-        .providers
-        .get(&seen.provider)
-        .with_context(|| format!("provider {} is not configured", seen.provider))?;
-    let machine = look(provider, &seen).await?;
+    let provider = cloud::of(app, &seen).await??;
+    let machine = look(&provider, &seen).await?;
     let mut tx = app.db.begin().await?;
     let Some(mut instance) = store::get_for_update(&mut tx, account, id).await? else {
         return Ok(());

@@ -27,6 +27,8 @@ pub struct Work {
     pub unsure: bool,
     /// True if the provider can ask a guest to shut down.
     pub graceful: bool,
+    /// True if the provider sets a password only on a machine that is off.
+    pub password_off: bool,
 }
 
 /// A call at the provider.
@@ -93,12 +95,29 @@ impl Work {
             Kind::Reboot if machine.power == Power::Stopped => Next::Act(Act::PowerOn),
             Kind::Reboot => Next::Act(Act::Reboot),
             Kind::Rebuild => Next::Act(Act::Rebuild),
+            Kind::ResetPassword if self.password_off => self.password_between(machine),
             Kind::ResetPassword if self.asked_at.is_some() => Next::Done(None),
             Kind::ResetPassword => Next::Act(Act::ResetPassword),
             Kind::Delete => Next::Act(Act::Delete),
             // Orders work on CREATE, and the store gives out no other number.
             Kind::Create | Kind::Unspecified => Next::Wait,
         }
+    }
+
+    /// Off, the password, on again.
+    fn password_between(&self, machine: &Machine) -> Next {
+        match machine.power {
+            Power::Booting | Power::Stopping => Next::Wait,
+            Power::Running if self.asked_at.is_some() => Next::Done(None),
+            Power::Running => Next::Act(Act::PowerOff),
+            Power::Stopped if self.asked_at.is_some() => Next::Act(Act::PowerOn),
+            Power::Stopped => Next::Act(Act::ResetPassword),
+        }
+    }
+
+    /// Whether this act is what the operation is about, and not only on the way to it.
+    pub fn is_asked_by(&self, act: Act) -> bool {
+        self.kind != Kind::ResetPassword || act == Act::ResetPassword
     }
 
     fn shutdown(&self, machine: &Machine, now: DateTime<Utc>) -> Next {
@@ -162,6 +181,7 @@ mod tests {
             asked_at: None,
             unsure: false,
             graceful: true,
+            password_off: false,
         }
     }
 
@@ -316,6 +336,26 @@ mod tests {
             resume.next(Some(&machine(Power::Running)), now()),
             Next::Act(Act::PowerOff)
         );
+    }
+
+    #[test]
+    fn a_password_that_needs_the_power_off_is_set_between_off_and_on() {
+        let before = Work {
+            password_off: true,
+            ..work(Kind::ResetPassword)
+        };
+        let after = Work {
+            asked_at: Some(now()),
+            ..before
+        };
+        let next = |work: Work, power| work.next(Some(&machine(power)), now());
+        assert_eq!(next(before, Power::Running), Next::Act(Act::PowerOff));
+        assert_eq!(next(before, Power::Stopping), Next::Wait);
+        assert_eq!(next(before, Power::Stopped), Next::Act(Act::ResetPassword));
+        assert_eq!(next(after, Power::Stopped), Next::Act(Act::PowerOn));
+        assert_eq!(next(after, Power::Booting), Next::Wait);
+        assert_eq!(next(after, Power::Running), Next::Done(None));
+        assert!(!before.is_asked_by(Act::PowerOff) && before.is_asked_by(Act::ResetPassword));
     }
 
     #[test]

@@ -11,9 +11,10 @@ use secrecy::SecretString;
 
 use crate::app::App;
 use crate::base::id::{AccountId, InstanceId};
+use crate::provider::compute::vendor::Vendor;
 use crate::provider::compute::{Compute, CreateMachine, Machine, Power, ProviderError};
 use crate::service::instance::model::{Instance, State};
-use crate::service::instance::{password, store};
+use crate::service::instance::{cloud, password, store};
 
 /// How long a creation may take to be answered before it counts as lost. Shorter than the lease of whoever calls.
 const CREATE_SECONDS: i64 = 15;
@@ -85,9 +86,14 @@ pub async fn provision(
             ))));
         }
     }
-    let Some(provider) = app.providers.get(&instance.provider) else {
-        let message = format!("provider {} is not configured", instance.provider);
-        return Ok(Provisioned::Failed(ProvisionFailure::Unavailable(message)));
+    let instance = match cloud::assign(app, instance).await? {
+        Ok(instance) => instance,
+        Err(ProviderError::Busy) => return Ok(CREATING),
+        Err(error) => return Ok(failed(error)),
+    };
+    let provider = match cloud::of(app, &instance).await? {
+        Ok(provider) => provider,
+        Err(error) => return Ok(failed(error)),
     };
     match look(app, provider.as_ref(), &instance).await? {
         Ok(Some(machine)) => watch(app, provider.as_ref(), instance, &machine).await,
@@ -154,13 +160,41 @@ async fn watch(
         });
     }
     match machine.power {
-        Power::Running if machine.ipv4.is_some() => Ok(Provisioned::Running),
+        Power::Running if machine.ipv4.is_some() => match alone(provider, &instance, machine).await
+        {
+            Ok(true) => Ok(Provisioned::Running),
+            Ok(false) => Ok(ADDRESSED),
+            Err(error) => Ok(failed(error)),
+        },
         Power::Running | Power::Booting | Power::Stopping => Ok(BOOTING),
         Power::Stopped => match in_time(provider.power_on(&machine.provider_ref)).await {
             Ok(()) | Err(ProviderError::Unknown | ProviderError::Busy) => Ok(BOOTING),
             Err(error) => Ok(failed(error)),
         },
     }
+}
+
+/// Whether the machine is the only one of its instance. Where a provider would make two, twins are looked for before the first one is handed over, and destroyed:
+/// nobody has used them, and somebody would pay for them.
+async fn alone(
+    provider: &dyn Compute,
+    instance: &Instance,
+    machine: &Machine,
+) -> Result<bool, ProviderError> {
+    if Vendor::parse(&instance.provider).is_none() {
+        return Ok(true);
+    }
+    let mut found = in_time(provider.find(instance.reference())).await?;
+    found.retain(|twin| twin.provider_ref != machine.provider_ref);
+    for twin in &found {
+        tracing::error!(instance = %instance.id, machine = twin.provider_ref, "a machine was made twice; the twin is destroyed");
+        match in_time(provider.delete(&twin.provider_ref)).await {
+            Ok(())
+            | Err(ProviderError::NotFound | ProviderError::Busy | ProviderError::Unknown) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found.is_empty())
 }
 
 /// Asks for a machine, if nobody else may be doing so.
@@ -217,6 +251,7 @@ fn failed(error: ProviderError) -> Provisioned {
         | ProviderError::NotFound
         | ProviderError::Busy
         | ProviderError::RateLimited { .. }
+        | ProviderError::Unauthorized(_)
         | ProviderError::Unavailable(_) => ProvisionFailure::Unavailable(error.to_string()),
     })
 }

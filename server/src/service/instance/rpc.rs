@@ -65,7 +65,14 @@ impl Instances {
             Claim::Repeat(stored) => return stored.reply(call),
         };
         write.about(target.account);
-        let outcome = ask::power(&mut write.tx, target, kind, self.app.clock.now()).await;
+        let outcome = ask::power(
+            &self.app.providers,
+            &mut write.tx,
+            target,
+            kind,
+            self.app.clock.now(),
+        )
+        .await;
         let outcome = outcome
             .map(|o| reply(Some(operation::convert::new_to_proto(&o))))
             .map_err(Status::from);

@@ -25,7 +25,7 @@ use crate::provider::compute::simulator::{self, Simulator, faults};
 use crate::provider::compute::{Compute, CreateMachine, Providers, Reference};
 use crate::provider::payment::registry::Gateways;
 use crate::service::operation::model as work;
-use crate::service::{catalog, identity, order};
+use crate::service::{catalog, identity, order, provider};
 
 /// Longer than any test runs.
 pub(super) const FOREVER: u64 = 3_600_000;
@@ -48,6 +48,10 @@ impl World {
                 Arc::clone(&cloud) as Arc<dyn Compute>,
             )]),
             gateways: Gateways::default(),
+            lines: provider::Lines::new(
+                crate::base::vault::Vault::new(BTreeMap::from([("k".to_owned(), [1; 32])]), "k")
+                    .unwrap(),
+            ),
             placing: order::place::lanes(db.clone(), clock.clone(), tail.clone(), 1),
             db,
             clock,
@@ -146,7 +150,14 @@ impl World {
 
     pub(super) async fn ask(&self, id: InstanceId, kind: Kind) -> Result<NewOperation, Error> {
         let mut tx = self.app.db.begin().await.unwrap();
-        let asked = ask::power(&mut tx, self.target(id), kind, self.now()).await;
+        let asked = ask::power(
+            &self.app.providers,
+            &mut tx,
+            self.target(id),
+            kind,
+            self.now(),
+        )
+        .await;
         tx.commit().await.unwrap();
         asked
     }

@@ -22,28 +22,38 @@ use sqlx::PgConnection;
 use crate::app::App;
 use crate::base::id::{AccountId, OrderId};
 use crate::base::outbox::{self, NewEvent};
+use crate::provider::compute::simulator;
 use crate::service::catalog::model::Snapshot;
 use crate::service::order::error::Error;
 use crate::service::order::model::{Draft, Event, Failure, Order, Quote, State};
 use crate::service::wallet::model::{Action, Command};
 use crate::service::{instance, operation, wallet};
 
-/// Prices a draft as it would be sold now.
+/// Prices a draft as it would be sold now. The play money of a `sandbox` buys machines of the built-in cloud alone: others cost real money.
 ///
 /// # Errors
 /// What of it is not sold.
-pub fn quote(catalogue: &Snapshot, draft: &Draft, now: DateTime<Utc>) -> Result<Quote, Error> {
+pub fn quote(
+    catalogue: &Snapshot,
+    draft: &Draft,
+    sandbox: bool,
+    now: DateTime<Utc>,
+) -> Result<Quote, Error> {
     let plan = catalogue
         .plan(draft.plan)
-        .filter(|p| p.available && !p.archived)
+        .filter(|p| {
+            p.available
+                && !p.archived
+                && (!sandbox || simulator::NAMES.contains(&p.provider.as_str()))
+        })
         .ok_or(Error::PlanUnavailable(draft.plan))?;
     catalogue
         .region(draft.region)
-        .filter(|r| r.available)
+        .filter(|r| r.available && r.provider == plan.provider)
         .ok_or(Error::RegionUnavailable(draft.region))?;
     catalogue
         .image(draft.image)
-        .filter(|i| i.min_disk_gib <= plan.disk_gib)
+        .filter(|i| i.min_disk_gib <= plan.disk_gib && i.provider == plan.provider)
         .ok_or(Error::ImageUnavailable(draft.image))?;
     let price = catalogue
         .price(draft.plan, draft.period, now)

@@ -49,7 +49,7 @@ impl OrderService for Orders {
         let call = Call::of(&request)?;
         let draft = convert::draft(request.into_inner().draft)?;
         let catalogue = catalog::snapshot(&self.app).await?;
-        let quote = order::quote(&catalogue, &draft, call.now)?;
+        let quote = order::quote(&catalogue, &draft, call.caller.sandbox, call.now)?;
         Ok(Response::new(PreviewOrderResponse {
             quote: Some(convert::quote(&quote)),
         }))
@@ -68,15 +68,16 @@ impl OrderService for Orders {
         };
         let draft = convert::draft(request.draft)?;
         let catalogue = catalog::snapshot(&self.app).await?;
-        let quoted = order::quote(&catalogue, &draft, call.now).and_then(|quote| {
-            match &request.expected_total {
-                Some(expected) if expected.units != quote.total.0 => Err(Error::PriceChanged {
-                    expected: Rupiah(expected.units),
-                    total: quote.total,
-                }),
-                _ => Ok(quote),
-            }
-        });
+        let quoted =
+            order::quote(&catalogue, &draft, call.caller.sandbox, call.now).and_then(|quote| {
+                match &request.expected_total {
+                    Some(expected) if expected.units != quote.total.0 => Err(Error::PriceChanged {
+                        expected: Rupiah(expected.units),
+                        total: quote.total,
+                    }),
+                    _ => Ok(quote),
+                }
+            });
         let quote = match quoted {
             Ok(quote) => quote,
             Err(refused) => return refuse_kept(&self.app, &call, refused).await,

@@ -78,6 +78,7 @@ class Plan(_message.Message):
     ARCHIVED_FIELD_NUMBER: _builtins.int
     PRICES_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    CAPABILITIES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Identifier."""
     code: _builtins.str
@@ -108,6 +109,10 @@ class Plan(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was added."""
 
+    @_builtins.property
+    def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What its machines can do beyond the least, by name: `console`, `graceful_shutdown`, `reset_password`. A page hides the buttons of what is missing."""
+
     def __init__(
         self,
         *,
@@ -124,10 +129,11 @@ class Plan(_message.Message):
         archived: _builtins.bool = ...,
         prices: _abc.Iterable[Global___PlanPrice] | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        capabilities: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["archived", b"archived", "available", b"available", "code", b"code", "create_time", b"create_time", "disk_gib", b"disk_gib", "display_name", b"display_name", "id", b"id", "memory_mib", b"memory_mib", "prices", b"prices", "provider", b"provider", "provider_size", b"provider_size", "transfer_gib", b"transfer_gib", "vcpus", b"vcpus"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archived", b"archived", "available", b"available", "capabilities", b"capabilities", "code", b"code", "create_time", b"create_time", "disk_gib", b"disk_gib", "display_name", b"display_name", "id", b"id", "memory_mib", b"memory_mib", "prices", b"prices", "provider", b"provider", "provider_size", b"provider_size", "transfer_gib", b"transfer_gib", "vcpus", b"vcpus"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

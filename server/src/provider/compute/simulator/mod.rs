@@ -152,6 +152,7 @@ impl Compute for Simulator {
         Capabilities {
             graceful_shutdown: true,
             reset_password: !self.basic,
+            reset_password_off: false,
             console: false,
         }
     }

@@ -9,7 +9,9 @@ use chrono::{DateTime, Duration, Utc};
 use sewa_sdk::sewa::api::v1::BillingPeriod;
 use sewa_sdk::sewa::api::v1::operation::Kind;
 
-use crate::base::id::{AccountId, ImageId, InstanceId, OperationId, OrderId, PlanId, RegionId};
+use crate::base::id::{
+    AccountId, ImageId, InstanceId, OperationId, OrderId, PlanId, ProviderAccountId, RegionId,
+};
 use crate::base::money::Rupiah;
 use crate::provider::compute::{Machine, Reference};
 
@@ -35,6 +37,8 @@ pub struct Instance {
     pub provider: String,
     /// The provider's name of the size.
     pub provider_size: String,
+    /// The account at the provider that has the machine, or is to have it; `None` with the built-in cloud, and until one is chosen.
+    pub provider_account: Option<ProviderAccountId>,
     /// The provider's name of the machine, once known.
     pub provider_ref: Option<String>,
     /// Until when a machine may exist that we asked for and do not know of.
@@ -273,6 +277,7 @@ mod tests {
             suspended: false,
             provider: "simulator".to_owned(),
             provider_size: String::new(),
+            provider_account: None,
             provider_ref: None,
             unsure_until: None,
             plan: PlanId(id),

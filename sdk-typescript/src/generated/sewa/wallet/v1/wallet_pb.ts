@@ -17,7 +17,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file sewa/wallet/v1/wallet.proto.
  */
 export const file_sewa_wallet_v1_wallet: GenFile = /*@__PURE__*/
-  fileDesc("ChtzZXdhL3dhbGxldC92MS93YWxsZXQucHJvdG8SDnNld2Eud2FsbGV0LnYxIu8BCgZXYWxsZXQSFAoKYWNjb3VudF9pZBgBIAEoCUIAEicKCWF2YWlsYWJsZRgCIAEoCzISLmdvb2dsZS50eXBlLk1vbmV5QgASIgoEaGVsZBgDIAEoCzISLmdvb2dsZS50eXBlLk1vbmV5QgASIwoFcHJvbW8YBCABKAsyEi5nb29nbGUudHlwZS5Nb25leUIAEioKDHdpdGhkcmF3YWJsZRgFIAEoCzISLmdvb2dsZS50eXBlLk1vbmV5QgASMQoLdXBkYXRlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgAinwQKC1RyYW5zYWN0aW9uEgwKAmlkGAEgASgJQgASMAoEa2luZBgCIAEoDjIgLnNld2Eud2FsbGV0LnYxLlRyYW5zYWN0aW9uLktpbmRCABIuChBhdmFpbGFibGVfY2hhbmdlGAMgASgLMhIuZ29vZ2xlLnR5cGUuTW9uZXlCABIpCgtoZWxkX2NoYW5nZRgEIAEoCzISLmdvb2dsZS50eXBlLk1vbmV5QgASLQoPYXZhaWxhYmxlX2FmdGVyGAUgASgLMhIuZ29vZ2xlLnR5cGUuTW9uZXlCABIoCgpoZWxkX2FmdGVyGAYgASgLMhIuZ29vZ2xlLnR5cGUuTW9uZXlCABIVCgtkZXNjcmlwdGlvbhgHIAEoCUIAEhQKCnN1YmplY3RfaWQYCCABKAlCABIxCgtjcmVhdGVfdGltZRgJIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCABIhCgN0YXgYCiABKAsyEi5nb29nbGUudHlwZS5Nb25leUIAIpgBCgRLaW5kEhQKEEtJTkRfVU5TUEVDSUZJRUQQABIQCgxLSU5EX0RFUE9TSVQQARINCglLSU5EX0hPTEQQAhIQCgxLSU5EX0NBUFRVUkUQAxIQCgxLSU5EX1JFTEVBU0UQBBIPCgtLSU5EX0NIQVJHRRAFEg8KC0tJTkRfUkVGVU5EEAYSEwoPS0lORF9BREpVU1RNRU5UEAcigwQKB0RlcG9zaXQSDAoCaWQYASABKAlCABIkCgZhbW91bnQYAiABKAsyEi5nb29nbGUudHlwZS5Nb25leUIAEjAKBm1ldGhvZBgDIAEoDjIeLnNld2Eud2FsbGV0LnYxLkRlcG9zaXQuTWV0aG9kQgASLgoFc3RhdGUYBCABKA4yHS5zZXdhLndhbGxldC52MS5EZXBvc2l0LlN0YXRlQgASEQoHcGF5X3VybBgFIAEoCUIAEjEKC2V4cGlyZV90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIAEjEKC2NyZWF0ZV90aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIAEi8KCXBhaWRfdGltZRgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCABIaChBjbGllbnRfcmVmZXJlbmNlGAkgASgJQgAiNAoGTWV0aG9kEhYKEk1FVEhPRF9VTlNQRUNJRklFRBAAEhIKDk1FVEhPRF9TQU5EQk9YEAEiZgoFU3RhdGUSFQoRU1RBVEVfVU5TUEVDSUZJRUQQABIRCg1TVEFURV9QRU5ESU5HEAESDgoKU1RBVEVfUEFJRBACEhEKDVNUQVRFX0VYUElSRUQQAxIQCgxTVEFURV9GQUlMRUQQBCKsAgoLTGVkZ2VyUHJvb2YSEAoGcHJvdmVkGAEgASgIQgASEgoIYWNjb3VudHMYAiABKANCABISCghqb3VybmFscxgDIAEoA0IAEkYKDXRyaWFsX2JhbGFuY2UYBCADKAsyLS5zZXdhLndhbGxldC52MS5MZWRnZXJQcm9vZi5UcmlhbEJhbGFuY2VFbnRyeUIAEjEKCGZpbmRpbmdzGAUgAygLMh0uc2V3YS53YWxsZXQudjEuTGVkZ2VyRmluZGluZ0IAEjMKDXNuYXBzaG90X3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgAaMwoRVHJpYWxCYWxhbmNlRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgDOgI4ASJdCg1MZWRnZXJGaW5kaW5nEhQKCmFjY291bnRfaWQYASABKAlCABIUCgpqb3VybmFsX2lkGAIgASgJQgASDgoEcnVsZRgDIAEoCUIAEhAKBmRldGFpbBgEIAEoCUIAIigKEEdldFdhbGxldFJlcXVlc3QSFAoKYWNjb3VudF9pZBgBIAEoCUIAIjsKEUdldFdhbGxldFJlc3BvbnNlEiYKBndhbGxldBgBIAEoCzIWLnNld2Eud2FsbGV0LnYxLldhbGxldCKMAQoXTGlzdFRyYW5zYWN0aW9uc1JlcXVlc3QSEwoJcGFnZV9zaXplGAEgASgFQgASFAoKcGFnZV90b2tlbhgCIAEoCUIAEhQKCmFjY291bnRfaWQYAyABKAlCABIwCgRraW5kGAQgASgOMiAuc2V3YS53YWxsZXQudjEuVHJhbnNhY3Rpb24uS2luZEIAImYKGExpc3RUcmFuc2FjdGlvbnNSZXNwb25zZRIxCgx0cmFuc2FjdGlvbnMYASADKAsyGy5zZXdhLndhbGxldC52MS5UcmFuc2FjdGlvbhIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiigEKFENyZWF0ZURlcG9zaXRSZXF1ZXN0EiQKBmFtb3VudBgBIAEoCzISLmdvb2dsZS50eXBlLk1vbmV5QgASMAoGbWV0aG9kGAIgASgOMh4uc2V3YS53YWxsZXQudjEuRGVwb3NpdC5NZXRob2RCABIaChBjbGllbnRfcmVmZXJlbmNlGAMgASgJQgAiQQoVQ3JlYXRlRGVwb3NpdFJlc3BvbnNlEigKB2RlcG9zaXQYASABKAsyFy5zZXdhLndhbGxldC52MS5EZXBvc2l0IikKEUdldERlcG9zaXRSZXF1ZXN0EhQKCmRlcG9zaXRfaWQYASABKAlCACI+ChJHZXREZXBvc2l0UmVzcG9uc2USKAoHZGVwb3NpdBgBIAEoCzIXLnNld2Eud2FsbGV0LnYxLkRlcG9zaXQihgEKE0xpc3REZXBvc2l0c1JlcXVlc3QSEwoJcGFnZV9zaXplGAEgASgFQgASFAoKcGFnZV90b2tlbhgCIAEoCUIAEi4KBXN0YXRlGAMgASgOMh0uc2V3YS53YWxsZXQudjEuRGVwb3NpdC5TdGF0ZUIAEhQKCmFjY291bnRfaWQYBCABKAlCACJaChRMaXN0RGVwb3NpdHNSZXNwb25zZRIpCghkZXBvc2l0cxgBIAMoCzIXLnNld2Eud2FsbGV0LnYxLkRlcG9zaXQSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJImMKE0FkanVzdFdhbGxldFJlcXVlc3QSFAoKYWNjb3VudF9pZBgBIAEoCUIAEiQKBmFtb3VudBgCIAEoCzISLmdvb2dsZS50eXBlLk1vbmV5QgASEAoGcmVhc29uGAMgASgJQgAiSAoUQWRqdXN0V2FsbGV0UmVzcG9uc2USMAoLdHJhbnNhY3Rpb24YASABKAsyGy5zZXdhLndhbGxldC52MS5UcmFuc2FjdGlvbiIqChJQcm92ZUxlZGdlclJlcXVlc3QSFAoKYWNjb3VudF9pZBgBIAEoCUIAIkEKE1Byb3ZlTGVkZ2VyUmVzcG9uc2USKgoFcHJvb2YYASABKAsyGy5zZXdhLndhbGxldC52MS5MZWRnZXJQcm9vZiqaBQoRV2FsbGV0RXJyb3JSZWFzb24SIwofV0FMTEVUX0VSUk9SX1JFQVNPTl9VTlNQRUNJRklFRBAAEoQBCihXQUxMRVRfRVJST1JfUkVBU09OX0lOU1VGRklDSUVOVF9CQUxBTkNFEAEaVpq1GFIKE0ZBSUxFRF9QUkVDT05ESVRJT04SCHJlcXVpcmVkEglhdmFpbGFibGUYAyIkVG9wIHVwIHRoZSB3YWxsZXQgYnkgdGhlIGRpZmZlcmVuY2UuElMKJVdBTExFVF9FUlJPUl9SRUFTT05fQUNDT1VOVF9OT1RfRk9VTkQQAhoomrUYJAoJTk9UX0ZPVU5EGAMiFUNoZWNrIHRoZSBhY2NvdW50IGlkLhJfCiVXQUxMRVRfRVJST1JfUkVBU09OX0RFUE9TSVRfTk9UX0ZPVU5EEAMaNJq1GDAKCU5PVF9GT1VORBgDIiFMaXN0IHRoZSBkZXBvc2l0cyB0byBmaW5kIGl0cyBpZC4SmgEKLldBTExFVF9FUlJPUl9SRUFTT05fREVQT1NJVF9NRVRIT0RfVU5BVkFJTEFCTEUQBBpmmrUYYgoTRkFJTEVEX1BSRUNPTkRJVElPThIGbWV0aG9kGAMiQVVzZSBhbm90aGVyIG1ldGhvZDsgb25seSBzYW5kYm94IGFjY291bnRzIG1heSB1c2UgTUVUSE9EX1NBTkRCT1guEoUBCipXQUxMRVRfRVJST1JfUkVBU09OX0NMSUVOVF9SRUZFUkVOQ0VfVEFLRU4QBRpVmrUYUQoOQUxSRUFEWV9FWElTVFMYAyI9VXNlIGEgbmV3IHJlZmVyZW5jZSwgb3IgcmVhZCB3aGF0IHdhcyBtYWRlIHVuZGVyIHRoZSBvbGQgb25lLjLJCAoNV2FsbGV0U2VydmljZRKOAQoJR2V0V2FsbGV0EiAuc2V3YS53YWxsZXQudjEuR2V0V2FsbGV0UmVxdWVzdBohLnNld2Eud2FsbGV0LnYxLkdldFdhbGxldFJlc3BvbnNlIjyQAgGKtRg1Cgt3YWxsZXQucmVhZCABKgdkZWZhdWx0MggKAggFEgIIHjoRQUNDT1VOVF9OT1RfRk9VTkQSkAEKEExpc3RUcmFuc2FjdGlvbnMSJy5zZXdhLndhbGxldC52MS5MaXN0VHJhbnNhY3Rpb25zUmVxdWVzdBooLnNld2Eud2FsbGV0LnYxLkxpc3RUcmFuc2FjdGlvbnNSZXNwb25zZSIpkAIBirUYIgoLd2FsbGV0LnJlYWQgASoHZGVmYXVsdDIICgIIBRICCB4SvgEKDUNyZWF0ZURlcG9zaXQSJC5zZXdhLndhbGxldC52MS5DcmVhdGVEZXBvc2l0UmVxdWVzdBolLnNld2Eud2FsbGV0LnYxLkNyZWF0ZURlcG9zaXRSZXNwb25zZSJgkAICirUYWQoOd2FsbGV0LmRlcG9zaXQgAyoHZGVmYXVsdDIICgIIChICCB46GkRFUE9TSVRfTUVUSE9EX1VOQVZBSUxBQkxFOhZDTElFTlRfUkVGRVJFTkNFX1RBS0VOEpEBCgpHZXREZXBvc2l0EiEuc2V3YS53YWxsZXQudjEuR2V0RGVwb3NpdFJlcXVlc3QaIi5zZXdhLndhbGxldC52MS5HZXREZXBvc2l0UmVzcG9uc2UiPJACAYq1GDUKC3dhbGxldC5yZWFkIAEqB2RlZmF1bHQyCAoCCAUSAggeOhFERVBPU0lUX05PVF9GT1VORBKEAQoMTGlzdERlcG9zaXRzEiMuc2V3YS53YWxsZXQudjEuTGlzdERlcG9zaXRzUmVxdWVzdBokLnNld2Eud2FsbGV0LnYxLkxpc3REZXBvc2l0c1Jlc3BvbnNlIimQAgGKtRgiCgt3YWxsZXQucmVhZCABKgdkZWZhdWx0MggKAggFEgIIHhKxAQoMQWRqdXN0V2FsbGV0EiMuc2V3YS53YWxsZXQudjEuQWRqdXN0V2FsbGV0UmVxdWVzdBokLnNld2Eud2FsbGV0LnYxLkFkanVzdFdhbGxldFJlc3BvbnNlIlaQAgKKtRhPCg13YWxsZXQuYWRqdXN0GAEgAyoHZGVmYXVsdDIICgIIChICCB46EUFDQ09VTlRfTk9UX0ZPVU5EOhRJTlNVRkZJQ0lFTlRfQkFMQU5DRRKDAQoLUHJvdmVMZWRnZXISIi5zZXdhLndhbGxldC52MS5Qcm92ZUxlZGdlclJlcXVlc3QaIy5zZXdhLndhbGxldC52MS5Qcm92ZUxlZGdlclJlc3BvbnNlIiuQAgGKtRgkCgx3YWxsZXQucHJvdmUgASoHZGVmYXVsdDIJCgIIPBIDCKwCYgZwcm90bzM", [file_google_protobuf_timestamp, file_google_type_money, file_sewa_api_v1_options]);
+  fileDesc("ChtzZXdhL3dhbGxldC92MS93YWxsZXQucHJvdG8SDnNld2Eud2FsbGV0LnYxIu8BCgZXYWxsZXQSFAoKYWNjb3VudF9pZBgBIAEoCUIAEicKCWF2YWlsYWJsZRgCIAEoCzISLmdvb2dsZS50eXBlLk1vbmV5QgASIgoEaGVsZBgDIAEoCzISLmdvb2dsZS50eXBlLk1vbmV5QgASIwoFcHJvbW8YBCABKAsyEi5nb29nbGUudHlwZS5Nb25leUIAEioKDHdpdGhkcmF3YWJsZRgFIAEoCzISLmdvb2dsZS50eXBlLk1vbmV5QgASMQoLdXBkYXRlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgAisgQKC1RyYW5zYWN0aW9uEgwKAmlkGAEgASgJQgASMAoEa2luZBgCIAEoDjIgLnNld2Eud2FsbGV0LnYxLlRyYW5zYWN0aW9uLktpbmRCABIuChBhdmFpbGFibGVfY2hhbmdlGAMgASgLMhIuZ29vZ2xlLnR5cGUuTW9uZXlCABIpCgtoZWxkX2NoYW5nZRgEIAEoCzISLmdvb2dsZS50eXBlLk1vbmV5QgASLQoPYXZhaWxhYmxlX2FmdGVyGAUgASgLMhIuZ29vZ2xlLnR5cGUuTW9uZXlCABIoCgpoZWxkX2FmdGVyGAYgASgLMhIuZ29vZ2xlLnR5cGUuTW9uZXlCABIVCgtkZXNjcmlwdGlvbhgHIAEoCUIAEhQKCnN1YmplY3RfaWQYCCABKAlCABIxCgtjcmVhdGVfdGltZRgJIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCABIhCgN0YXgYCiABKAsyEi5nb29nbGUudHlwZS5Nb25leUIAIqsBCgRLaW5kEhQKEEtJTkRfVU5TUEVDSUZJRUQQABIQCgxLSU5EX0RFUE9TSVQQARINCglLSU5EX0hPTEQQAhIQCgxLSU5EX0NBUFRVUkUQAxIQCgxLSU5EX1JFTEVBU0UQBBIPCgtLSU5EX0NIQVJHRRAFEg8KC0tJTkRfUkVGVU5EEAYSEwoPS0lORF9BREpVU1RNRU5UEAcSEQoNS0lORF9SRVZFUlNBTBAIIskHCgdEZXBvc2l0EgwKAmlkGAEgASgJQgASJAoGYW1vdW50GAIgASgLMhIuZ29vZ2xlLnR5cGUuTW9uZXlCABIwCgZtZXRob2QYAyABKA4yHi5zZXdhLndhbGxldC52MS5EZXBvc2l0Lk1ldGhvZEIAEi4KBXN0YXRlGAQgASgOMh0uc2V3YS53YWxsZXQudjEuRGVwb3NpdC5TdGF0ZUIAEhEKB3BheV91cmwYBSABKAlCABIxCgtleHBpcmVfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCABIxCgtjcmVhdGVfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCABIvCglwYWlkX3RpbWUYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgASGgoQY2xpZW50X3JlZmVyZW5jZRgJIAEoCUIAEhEKB2NoYW5uZWwYCiABKAlCABIlCgdwYXlhYmxlGAsgASgLMhIuZ29vZ2xlLnR5cGUuTW9uZXlCABIhCgNmZWUYDCABKAsyEi5nb29nbGUudHlwZS5Nb25leUIAEhIKCHBheV9jb2RlGA0gASgJQgASEwoJcXJfc3RyaW5nGA4gASgJQgASOgoMaW5zdHJ1Y3Rpb25zGA8gAygLMiIuc2V3YS53YWxsZXQudjEuUGF5bWVudEluc3RydWN0aW9uQgASGwoRZ2F0ZXdheV9yZWZlcmVuY2UYECABKAlCABIYCg5mYWlsdXJlX3JlYXNvbhgRIAEoCUIAEisKCHBheW1lbnRzGBIgAygLMhcuc2V3YS53YWxsZXQudjEuUGF5bWVudEIAEh4KFGNvbmZpcm1hdGlvbnNfbmVlZGVkGBMgASgFQgAiiQEKBk1ldGhvZBIWChJNRVRIT0RfVU5TUEVDSUZJRUQQABISCg5NRVRIT0RfU0FOREJPWBABEhEKDU1FVEhPRF9UUklQQVkQAhITCg9NRVRIT0RfTUlEVFJBTlMQAxIRCg1NRVRIT0RfWEVORElUEAQSGAoUTUVUSE9EX0JBTktfVFJBTlNGRVIQBSKPAQoFU3RhdGUSFQoRU1RBVEVfVU5TUEVDSUZJRUQQABIRCg1TVEFURV9QRU5ESU5HEAESDgoKU1RBVEVfUEFJRBACEhEKDVNUQVRFX0VYUElSRUQQAxIQCgxTVEFURV9GQUlMRUQQBBITCg9TVEFURV9QUkVQQVJJTkcQBRISCg5TVEFURV9SRVZFUlNFRBAGIjYKElBheW1lbnRJbnN0cnVjdGlvbhIPCgV0aXRsZRgBIAEoCUIAEg8KBXN0ZXBzGAIgAygJQgAi3wIKB1BheW1lbnQSLAoEa2luZBgBIAEoDjIcLnNld2Eud2FsbGV0LnYxLlBheW1lbnQuS2luZEIAEiIKBHBhaWQYAiABKAsyEi5nb29nbGUudHlwZS5Nb25leUIAEiYKCGNyZWRpdGVkGAMgASgLMhIuZ29vZ2xlLnR5cGUuTW9uZXlCABIbChFnYXRld2F5X3JlZmVyZW5jZRgEIAEoCUIAEjEKC2NyZWF0ZV90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIAIokBCgRLaW5kEhQKEEtJTkRfVU5TUEVDSUZJRUQQABIOCgpLSU5EX0VYQUNUEAESDQoJS0lORF9MQVRFEAISEgoOS0lORF9VTkRFUlBBSUQQAxIRCg1LSU5EX09WRVJQQUlEEAQSEgoOS0lORF9EVVBMSUNBVEUQBRIRCg1LSU5EX1JFVkVSU0FMEAYikwQKDkRlcG9zaXRDaGFubmVsEjAKBm1ldGhvZBgBIAEoDjIeLnNld2Eud2FsbGV0LnYxLkRlcG9zaXQuTWV0aG9kQgASDgoEY29kZRgCIAEoCUIAEg4KBG5hbWUYAyABKAlCABIzCgRraW5kGAQgASgOMiMuc2V3YS53YWxsZXQudjEuRGVwb3NpdENoYW5uZWwuS2luZEIAEhMKCWF2YWlsYWJsZRgFIAEoCEIAEiUKB21pbmltdW0YBiABKAsyEi5nb29nbGUudHlwZS5Nb25leUIAEiUKB21heGltdW0YByABKAsyEi5nb29nbGUudHlwZS5Nb25leUIAEiYKCGZlZV9mbGF0GAggASgLMhIuZ29vZ2xlLnR5cGUuTW9uZXlCABIVCgtmZWVfcGVyY2VudBgJIAEoCUIAEiEKA2ZlZRgKIAEoCzISLmdvb2dsZS50eXBlLk1vbmV5QgAitAEKBEtpbmQSFAoQS0lORF9VTlNQRUNJRklFRBAAEhgKFEtJTkRfVklSVFVBTF9BQ0NPVU5UEAESEAoMS0lORF9RUl9DT0RFEAISEQoNS0lORF9FX1dBTExFVBADEhYKEktJTkRfUkVUQUlMX09VVExFVBAEEhUKEUtJTkRfUEFZTUVOVF9QQUdFEAUSFgoSS0lORF9CQU5LX1RSQU5TRkVSEAYSEAoMS0lORF9TQU5EQk9YEAcirAIKC0xlZGdlclByb29mEhAKBnByb3ZlZBgBIAEoCEIAEhIKCGFjY291bnRzGAIgASgDQgASEgoIam91cm5hbHMYAyABKANCABJGCg10cmlhbF9iYWxhbmNlGAQgAygLMi0uc2V3YS53YWxsZXQudjEuTGVkZ2VyUHJvb2YuVHJpYWxCYWxhbmNlRW50cnlCABIxCghmaW5kaW5ncxgFIAMoCzIdLnNld2Eud2FsbGV0LnYxLkxlZGdlckZpbmRpbmdCABIzCg1zbmFwc2hvdF90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIAGjMKEVRyaWFsQmFsYW5jZUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoAzoCOAEiXQoNTGVkZ2VyRmluZGluZxIUCgphY2NvdW50X2lkGAEgASgJQgASFAoKam91cm5hbF9pZBgCIAEoCUIAEg4KBHJ1bGUYAyABKAlCABIQCgZkZXRhaWwYBCABKAlCACIoChBHZXRXYWxsZXRSZXF1ZXN0EhQKCmFjY291bnRfaWQYASABKAlCACI7ChFHZXRXYWxsZXRSZXNwb25zZRImCgZ3YWxsZXQYASABKAsyFi5zZXdhLndhbGxldC52MS5XYWxsZXQijAEKF0xpc3RUcmFuc2FjdGlvbnNSZXF1ZXN0EhMKCXBhZ2Vfc2l6ZRgBIAEoBUIAEhQKCnBhZ2VfdG9rZW4YAiABKAlCABIUCgphY2NvdW50X2lkGAMgASgJQgASMAoEa2luZBgEIAEoDjIgLnNld2Eud2FsbGV0LnYxLlRyYW5zYWN0aW9uLktpbmRCACJmChhMaXN0VHJhbnNhY3Rpb25zUmVzcG9uc2USMQoMdHJhbnNhY3Rpb25zGAEgAygLMhsuc2V3YS53YWxsZXQudjEuVHJhbnNhY3Rpb24SFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIp0BChRDcmVhdGVEZXBvc2l0UmVxdWVzdBIkCgZhbW91bnQYASABKAsyEi5nb29nbGUudHlwZS5Nb25leUIAEjAKBm1ldGhvZBgCIAEoDjIeLnNld2Eud2FsbGV0LnYxLkRlcG9zaXQuTWV0aG9kQgASGgoQY2xpZW50X3JlZmVyZW5jZRgDIAEoCUIAEhEKB2NoYW5uZWwYBCABKAlCACJBChVDcmVhdGVEZXBvc2l0UmVzcG9uc2USKAoHZGVwb3NpdBgBIAEoCzIXLnNld2Eud2FsbGV0LnYxLkRlcG9zaXQiKQoRR2V0RGVwb3NpdFJlcXVlc3QSFAoKZGVwb3NpdF9pZBgBIAEoCUIAIj4KEkdldERlcG9zaXRSZXNwb25zZRIoCgdkZXBvc2l0GAEgASgLMhcuc2V3YS53YWxsZXQudjEuRGVwb3NpdCKGAQoTTGlzdERlcG9zaXRzUmVxdWVzdBITCglwYWdlX3NpemUYASABKAVCABIUCgpwYWdlX3Rva2VuGAIgASgJQgASLgoFc3RhdGUYAyABKA4yHS5zZXdhLndhbGxldC52MS5EZXBvc2l0LlN0YXRlQgASFAoKYWNjb3VudF9pZBgEIAEoCUIAIloKFExpc3REZXBvc2l0c1Jlc3BvbnNlEikKCGRlcG9zaXRzGAEgAygLMhcuc2V3YS53YWxsZXQudjEuRGVwb3NpdBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkibQoaTGlzdERlcG9zaXRDaGFubmVsc1JlcXVlc3QSJAoGYW1vdW50GAEgASgLMhIuZ29vZ2xlLnR5cGUuTW9uZXlCABITCglwYWdlX3NpemUYAiABKAVCABIUCgpwYWdlX3Rva2VuGAMgASgJQgAiaAobTGlzdERlcG9zaXRDaGFubmVsc1Jlc3BvbnNlEjAKCGNoYW5uZWxzGAEgAygLMh4uc2V3YS53YWxsZXQudjEuRGVwb3NpdENoYW5uZWwSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIm8KFUNvbmZpcm1EZXBvc2l0UmVxdWVzdBIUCgpkZXBvc2l0X2lkGAEgASgJQgASJgoIcmVjZWl2ZWQYAiABKAsyEi5nb29nbGUudHlwZS5Nb25leUIAEhgKDmJhbmtfcmVmZXJlbmNlGAMgASgJQgAiQgoWQ29uZmlybURlcG9zaXRSZXNwb25zZRIoCgdkZXBvc2l0GAEgASgLMhcuc2V3YS53YWxsZXQudjEuRGVwb3NpdCJjChNBZGp1c3RXYWxsZXRSZXF1ZXN0EhQKCmFjY291bnRfaWQYASABKAlCABIkCgZhbW91bnQYAiABKAsyEi5nb29nbGUudHlwZS5Nb25leUIAEhAKBnJlYXNvbhgDIAEoCUIAIkgKFEFkanVzdFdhbGxldFJlc3BvbnNlEjAKC3RyYW5zYWN0aW9uGAEgASgLMhsuc2V3YS53YWxsZXQudjEuVHJhbnNhY3Rpb24iKgoSUHJvdmVMZWRnZXJSZXF1ZXN0EhQKCmFjY291bnRfaWQYASABKAlCACJBChNQcm92ZUxlZGdlclJlc3BvbnNlEioKBXByb29mGAEgASgLMhsuc2V3YS53YWxsZXQudjEuTGVkZ2VyUHJvb2Yqpw4KEVdhbGxldEVycm9yUmVhc29uEiMKH1dBTExFVF9FUlJPUl9SRUFTT05fVU5TUEVDSUZJRUQQABKEAQooV0FMTEVUX0VSUk9SX1JFQVNPTl9JTlNVRkZJQ0lFTlRfQkFMQU5DRRABGlaatRhSChNGQUlMRURfUFJFQ09ORElUSU9OEghyZXF1aXJlZBIJYXZhaWxhYmxlGAMiJFRvcCB1cCB0aGUgd2FsbGV0IGJ5IHRoZSBkaWZmZXJlbmNlLhJTCiVXQUxMRVRfRVJST1JfUkVBU09OX0FDQ09VTlRfTk9UX0ZPVU5EEAIaKJq1GCQKCU5PVF9GT1VORBgDIhVDaGVjayB0aGUgYWNjb3VudCBpZC4SXwolV0FMTEVUX0VSUk9SX1JFQVNPTl9ERVBPU0lUX05PVF9GT1VORBADGjSatRgwCglOT1RfRk9VTkQYAyIhTGlzdCB0aGUgZGVwb3NpdHMgdG8gZmluZCBpdHMgaWQuEtEBCi5XQUxMRVRfRVJST1JfUkVBU09OX0RFUE9TSVRfTUVUSE9EX1VOQVZBSUxBQkxFEAQanAGatRiXAQoTRkFJTEVEX1BSRUNPTkRJVElPThIGbWV0aG9kGAMidlVzZSBhbm90aGVyIG1ldGhvZDsgTGlzdERlcG9zaXRDaGFubmVscyBzaG93cyB0aG9zZSBvZiB0aGlzIGFjY291bnQuIFNhbmRib3ggYWNjb3VudHMgdXNlIE1FVEhPRF9TQU5EQk9YIGFuZCBubyBvdGhlci4ShQEKKldBTExFVF9FUlJPUl9SRUFTT05fQ0xJRU5UX1JFRkVSRU5DRV9UQUtFThAFGlWatRhRCg5BTFJFQURZX0VYSVNUUxgDIj1Vc2UgYSBuZXcgcmVmZXJlbmNlLCBvciByZWFkIHdoYXQgd2FzIG1hZGUgdW5kZXIgdGhlIG9sZCBvbmUuErQBCi9XQUxMRVRfRVJST1JfUkVBU09OX1BBWU1FTlRfR0FURVdBWV9VTkFWQUlMQUJMRRAGGn+atRh7CgtVTkFWQUlMQUJMRRIGbWV0aG9kGAIiYkNob29zZSBhIGNoYW5uZWwgb2YgYW5vdGhlciBnYXRld2F5IGZyb20gTGlzdERlcG9zaXRDaGFubmVscywgb3IgY29tZSBiYWNrIGFmdGVyIHRoZSBoaW50ZWQgZGVsYXkuEoUBCi9XQUxMRVRfRVJST1JfUkVBU09OX0RFUE9TSVRfQ0hBTk5FTF9VTkFWQUlMQUJMRRAHGlCatRhMChNGQUlMRURfUFJFQ09ORElUSU9OEgdjaGFubmVsGAMiKkNob29zZSBhIGNoYW5uZWwgZnJvbSBMaXN0RGVwb3NpdENoYW5uZWxzLhK2AQovV0FMTEVUX0VSUk9SX1JFQVNPTl9ERVBPU0lUX0FNT1VOVF9PVVRfT0ZfUkFOR0UQCBqAAZq1GHwKE0ZBSUxFRF9QUkVDT05ESVRJT04SB21pbmltdW0SB21heGltdW0YAyJRQ2hvb3NlIGFuIGFtb3VudCBiZXR3ZWVuIG1pbmltdW0gYW5kIG1heGltdW0gKDAgaXMgbm8gbGltaXQpLCBvciBhbm90aGVyIGNoYW5uZWwuEpUBCitXQUxMRVRfRVJST1JfUkVBU09OX0RFUE9TSVRfTk9UX0NPTkZJUk1BQkxFEAkaZJq1GGAKE0ZBSUxFRF9QUkVDT05ESVRJT04SBm1ldGhvZBgDIj9XYWl0IGZvciB0aGUgZ2F0ZXdheSwgb3IgY29ycmVjdCB0aGUgYmFsYW5jZSB3aXRoIEFkanVzdFdhbGxldC4SigEKKFdBTExFVF9FUlJPUl9SRUFTT05fQkFOS19SRUZFUkVOQ0VfVEFLRU4QChpcmrUYWAoOQUxSRUFEWV9FWElTVFMYAyJEQ2hlY2sgdGhlIHJlZmVyZW5jZSBvbiB0aGUgc3RhdGVtZW50OyBvbmUgdHJhbnNmZXIgaXMgY3JlZGl0ZWQgb25jZS4ShgEKKldBTExFVF9FUlJPUl9SRUFTT05fU0VDT05EX1BFUlNPTl9SRVFVSVJFRBALGlaatRhSChNGQUlMRURfUFJFQ09ORElUSU9OGAMiOUhhdmUgc29tZWJvZHkgZWxzZSBjb25maXJtIHRoZSBzYW1lIHJlZmVyZW5jZSBhbmQgYW1vdW50LhKtAQosV0FMTEVUX0VSUk9SX1JFQVNPTl9DT05GSVJNRURfQU1PVU5UX0RJRkZFUlMQDBp7mrUYdwoTRkFJTEVEX1BSRUNPTkRJVElPThIJY29uZmlybWVkGAMiU0NoZWNrIHRoZSBzdGF0ZW1lbnQgdG9nZXRoZXI7IGNvcnJlY3QgYSB3cm9uZyBjb25maXJtYXRpb24gdW5kZXIgYW5vdGhlciByZWZlcmVuY2UuMsgMCg1XYWxsZXRTZXJ2aWNlEo4BCglHZXRXYWxsZXQSIC5zZXdhLndhbGxldC52MS5HZXRXYWxsZXRSZXF1ZXN0GiEuc2V3YS53YWxsZXQudjEuR2V0V2FsbGV0UmVzcG9uc2UiPJACAYq1GDUKC3dhbGxldC5yZWFkIAEqB2RlZmF1bHQyCAoCCAUSAggeOhFBQ0NPVU5UX05PVF9GT1VORBKQAQoQTGlzdFRyYW5zYWN0aW9ucxInLnNld2Eud2FsbGV0LnYxLkxpc3RUcmFuc2FjdGlvbnNSZXF1ZXN0Giguc2V3YS53YWxsZXQudjEuTGlzdFRyYW5zYWN0aW9uc1Jlc3BvbnNlIimQAgGKtRgiCgt3YWxsZXQucmVhZCABKgdkZWZhdWx0MggKAggFEgIIHhKZAQoTTGlzdERlcG9zaXRDaGFubmVscxIqLnNld2Eud2FsbGV0LnYxLkxpc3REZXBvc2l0Q2hhbm5lbHNSZXF1ZXN0Gisuc2V3YS53YWxsZXQudjEuTGlzdERlcG9zaXRDaGFubmVsc1Jlc3BvbnNlIimQAgGKtRgiCgt3YWxsZXQucmVhZCABKgdkZWZhdWx0MggKAggPEgIIHhKXAgoNQ3JlYXRlRGVwb3NpdBIkLnNld2Eud2FsbGV0LnYxLkNyZWF0ZURlcG9zaXRSZXF1ZXN0GiUuc2V3YS53YWxsZXQudjEuQ3JlYXRlRGVwb3NpdFJlc3BvbnNlIrgBkAICirUYsAEKDndhbGxldC5kZXBvc2l0IAMqB2RlZmF1bHQyCAoCCAoSAggeOhpERVBPU0lUX01FVEhPRF9VTkFWQUlMQUJMRToWQ0xJRU5UX1JFRkVSRU5DRV9UQUtFTjobUEFZTUVOVF9HQVRFV0FZX1VOQVZBSUxBQkxFOhtERVBPU0lUX0NIQU5ORUxfVU5BVkFJTEFCTEU6G0RFUE9TSVRfQU1PVU5UX09VVF9PRl9SQU5HRRKRAQoKR2V0RGVwb3NpdBIhLnNld2Eud2FsbGV0LnYxLkdldERlcG9zaXRSZXF1ZXN0GiIuc2V3YS53YWxsZXQudjEuR2V0RGVwb3NpdFJlc3BvbnNlIjyQAgGKtRg1Cgt3YWxsZXQucmVhZCABKgdkZWZhdWx0MggKAggFEgIIHjoRREVQT1NJVF9OT1RfRk9VTkQShAEKDExpc3REZXBvc2l0cxIjLnNld2Eud2FsbGV0LnYxLkxpc3REZXBvc2l0c1JlcXVlc3QaJC5zZXdhLndhbGxldC52MS5MaXN0RGVwb3NpdHNSZXNwb25zZSIpkAIBirUYIgoLd2FsbGV0LnJlYWQgASoHZGVmYXVsdDIICgIIBRICCB4ShwIKDkNvbmZpcm1EZXBvc2l0EiUuc2V3YS53YWxsZXQudjEuQ29uZmlybURlcG9zaXRSZXF1ZXN0GiYuc2V3YS53YWxsZXQudjEuQ29uZmlybURlcG9zaXRSZXNwb25zZSKlAZACAoq1GJ0BChBkZXBvc2l0cy5jb25maXJtGAEgAyoHZGVmYXVsdDIICgIIChICCB46EURFUE9TSVRfTk9UX0ZPVU5EOhdERVBPU0lUX05PVF9DT05GSVJNQUJMRToUQkFOS19SRUZFUkVOQ0VfVEFLRU46FlNFQ09ORF9QRVJTT05fUkVRVUlSRUQ6GENPTkZJUk1FRF9BTU9VTlRfRElGRkVSUxKxAQoMQWRqdXN0V2FsbGV0EiMuc2V3YS53YWxsZXQudjEuQWRqdXN0V2FsbGV0UmVxdWVzdBokLnNld2Eud2FsbGV0LnYxLkFkanVzdFdhbGxldFJlc3BvbnNlIlaQAgKKtRhPCg13YWxsZXQuYWRqdXN0GAEgAyoHZGVmYXVsdDIICgIIChICCB46EUFDQ09VTlRfTk9UX0ZPVU5EOhRJTlNVRkZJQ0lFTlRfQkFMQU5DRRKDAQoLUHJvdmVMZWRnZXISIi5zZXdhLndhbGxldC52MS5Qcm92ZUxlZGdlclJlcXVlc3QaIy5zZXdhLndhbGxldC52MS5Qcm92ZUxlZGdlclJlc3BvbnNlIiuQAgGKtRgkCgx3YWxsZXQucHJvdmUgASoHZGVmYXVsdDIJCgIIPBIDCKwCYgZwcm90bzM", [file_google_protobuf_timestamp, file_google_type_money, file_sewa_api_v1_options]);
 
 /**
  * Balances of an account, whole rupiah.
@@ -220,6 +220,13 @@ export enum Transaction_Kind {
    * @generated from enum value: KIND_ADJUSTMENT = 7;
    */
   ADJUSTMENT = 7,
+
+  /**
+   * A payment was taken back by the gateway (refund, chargeback).
+   *
+   * @generated from enum value: KIND_REVERSAL = 8;
+   */
+  REVERSAL = 8,
 }
 
 /**
@@ -296,6 +303,76 @@ export type Deposit = Message<"sewa.wallet.v1.Deposit"> & {
    * @generated from field: string client_reference = 9;
    */
   clientReference: string;
+
+  /**
+   * Code of the channel, for example `BRIVA`; empty for METHOD_SANDBOX.
+   *
+   * @generated from field: string channel = 10;
+   */
+  channel: string;
+
+  /**
+   * What the payer has to pay: the amount and the payer's fee. Absent until the gateway has said so.
+   *
+   * @generated from field: google.type.Money payable = 11;
+   */
+  payable?: Money | undefined;
+
+  /**
+   * What the channel charges the payer on top of the amount. Absent until the gateway has said so.
+   *
+   * @generated from field: google.type.Money fee = 12;
+   */
+  fee?: Money | undefined;
+
+  /**
+   * Number of the virtual or bank account, or the code to name in a shop; empty where there is none.
+   *
+   * @generated from field: string pay_code = 13;
+   */
+  payCode: string;
+
+  /**
+   * Content of the QR code to show (QRIS); empty where there is none.
+   *
+   * @generated from field: string qr_string = 14;
+   */
+  qrString: string;
+
+  /**
+   * How to pay, in the payer's language where the gateway has it. Plain text.
+   *
+   * @generated from field: repeated sewa.wallet.v1.PaymentInstruction instructions = 15;
+   */
+  instructions: PaymentInstruction[];
+
+  /**
+   * The gateway's own reference; empty until it has given one.
+   *
+   * @generated from field: string gateway_reference = 16;
+   */
+  gatewayReference: string;
+
+  /**
+   * Why a deposit FAILED, for example `GATEWAY_REJECTED`; empty otherwise.
+   *
+   * @generated from field: string failure_reason = 17;
+   */
+  failureReason: string;
+
+  /**
+   * Every payment that came for it, oldest first. Empty in lists.
+   *
+   * @generated from field: repeated sewa.wallet.v1.Payment payments = 18;
+   */
+  payments: Payment[];
+
+  /**
+   * People who still have to confirm a bank transfer that one has confirmed; 0 otherwise. Empty in lists.
+   *
+   * @generated from field: int32 confirmations_needed = 19;
+   */
+  confirmationsNeeded: number;
 };
 
 /**
@@ -324,6 +401,34 @@ export enum Deposit_Method {
    * @generated from enum value: METHOD_SANDBOX = 1;
    */
   SANDBOX = 1,
+
+  /**
+   * Tripay: virtual accounts, QRIS, e-wallets, shops.
+   *
+   * @generated from enum value: METHOD_TRIPAY = 2;
+   */
+  TRIPAY = 2,
+
+  /**
+   * Midtrans: the Snap page, where the payer chooses.
+   *
+   * @generated from enum value: METHOD_MIDTRANS = 3;
+   */
+  MIDTRANS = 3,
+
+  /**
+   * Xendit: an invoice page, where the payer chooses.
+   *
+   * @generated from enum value: METHOD_XENDIT = 4;
+   */
+  XENDIT = 4,
+
+  /**
+   * A transfer to one of the operator's bank accounts, confirmed by staff.
+   *
+   * @generated from enum value: METHOD_BANK_TRANSFER = 5;
+   */
+  BANK_TRANSFER = 5,
 }
 
 /**
@@ -333,7 +438,7 @@ export const Deposit_MethodSchema: GenEnum<Deposit_Method> = /*@__PURE__*/
   enumDesc(file_sewa_wallet_v1_wallet, 2, 0);
 
 /**
- * How far it is. PAID, EXPIRED and FAILED are final.
+ * How far it is. Money that comes for a deposit that is EXPIRED or FAILED is credited all the same and makes it PAID; what happened is in `payments`.
  *
  * @generated from enum sewa.wallet.v1.Deposit.State
  */
@@ -372,6 +477,20 @@ export enum Deposit_State {
    * @generated from enum value: STATE_FAILED = 4;
    */
   FAILED = 4,
+
+  /**
+   * The gateway was asked and has not answered yet.
+   *
+   * @generated from enum value: STATE_PREPARING = 5;
+   */
+  PREPARING = 5,
+
+  /**
+   * Paid, and taken back in full by the gateway.
+   *
+   * @generated from enum value: STATE_REVERSED = 6;
+   */
+  REVERSED = 6,
 }
 
 /**
@@ -379,6 +498,298 @@ export enum Deposit_State {
  */
 export const Deposit_StateSchema: GenEnum<Deposit_State> = /*@__PURE__*/
   enumDesc(file_sewa_wallet_v1_wallet, 2, 1);
+
+/**
+ * One way of paying, step by step.
+ *
+ * @generated from message sewa.wallet.v1.PaymentInstruction
+ */
+export type PaymentInstruction = Message<"sewa.wallet.v1.PaymentInstruction"> & {
+  /**
+   * For example `Internet Banking`.
+   *
+   * @generated from field: string title = 1;
+   */
+  title: string;
+
+  /**
+   * The steps in order.
+   *
+   * @generated from field: repeated string steps = 2;
+   */
+  steps: string[];
+};
+
+/**
+ * Describes the message sewa.wallet.v1.PaymentInstruction.
+ * Use `create(PaymentInstructionSchema)` to create a new message.
+ */
+export const PaymentInstructionSchema: GenMessage<PaymentInstruction> = /*@__PURE__*/
+  messageDesc(file_sewa_wallet_v1_wallet, 3);
+
+/**
+ * Money that came for a deposit, or was taken back. Never changed. All of it moves through the ledger in the transaction that writes it down.
+ *
+ * @generated from message sewa.wallet.v1.Payment
+ */
+export type Payment = Message<"sewa.wallet.v1.Payment"> & {
+  /**
+   * How it compares with what was asked for.
+   *
+   * @generated from field: sewa.wallet.v1.Payment.Kind kind = 1;
+   */
+  kind: Payment_Kind;
+
+  /**
+   * What the payer paid, or, of a reversal, what the gateway took back.
+   *
+   * @generated from field: google.type.Money paid = 2;
+   */
+  paid?: Money | undefined;
+
+  /**
+   * Change of the available balance; negative for a reversal.
+   *
+   * @generated from field: google.type.Money credited = 3;
+   */
+  credited?: Money | undefined;
+
+  /**
+   * The gateway's or the bank's reference of the payment.
+   *
+   * @generated from field: string gateway_reference = 4;
+   */
+  gatewayReference: string;
+
+  /**
+   * When it was written down.
+   *
+   * @generated from field: google.protobuf.Timestamp create_time = 5;
+   */
+  createTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message sewa.wallet.v1.Payment.
+ * Use `create(PaymentSchema)` to create a new message.
+ */
+export const PaymentSchema: GenMessage<Payment> = /*@__PURE__*/
+  messageDesc(file_sewa_wallet_v1_wallet, 4);
+
+/**
+ * How it compares with what was asked for. The first that fits, from DUPLICATE down to EXACT.
+ *
+ * @generated from enum sewa.wallet.v1.Payment.Kind
+ */
+export enum Payment_Kind {
+  /**
+   * Not set.
+   *
+   * @generated from enum value: KIND_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * As asked. The deposit's amount is credited.
+   *
+   * @generated from enum value: KIND_EXACT = 1;
+   */
+  EXACT = 1,
+
+  /**
+   * As asked, after the deposit had expired or failed. The deposit's amount is credited.
+   *
+   * @generated from enum value: KIND_LATE = 2;
+   */
+  LATE = 2,
+
+  /**
+   * Less than asked. What was paid, without the payer's fee, is credited; nothing if that is less than one rupiah.
+   *
+   * @generated from enum value: KIND_UNDERPAID = 3;
+   */
+  UNDERPAID = 3,
+
+  /**
+   * More than asked. What was paid, without the payer's fee, is credited.
+   *
+   * @generated from enum value: KIND_OVERPAID = 4;
+   */
+  OVERPAID = 4,
+
+  /**
+   * A further payment for a deposit that was paid before. What was paid, without the payer's fee, is credited.
+   *
+   * @generated from enum value: KIND_DUPLICATE = 5;
+   */
+  DUPLICATE = 5,
+
+  /**
+   * Taken back by the gateway after it was credited. As much of it as is available is taken from the wallet, and the rest is the platform's loss.
+   *
+   * @generated from enum value: KIND_REVERSAL = 6;
+   */
+  REVERSAL = 6,
+}
+
+/**
+ * Describes the enum sewa.wallet.v1.Payment.Kind.
+ */
+export const Payment_KindSchema: GenEnum<Payment_Kind> = /*@__PURE__*/
+  enumDesc(file_sewa_wallet_v1_wallet, 4, 0);
+
+/**
+ * One way to pay.
+ *
+ * @generated from message sewa.wallet.v1.DepositChannel
+ */
+export type DepositChannel = Message<"sewa.wallet.v1.DepositChannel"> & {
+  /**
+   * The gateway.
+   *
+   * @generated from field: sewa.wallet.v1.Deposit.Method method = 1;
+   */
+  method: Deposit_Method;
+
+  /**
+   * What CreateDeposit takes as `channel`.
+   *
+   * @generated from field: string code = 2;
+   */
+  code: string;
+
+  /**
+   * Name, for people.
+   *
+   * @generated from field: string name = 3;
+   */
+  name: string;
+
+  /**
+   * What kind of way.
+   *
+   * @generated from field: sewa.wallet.v1.DepositChannel.Kind kind = 4;
+   */
+  kind: DepositChannel_Kind;
+
+  /**
+   * False while the gateway fails or has switched the channel off.
+   *
+   * @generated from field: bool available = 5;
+   */
+  available: boolean;
+
+  /**
+   * The least it takes; absent if there is no such limit.
+   *
+   * @generated from field: google.type.Money minimum = 6;
+   */
+  minimum?: Money | undefined;
+
+  /**
+   * The most it takes; absent if there is no such limit.
+   *
+   * @generated from field: google.type.Money maximum = 7;
+   */
+  maximum?: Money | undefined;
+
+  /**
+   * What the payer pays on top, flat part; absent if the gateway does not say.
+   *
+   * @generated from field: google.type.Money fee_flat = 8;
+   */
+  feeFlat?: Money | undefined;
+
+  /**
+   * What the payer pays on top, part of the amount in percent as a decimal number such as `0.70`; empty if the gateway does not say.
+   *
+   * @generated from field: string fee_percent = 9;
+   */
+  feePercent: string;
+
+  /**
+   * What the payer pays on top of the amount of the request, by the gateway's own calculation; absent without an amount, and if the gateway does not say.
+   *
+   * @generated from field: google.type.Money fee = 10;
+   */
+  fee?: Money | undefined;
+};
+
+/**
+ * Describes the message sewa.wallet.v1.DepositChannel.
+ * Use `create(DepositChannelSchema)` to create a new message.
+ */
+export const DepositChannelSchema: GenMessage<DepositChannel> = /*@__PURE__*/
+  messageDesc(file_sewa_wallet_v1_wallet, 5);
+
+/**
+ * What kind of way.
+ *
+ * @generated from enum sewa.wallet.v1.DepositChannel.Kind
+ */
+export enum DepositChannel_Kind {
+  /**
+   * Not set.
+   *
+   * @generated from enum value: KIND_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Transfer to a virtual account.
+   *
+   * @generated from enum value: KIND_VIRTUAL_ACCOUNT = 1;
+   */
+  VIRTUAL_ACCOUNT = 1,
+
+  /**
+   * Scan a QR code (QRIS).
+   *
+   * @generated from enum value: KIND_QR_CODE = 2;
+   */
+  QR_CODE = 2,
+
+  /**
+   * An e-wallet.
+   *
+   * @generated from enum value: KIND_E_WALLET = 3;
+   */
+  E_WALLET = 3,
+
+  /**
+   * At the counter of a shop.
+   *
+   * @generated from enum value: KIND_RETAIL_OUTLET = 4;
+   */
+  RETAIL_OUTLET = 4,
+
+  /**
+   * A page of the gateway where the payer chooses.
+   *
+   * @generated from enum value: KIND_PAYMENT_PAGE = 5;
+   */
+  PAYMENT_PAGE = 5,
+
+  /**
+   * Transfer to the operator's bank account.
+   *
+   * @generated from enum value: KIND_BANK_TRANSFER = 6;
+   */
+  BANK_TRANSFER = 6,
+
+  /**
+   * Play money of sandbox accounts.
+   *
+   * @generated from enum value: KIND_SANDBOX = 7;
+   */
+  SANDBOX = 7,
+}
+
+/**
+ * Describes the enum sewa.wallet.v1.DepositChannel.Kind.
+ */
+export const DepositChannel_KindSchema: GenEnum<DepositChannel_Kind> = /*@__PURE__*/
+  enumDesc(file_sewa_wallet_v1_wallet, 5, 0);
 
 /**
  * What a proof of the ledger found.
@@ -434,7 +845,7 @@ export type LedgerProof = Message<"sewa.wallet.v1.LedgerProof"> & {
  * Use `create(LedgerProofSchema)` to create a new message.
  */
 export const LedgerProofSchema: GenMessage<LedgerProof> = /*@__PURE__*/
-  messageDesc(file_sewa_wallet_v1_wallet, 3);
+  messageDesc(file_sewa_wallet_v1_wallet, 6);
 
 /**
  * One difference.
@@ -476,7 +887,7 @@ export type LedgerFinding = Message<"sewa.wallet.v1.LedgerFinding"> & {
  * Use `create(LedgerFindingSchema)` to create a new message.
  */
 export const LedgerFindingSchema: GenMessage<LedgerFinding> = /*@__PURE__*/
-  messageDesc(file_sewa_wallet_v1_wallet, 4);
+  messageDesc(file_sewa_wallet_v1_wallet, 7);
 
 /**
  * Asks for the balances.
@@ -497,7 +908,7 @@ export type GetWalletRequest = Message<"sewa.wallet.v1.GetWalletRequest"> & {
  * Use `create(GetWalletRequestSchema)` to create a new message.
  */
 export const GetWalletRequestSchema: GenMessage<GetWalletRequest> = /*@__PURE__*/
-  messageDesc(file_sewa_wallet_v1_wallet, 5);
+  messageDesc(file_sewa_wallet_v1_wallet, 8);
 
 /**
  * The balances.
@@ -518,7 +929,7 @@ export type GetWalletResponse = Message<"sewa.wallet.v1.GetWalletResponse"> & {
  * Use `create(GetWalletResponseSchema)` to create a new message.
  */
 export const GetWalletResponseSchema: GenMessage<GetWalletResponse> = /*@__PURE__*/
-  messageDesc(file_sewa_wallet_v1_wallet, 6);
+  messageDesc(file_sewa_wallet_v1_wallet, 9);
 
 /**
  * Asks for transactions.
@@ -560,7 +971,7 @@ export type ListTransactionsRequest = Message<"sewa.wallet.v1.ListTransactionsRe
  * Use `create(ListTransactionsRequestSchema)` to create a new message.
  */
 export const ListTransactionsRequestSchema: GenMessage<ListTransactionsRequest> = /*@__PURE__*/
-  messageDesc(file_sewa_wallet_v1_wallet, 7);
+  messageDesc(file_sewa_wallet_v1_wallet, 10);
 
 /**
  * A page of transactions.
@@ -588,7 +999,7 @@ export type ListTransactionsResponse = Message<"sewa.wallet.v1.ListTransactionsR
  * Use `create(ListTransactionsResponseSchema)` to create a new message.
  */
 export const ListTransactionsResponseSchema: GenMessage<ListTransactionsResponse> = /*@__PURE__*/
-  messageDesc(file_sewa_wallet_v1_wallet, 8);
+  messageDesc(file_sewa_wallet_v1_wallet, 11);
 
 /**
  * Opens a deposit.
@@ -616,6 +1027,13 @@ export type CreateDepositRequest = Message<"sewa.wallet.v1.CreateDepositRequest"
    * @generated from field: string client_reference = 3;
    */
   clientReference: string;
+
+  /**
+   * Code of a channel of the method, from ListDepositChannels. Empty for METHOD_SANDBOX.
+   *
+   * @generated from field: string channel = 4;
+   */
+  channel: string;
 };
 
 /**
@@ -623,7 +1041,7 @@ export type CreateDepositRequest = Message<"sewa.wallet.v1.CreateDepositRequest"
  * Use `create(CreateDepositRequestSchema)` to create a new message.
  */
 export const CreateDepositRequestSchema: GenMessage<CreateDepositRequest> = /*@__PURE__*/
-  messageDesc(file_sewa_wallet_v1_wallet, 9);
+  messageDesc(file_sewa_wallet_v1_wallet, 12);
 
 /**
  * The deposit.
@@ -644,7 +1062,7 @@ export type CreateDepositResponse = Message<"sewa.wallet.v1.CreateDepositRespons
  * Use `create(CreateDepositResponseSchema)` to create a new message.
  */
 export const CreateDepositResponseSchema: GenMessage<CreateDepositResponse> = /*@__PURE__*/
-  messageDesc(file_sewa_wallet_v1_wallet, 10);
+  messageDesc(file_sewa_wallet_v1_wallet, 13);
 
 /**
  * Asks for a deposit.
@@ -665,7 +1083,7 @@ export type GetDepositRequest = Message<"sewa.wallet.v1.GetDepositRequest"> & {
  * Use `create(GetDepositRequestSchema)` to create a new message.
  */
 export const GetDepositRequestSchema: GenMessage<GetDepositRequest> = /*@__PURE__*/
-  messageDesc(file_sewa_wallet_v1_wallet, 11);
+  messageDesc(file_sewa_wallet_v1_wallet, 14);
 
 /**
  * The deposit.
@@ -686,7 +1104,7 @@ export type GetDepositResponse = Message<"sewa.wallet.v1.GetDepositResponse"> & 
  * Use `create(GetDepositResponseSchema)` to create a new message.
  */
 export const GetDepositResponseSchema: GenMessage<GetDepositResponse> = /*@__PURE__*/
-  messageDesc(file_sewa_wallet_v1_wallet, 12);
+  messageDesc(file_sewa_wallet_v1_wallet, 15);
 
 /**
  * Asks for deposits.
@@ -728,7 +1146,7 @@ export type ListDepositsRequest = Message<"sewa.wallet.v1.ListDepositsRequest"> 
  * Use `create(ListDepositsRequestSchema)` to create a new message.
  */
 export const ListDepositsRequestSchema: GenMessage<ListDepositsRequest> = /*@__PURE__*/
-  messageDesc(file_sewa_wallet_v1_wallet, 13);
+  messageDesc(file_sewa_wallet_v1_wallet, 16);
 
 /**
  * A page of deposits.
@@ -756,7 +1174,126 @@ export type ListDepositsResponse = Message<"sewa.wallet.v1.ListDepositsResponse"
  * Use `create(ListDepositsResponseSchema)` to create a new message.
  */
 export const ListDepositsResponseSchema: GenMessage<ListDepositsResponse> = /*@__PURE__*/
-  messageDesc(file_sewa_wallet_v1_wallet, 14);
+  messageDesc(file_sewa_wallet_v1_wallet, 17);
+
+/**
+ * Asks for the ways to pay.
+ *
+ * @generated from message sewa.wallet.v1.ListDepositChannelsRequest
+ */
+export type ListDepositChannelsRequest = Message<"sewa.wallet.v1.ListDepositChannelsRequest"> & {
+  /**
+   * To learn the fee: what is to be credited, whole rupiah, 10000 to 1000000000.
+   *
+   * @generated from field: google.type.Money amount = 1;
+   */
+  amount?: Money | undefined;
+
+  /**
+   * Items per page; all ways to pay fit on one.
+   *
+   * @generated from field: int32 page_size = 2;
+   */
+  pageSize: number;
+
+  /**
+   * Token of the previous page; empty for the first.
+   *
+   * @generated from field: string page_token = 3;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message sewa.wallet.v1.ListDepositChannelsRequest.
+ * Use `create(ListDepositChannelsRequestSchema)` to create a new message.
+ */
+export const ListDepositChannelsRequestSchema: GenMessage<ListDepositChannelsRequest> = /*@__PURE__*/
+  messageDesc(file_sewa_wallet_v1_wallet, 18);
+
+/**
+ * The ways to pay.
+ *
+ * @generated from message sewa.wallet.v1.ListDepositChannelsResponse
+ */
+export type ListDepositChannelsResponse = Message<"sewa.wallet.v1.ListDepositChannelsResponse"> & {
+  /**
+   * The channels of each gateway together, in the gateway's order.
+   *
+   * @generated from field: repeated sewa.wallet.v1.DepositChannel channels = 1;
+   */
+  channels: DepositChannel[];
+
+  /**
+   * Token of the next page; empty at the end.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message sewa.wallet.v1.ListDepositChannelsResponse.
+ * Use `create(ListDepositChannelsResponseSchema)` to create a new message.
+ */
+export const ListDepositChannelsResponseSchema: GenMessage<ListDepositChannelsResponse> = /*@__PURE__*/
+  messageDesc(file_sewa_wallet_v1_wallet, 19);
+
+/**
+ * Confirms a bank transfer.
+ *
+ * @generated from message sewa.wallet.v1.ConfirmDepositRequest
+ */
+export type ConfirmDepositRequest = Message<"sewa.wallet.v1.ConfirmDepositRequest"> & {
+  /**
+   * The deposit.
+   *
+   * @generated from field: string deposit_id = 1;
+   */
+  depositId: string;
+
+  /**
+   * What arrived, whole rupiah, 1 to 1000000000.
+   *
+   * @generated from field: google.type.Money received = 2;
+   */
+  received?: Money | undefined;
+
+  /**
+   * The bank's reference on the statement. A reference is credited once on the whole platform.
+   *
+   * @generated from field: string bank_reference = 3;
+   */
+  bankReference: string;
+};
+
+/**
+ * Describes the message sewa.wallet.v1.ConfirmDepositRequest.
+ * Use `create(ConfirmDepositRequestSchema)` to create a new message.
+ */
+export const ConfirmDepositRequestSchema: GenMessage<ConfirmDepositRequest> = /*@__PURE__*/
+  messageDesc(file_sewa_wallet_v1_wallet, 20);
+
+/**
+ * The deposit.
+ *
+ * @generated from message sewa.wallet.v1.ConfirmDepositResponse
+ */
+export type ConfirmDepositResponse = Message<"sewa.wallet.v1.ConfirmDepositResponse"> & {
+  /**
+   * The deposit.
+   *
+   * @generated from field: sewa.wallet.v1.Deposit deposit = 1;
+   */
+  deposit?: Deposit | undefined;
+};
+
+/**
+ * Describes the message sewa.wallet.v1.ConfirmDepositResponse.
+ * Use `create(ConfirmDepositResponseSchema)` to create a new message.
+ */
+export const ConfirmDepositResponseSchema: GenMessage<ConfirmDepositResponse> = /*@__PURE__*/
+  messageDesc(file_sewa_wallet_v1_wallet, 21);
 
 /**
  * Adjusts a balance.
@@ -791,7 +1328,7 @@ export type AdjustWalletRequest = Message<"sewa.wallet.v1.AdjustWalletRequest"> 
  * Use `create(AdjustWalletRequestSchema)` to create a new message.
  */
 export const AdjustWalletRequestSchema: GenMessage<AdjustWalletRequest> = /*@__PURE__*/
-  messageDesc(file_sewa_wallet_v1_wallet, 15);
+  messageDesc(file_sewa_wallet_v1_wallet, 22);
 
 /**
  * The adjustment.
@@ -812,7 +1349,7 @@ export type AdjustWalletResponse = Message<"sewa.wallet.v1.AdjustWalletResponse"
  * Use `create(AdjustWalletResponseSchema)` to create a new message.
  */
 export const AdjustWalletResponseSchema: GenMessage<AdjustWalletResponse> = /*@__PURE__*/
-  messageDesc(file_sewa_wallet_v1_wallet, 16);
+  messageDesc(file_sewa_wallet_v1_wallet, 23);
 
 /**
  * Asks for a proof.
@@ -833,7 +1370,7 @@ export type ProveLedgerRequest = Message<"sewa.wallet.v1.ProveLedgerRequest"> & 
  * Use `create(ProveLedgerRequestSchema)` to create a new message.
  */
 export const ProveLedgerRequestSchema: GenMessage<ProveLedgerRequest> = /*@__PURE__*/
-  messageDesc(file_sewa_wallet_v1_wallet, 17);
+  messageDesc(file_sewa_wallet_v1_wallet, 24);
 
 /**
  * The proof.
@@ -854,7 +1391,7 @@ export type ProveLedgerResponse = Message<"sewa.wallet.v1.ProveLedgerResponse"> 
  * Use `create(ProveLedgerResponseSchema)` to create a new message.
  */
 export const ProveLedgerResponseSchema: GenMessage<ProveLedgerResponse> = /*@__PURE__*/
-  messageDesc(file_sewa_wallet_v1_wallet, 18);
+  messageDesc(file_sewa_wallet_v1_wallet, 25);
 
 /**
  * Error reasons of this service.
@@ -903,6 +1440,55 @@ export enum WalletErrorReason {
    * @generated from enum value: WALLET_ERROR_REASON_CLIENT_REFERENCE_TAKEN = 5;
    */
   CLIENT_REFERENCE_TAKEN = 5,
+
+  /**
+   * The payment gateway fails at present. Nothing was opened.
+   *
+   * @generated from enum value: WALLET_ERROR_REASON_PAYMENT_GATEWAY_UNAVAILABLE = 6;
+   */
+  PAYMENT_GATEWAY_UNAVAILABLE = 6,
+
+  /**
+   * The gateway has no such channel, or does not offer it now.
+   *
+   * @generated from enum value: WALLET_ERROR_REASON_DEPOSIT_CHANNEL_UNAVAILABLE = 7;
+   */
+  DEPOSIT_CHANNEL_UNAVAILABLE = 7,
+
+  /**
+   * The channel does not take this amount.
+   *
+   * @generated from enum value: WALLET_ERROR_REASON_DEPOSIT_AMOUNT_OUT_OF_RANGE = 8;
+   */
+  DEPOSIT_AMOUNT_OUT_OF_RANGE = 8,
+
+  /**
+   * Only bank transfers are confirmed by staff; gateways confirm the others themselves.
+   *
+   * @generated from enum value: WALLET_ERROR_REASON_DEPOSIT_NOT_CONFIRMABLE = 9;
+   */
+  DEPOSIT_NOT_CONFIRMABLE = 9,
+
+  /**
+   * The bank's reference was credited before.
+   *
+   * @generated from enum value: WALLET_ERROR_REASON_BANK_REFERENCE_TAKEN = 10;
+   */
+  BANK_REFERENCE_TAKEN = 10,
+
+  /**
+   * The amount needs two people, and this one has confirmed already.
+   *
+   * @generated from enum value: WALLET_ERROR_REASON_SECOND_PERSON_REQUIRED = 11;
+   */
+  SECOND_PERSON_REQUIRED = 11,
+
+  /**
+   * The first person confirmed another amount.
+   *
+   * @generated from enum value: WALLET_ERROR_REASON_CONFIRMED_AMOUNT_DIFFERS = 12;
+   */
+  CONFIRMED_AMOUNT_DIFFERS = 12,
 }
 
 /**
@@ -938,9 +1524,25 @@ export const WalletService: GenService<{
     output: typeof ListTransactionsResponseSchema;
   },
   /**
+   * Lists the ways to pay: every gateway this server is set up with, its channels, their limits, and what the payer pays on top of an amount. A gateway that
+   * does not answer is listed as it was last seen, with `available` false, so that another can be chosen.
+   *
+   * Example request: `{"amount": {"currencyCode": "IDR", "units": "250000"}}`
+   *
+   * @generated from rpc sewa.wallet.v1.WalletService.ListDepositChannels
+   */
+  listDepositChannels: {
+    methodKind: "unary";
+    input: typeof ListDepositChannelsRequestSchema;
+    output: typeof ListDepositChannelsResponseSchema;
+  },
+  /**
    * Opens a deposit at a payment gateway. Money is credited when the gateway confirms it, exactly once.
    *
-   * Example request: `{"amount": {"currencyCode": "IDR", "units": "250000"}, "method": "METHOD_SANDBOX"}`
+   * The reply says how to pay if the gateway answered in time. Otherwise the deposit is PREPARING: the platform looks at the gateway whether the transaction was
+   * made before it asks again, so there are never two, and EVENT_TYPE_DEPOSIT_READY tells when it can be paid.
+   *
+   * Example request: `{"amount": {"currencyCode": "IDR", "units": "250000"}, "method": "METHOD_TRIPAY", "channel": "BRIVA"}`
    *
    * @generated from rpc sewa.wallet.v1.WalletService.CreateDeposit
    */
@@ -968,6 +1570,20 @@ export const WalletService: GenService<{
     methodKind: "unary";
     input: typeof ListDepositsRequestSchema;
     output: typeof ListDepositsResponseSchema;
+  },
+  /**
+   * Staff: records that money for a bank transfer arrived, and credits it. Legal for METHOD_BANK_TRANSFER only. From the amount in the settings on, a second
+   * person has to confirm the same reference and amount before anything is credited; `confirmations_needed` tells. What arrived is credited, also when it is
+   * late, too much, too little, or a second transfer for the same deposit; see Payment.Kind.
+   *
+   * Example request: `{"depositId": "0192f0c1-0000-7000-8000-000000000001", "received": {"currencyCode": "IDR", "units": "250000"}, "bankReference": "BCA-20260503-00017"}`
+   *
+   * @generated from rpc sewa.wallet.v1.WalletService.ConfirmDeposit
+   */
+  confirmDeposit: {
+    methodKind: "unary";
+    input: typeof ConfirmDepositRequestSchema;
+    output: typeof ConfirmDepositResponseSchema;
   },
   /**
    * Staff: adds to or takes from an account's available balance, with a reason that its owner sees.

@@ -1,5 +1,7 @@
 //! The SQL of instances.
 
+mod making;
+
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
@@ -8,7 +10,10 @@ use sqlx::types::Json;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use crate::base::id::{AccountId, ImageId, InstanceId, OperationId, OrderId, PlanId, RegionId};
+pub use self::making::{adopt, assign, claim, forget, set_addresses, unclaim};
+use crate::base::id::{
+    AccountId, ImageId, InstanceId, OperationId, OrderId, PlanId, ProviderAccountId, RegionId,
+};
 use crate::base::money::Rupiah;
 use crate::service::instance::model::{Bill, Instance, NewInstance, State, View, Wanted};
 
@@ -22,6 +27,7 @@ struct Row {
     suspended: bool,
     provider: String,
     provider_size: String,
+    provider_account_id: Option<ProviderAccountId>,
     provider_ref: Option<String>,
     unsure_until: Option<DateTime<Utc>>,
     plan_id: PlanId,
@@ -64,6 +70,7 @@ impl From<Row> for Instance {
             suspended: r.suspended,
             provider: r.provider,
             provider_size: r.provider_size,
+            provider_account: r.provider_account_id,
             provider_ref: r.provider_ref,
             unsure_until: r.unsure_until,
             plan: r.plan_id,
@@ -118,7 +125,7 @@ macro_rules! rows {
         sqlx::query_as!(
             Row,
             r#"select i.account_id as "account_id: AccountId", i.id as "id: InstanceId", i.order_id as "order_id: OrderId", i.state, i.wanted, i.suspended,
-                i.provider, i.provider_size, i.provider_ref, i.unsure_until, i.plan_id as "plan_id: PlanId", i.region_id as "region_id: RegionId",
+                i.provider, i.provider_size, i.provider_account_id as "provider_account_id: ProviderAccountId", i.provider_ref, i.unsure_until, i.plan_id as "plan_id: PlanId", i.region_id as "region_id: RegionId",
                 i.region_code, i.image_id as "image_id: ImageId", i.image_code, i.vcpus, i.memory_mib, i.disk_gib, i.hostname, i.display_name,
                 i.labels as "labels: Json<BTreeMap<String, String>>", i.ipv4, i.ipv6, i.price as "price: Rupiah", i.period, i.look_at, i.revision,
                 i.created_at, i.updated_at, "# + $joined + " from instances i " + $tail,
@@ -377,120 +384,6 @@ pub async fn save(connection: &mut PgConnection, changed: &[&Instance]) -> Resul
         &changed.iter().map(|c| c.look_at).collect::<Vec<_>>() as &[Option<DateTime<Utc>>],
     )
     .execute(connection)
-    .await?;
-    Ok(())
-}
-
-/// Takes the right to create the machine of an instance: until `unsure_until` nobody else may. False if somebody else has it, or a machine is known, or none is
-/// wanted any more.
-///
-/// # Errors
-/// Of the database.
-pub async fn claim(
-    pool: &PgPool,
-    account: AccountId,
-    id: InstanceId,
-    now: DateTime<Utc>,
-    unsure_until: DateTime<Utc>,
-) -> Result<bool, sqlx::Error> {
-    let done = sqlx::query!(
-        "update instances set unsure_until = $4
-        where account_id = $1 and id = $2 and state = 'PROVISIONING' and provider_ref is null and (unsure_until is null or unsure_until <= $3)",
-        account.0,
-        id.0,
-        now,
-        unsure_until,
-    )
-    .execute(pool)
-    .await?;
-    Ok(done.rows_affected() == 1)
-}
-
-/// Ends a claim whose call ended: `None` if it made no machine for sure, else until when one may still show up. Somebody else's claim is left alone.
-///
-/// # Errors
-/// Of the database.
-pub async fn unclaim(
-    pool: &PgPool,
-    account: AccountId,
-    id: InstanceId,
-    claimed: DateTime<Utc>,
-    unsure_until: Option<DateTime<Utc>>,
-) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "update instances set unsure_until = $4 where account_id = $1 and id = $2 and unsure_until = $3",
-        account.0,
-        id.0,
-        claimed,
-        unsure_until,
-    )
-    .execute(pool)
-    .await?;
-    Ok(())
-}
-
-/// Remembers the machine of an instance, also of one that is not wanted any more: whoever cleans up needs to know. False if another one is known.
-///
-/// # Errors
-/// Of the database.
-pub async fn adopt(
-    pool: &PgPool,
-    account: AccountId,
-    id: InstanceId,
-    provider_ref: &str,
-) -> Result<bool, sqlx::Error> {
-    let done = sqlx::query!(
-        "update instances set provider_ref = $3, unsure_until = null where account_id = $1 and id = $2 and (provider_ref is null or provider_ref = $3)",
-        account.0,
-        id.0,
-        provider_ref,
-    )
-    .execute(pool)
-    .await?;
-    Ok(done.rows_affected() == 1)
-}
-
-/// Forgets the machine of `instance`, which was gone before it ran, so that another one can be made once this one cannot show up again.
-///
-/// # Errors
-/// Of the database.
-pub async fn forget(
-    pool: &PgPool,
-    instance: &Instance,
-    unsure_until: DateTime<Utc>,
-) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "update instances set provider_ref = null, unsure_until = $4
-        where account_id = $1 and id = $2 and state = 'PROVISIONING' and provider_ref = $3",
-        instance.account.0,
-        instance.id.0,
-        instance.provider_ref,
-        unsure_until,
-    )
-    .execute(pool)
-    .await?;
-    Ok(())
-}
-
-/// Remembers the addresses of a machine that is being made.
-///
-/// # Errors
-/// Of the database.
-pub async fn set_addresses(
-    pool: &PgPool,
-    seen: &Instance,
-    now: DateTime<Utc>,
-) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "update instances set ipv4 = $3, ipv6 = $4, revision = revision + 1, updated_at = $5
-        where account_id = $1 and id = $2 and state = 'PROVISIONING' and (ipv4, ipv6) is distinct from ($3, $4)",
-        seen.account.0,
-        seen.id.0,
-        seen.ipv4,
-        seen.ipv6,
-        now,
-    )
-    .execute(pool)
     .await?;
     Ok(())
 }

@@ -1,0 +1,85 @@
+//! How a cloud misbehaves: a fault falls to one call, of one verb, on one machine.
+
+/// What can be asked of a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// Make it.
+    Create,
+    /// Power it on.
+    PowerOn,
+    /// Cut its power.
+    PowerOff,
+    /// Ask its guest to shut down.
+    Shutdown,
+    /// Restart it.
+    Reboot,
+    /// Make its disk anew.
+    Rebuild,
+    /// Set its password.
+    ResetPassword,
+    /// Destroy it.
+    Delete,
+}
+
+impl Verb {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Create,
+        Self::PowerOn,
+        Self::PowerOff,
+        Self::Shutdown,
+        Self::Reboot,
+        Self::Rebuild,
+        Self::ResetPassword,
+        Self::Delete,
+    ];
+}
+
+/// What goes wrong with a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// No effect and no answer for ten minutes.
+    HangBefore,
+    /// The effect, and no answer for ten minutes.
+    HangAfter,
+    /// No effect, and the connection breaks.
+    LostBefore,
+    /// The effect, and the connection breaks.
+    Lost,
+    /// The call arrives twice, and the second answer is given.
+    Twice,
+    /// The effect, and an answer after six seconds.
+    Late,
+    /// Refused for asking too often, without effect.
+    TooMany,
+    /// A failure of the server, without effect.
+    FailsBefore,
+    /// A failure of the server, after the effect.
+    FailsAfter,
+    /// The effect, and an answer that is no JSON.
+    Nonsense,
+    /// Refused because the machine is being worked on.
+    WrongState,
+    /// Refused because there is no room. For creations.
+    Full,
+    /// The machine is gone: before the call, or right after its creation.
+    Vanish,
+}
+
+impl Fault {
+    /// Those that every call can meet.
+    pub const ALL: [Self; 12] = [
+        Self::HangBefore,
+        Self::HangAfter,
+        Self::LostBefore,
+        Self::Lost,
+        Self::Twice,
+        Self::Late,
+        Self::TooMany,
+        Self::FailsBefore,
+        Self::FailsAfter,
+        Self::Nonsense,
+        Self::WrongState,
+        Self::Vanish,
+    ];
+}

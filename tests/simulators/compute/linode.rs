@@ -1,0 +1,194 @@
+//! The dialect of Linode.
+
+use serde_json::{Value, json};
+
+use super::faults::Verb;
+use super::machines::{Answer, NewVm, Order, Vm};
+use super::{Asked, Said};
+
+/// Fields a creation may have, of those the platform has a use for.
+const FIELDS: [&str; 10] = [
+    "region",
+    "type",
+    "image",
+    "label",
+    "root_pass",
+    "authorized_keys",
+    "booted",
+    "backups_enabled",
+    "tags",
+    "metadata",
+];
+
+/// What is asked.
+pub fn read(ask: &Asked) -> Order {
+    let parts: Vec<&str> = ask.path.trim_matches('/').split('/').collect();
+    let number = |id: &str| id.parse::<u64>().ok();
+    let page = |name: &str, usual: usize| {
+        ask.query
+            .get(name)
+            .and_then(|n| n.parse().ok())
+            .unwrap_or(usual)
+    };
+    let act = |id: &str, verb, argument| {
+        number(id).map_or(Order::Nowhere, |id| Order::Act(id, verb, argument))
+    };
+    let password = ask.body["root_pass"].as_str().map(str::to_owned);
+    match (ask.method.as_str(), &parts[..]) {
+        ("GET", ["v4", "account"]) => Order::Account,
+        ("GET", ["v4", "linode", "types"]) => Order::Prices,
+        ("GET", ["v4", "linode", "instances"]) if !(25..=500).contains(&page("page_size", 100)) => {
+            Order::Invalid("page_size must be 25 to 500".to_owned())
+        }
+        ("GET", ["v4", "linode", "instances"]) => Order::List(
+            ask.filter["label"].as_str().map(str::to_owned),
+            page("page", 1),
+            page("page_size", 100),
+        ),
+        ("POST", ["v4", "linode", "instances"]) => create(&ask.body, password),
+        ("GET", ["v4", "linode", "instances", id]) => number(id).map_or(Order::Nowhere, Order::Get),
+        ("DELETE", ["v4", "linode", "instances", id]) => act(id, Verb::Delete, None),
+        ("POST", ["v4", "linode", "instances", id, "boot"]) => act(id, Verb::PowerOn, None),
+        ("POST", ["v4", "linode", "instances", id, "shutdown"]) => act(id, Verb::Shutdown, None),
+        ("POST", ["v4", "linode", "instances", id, "reboot"]) => act(id, Verb::Reboot, None),
+        ("POST", ["v4", "linode", "instances", id, "rebuild"]) => {
+            match (ask.body["image"].as_str(), password) {
+                (Some(image), Some(_)) => act(id, Verb::Rebuild, Some(image.to_owned())),
+                _ => Order::Invalid("image and root_pass are required".to_owned()),
+            }
+        }
+        ("POST", ["v4", "linode", "instances", id, "password"]) => match password {
+            Some(password) => act(id, Verb::ResetPassword, Some(password)),
+            None => Order::Invalid("root_pass is required".to_owned()),
+        },
+        _ => Order::Nowhere,
+    }
+}
+
+fn create(body: &Value, password: Option<String>) -> Order {
+    let text = |field: &str| body[field].as_str().map(str::to_owned);
+    let unknown = body
+        .as_object()
+        .and_then(|o| o.keys().find(|k| !FIELDS.contains(&k.as_str())));
+    if let Some(unknown) = unknown {
+        return Order::Invalid(format!("no field {unknown}"));
+    }
+    let (Some(region), Some(size), Some(image), Some(label)) =
+        (text("region"), text("type"), text("image"), text("label"))
+    else {
+        return Order::Invalid("region, type, image and label are required".to_owned());
+    };
+    if !(3..=64).contains(&label.len())
+        || !label.starts_with(|c: char| c.is_ascii_alphabetic())
+        || label.contains("--")
+    {
+        return Order::Invalid("label".to_owned());
+    }
+    if !password
+        .as_ref()
+        .is_some_and(|p| (7..=128).contains(&p.len()))
+    {
+        return Order::Invalid("root_pass".to_owned());
+    }
+    Order::Create(NewVm {
+        label,
+        size,
+        image,
+        region,
+        password,
+    })
+}
+
+fn instance(vm: &Vm) -> Value {
+    let status = match (vm.busy(), vm.work) {
+        (true, Verb::Create) => "provisioning",
+        (true, Verb::PowerOn) => "booting",
+        (true, Verb::PowerOff | Verb::Shutdown) => "shutting_down",
+        (true, Verb::Reboot) => "rebooting",
+        (true, Verb::Rebuild) => "rebuilding",
+        _ if vm.on => "running",
+        // Also while a password is set: "Linode busy." is all that tells.
+        _ => "offline",
+    };
+    let mut addresses = vec![json!("192.168.133.7")];
+    addresses.extend(vm.address().map(|a| json!(a)));
+    json!({
+        "id": vm.id,
+        "label": vm.label,
+        "status": status,
+        "ipv4": addresses,
+        "ipv6": "2001:db8:2::f03c:91ff:fe24:3a2f/128",
+        "region": vm.region,
+        "type": vm.size,
+        "image": vm.image,
+        "specs": {"disk": 25_600, "memory": 1024, "vcpus": 1, "transfer": 1000, "gpus": 0},
+        "tags": ["sewa"],
+        "created": "2026-11-21T00:00:00",
+        "updated": "2026-11-21T00:00:00",
+        "hypervisor": "kvm",
+        "watchdog_enabled": true,
+        "has_user_data": true,
+    })
+}
+
+fn refusal(status: u16, field: Option<&str>, reason: &str) -> Said {
+    let mut error = json!({"reason": reason});
+    if let Some(field) = field {
+        error["field"] = Value::from(field);
+    }
+    Said {
+        status,
+        body: json!({"errors": [error]}),
+    }
+}
+
+/// How it is answered.
+pub fn write(answer: &Answer) -> Said {
+    let said = |status, body| Said { status, body };
+    match answer {
+        Answer::Created(vm) | Answer::Shown(vm) => said(200, instance(vm)),
+        Answer::Accepted(vm) if vm.work == Verb::Rebuild => said(200, instance(vm)),
+        Answer::Accepted(_) | Answer::Deleted => said(200, json!({})),
+        Answer::Listed(page, number, size, total) => said(
+            200,
+            json!({
+                "data": page.iter().map(instance).collect::<Vec<_>>(),
+                "page": number,
+                "pages": total.div_ceil(*size).max(1),
+                "results": total,
+            }),
+        ),
+        Answer::Account => said(
+            200,
+            json!({"balance": 200, "balance_uninvoiced": 145, "email": "jsmith@example.com", "euuid": "E1AF5EEC-526F-487D-B317EBEB34C87D71"}),
+        ),
+        Answer::Prices => said(
+            200,
+            json!({
+                "data": [{
+                    "id": "g6-nanode-1", "label": "Nanode 1GB", "price": {"hourly": 0.0075, "monthly": 5.0},
+                    "region_prices": [{"id": "id-cgk", "hourly": 0.009, "monthly": 6.0}],
+                }],
+                "page": 1, "pages": 1, "results": 1,
+            }),
+        ),
+        Answer::Balance | Answer::NotFound => refusal(404, None, "Not found"),
+        Answer::Busy => refusal(400, None, "Linode busy."),
+        Answer::Full => refusal(
+            400,
+            None,
+            "Account Limit reached. Please open a support ticket.",
+        ),
+        Answer::LabelTaken => refusal(
+            400,
+            Some("label"),
+            "Label must be unique among your linodes",
+        ),
+        Answer::MustBeOff => refusal(400, None, "Linode must be powered off"),
+        Answer::Already => refusal(400, None, "Linode is already booted."),
+        Answer::Unauthorized => refusal(401, None, "Invalid Token"),
+        Answer::TooMany => refusal(429, None, "Too many requests"),
+        Answer::Broken => refusal(500, None, "Internal server error"),
+        Answer::Invalid(why) => refusal(400, None, why),
+    }
+}

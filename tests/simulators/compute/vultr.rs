@@ -1,0 +1,190 @@
+//! The dialect of Vultr.
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::faults::Verb;
+use super::machines::{Answer, NewVm, Order, Vm};
+use super::{Asked, Said};
+
+/// Fields a creation may have, of those the platform has a use for.
+const FIELDS: [&str; 12] = [
+    "region",
+    "plan",
+    "os_id",
+    "image_id",
+    "label",
+    "hostname",
+    "tags",
+    "sshkey_id",
+    "user_data",
+    "enable_ipv6",
+    "backups",
+    "activation_email",
+];
+
+fn number(id: &str) -> Option<u64> {
+    u64::try_from(Uuid::try_parse(id).ok()?.as_u128()).ok()
+}
+
+/// What is asked.
+pub fn read(ask: &Asked) -> Order {
+    let parts: Vec<&str> = ask.path.trim_matches('/').split('/').collect();
+    let act = |id: &str, verb, argument| {
+        number(id).map_or(Order::Nowhere, |id| Order::Act(id, verb, argument))
+    };
+    match (ask.method.as_str(), &parts[..]) {
+        ("GET", ["v2", "account"]) => Order::Account,
+        ("GET", ["v2", "plans"]) => Order::Prices,
+        ("GET", ["v2", "instances"]) => {
+            let size = ask.query.get("per_page").and_then(|n| n.parse().ok());
+            let cursor = ask.query.get("cursor").map_or("", String::as_str);
+            let page = cursor.strip_prefix("page=").map_or(Ok(1), str::parse);
+            match (size.unwrap_or(100), page) {
+                (size, Ok(page)) if size <= 500 && (cursor.is_empty() || page > 1) => {
+                    Order::List(ask.query.get("label").cloned(), page, size)
+                }
+                _ => Order::Invalid(format!("per_page or cursor {cursor:?}")),
+            }
+        }
+        ("POST", ["v2", "instances"]) => create(&ask.body),
+        ("GET", ["v2", "instances", id]) => number(id).map_or(Order::Nowhere, Order::Get),
+        ("PATCH", ["v2", "instances", id]) => match image(&ask.body) {
+            Some(image) => act(id, Verb::Rebuild, Some(image)),
+            None => Order::Invalid("nothing to change".to_owned()),
+        },
+        ("DELETE", ["v2", "instances", id]) => act(id, Verb::Delete, None),
+        ("POST", ["v2", "instances", id, "start"]) => act(id, Verb::PowerOn, None),
+        ("POST", ["v2", "instances", id, "halt"]) => act(id, Verb::PowerOff, None),
+        ("POST", ["v2", "instances", id, "reboot"]) => act(id, Verb::Reboot, None),
+        ("POST", ["v2", "instances", id, "reinstall"]) => act(id, Verb::Rebuild, None),
+        _ => Order::Nowhere,
+    }
+}
+
+fn image(body: &Value) -> Option<String> {
+    match (body["os_id"].as_u64(), body["image_id"].as_str()) {
+        (Some(os), None) => Some(os.to_string()),
+        (None, Some(image)) => Some(image.to_owned()),
+        _ => None,
+    }
+}
+
+fn create(body: &Value) -> Order {
+    let text = |field: &str| body[field].as_str().map(str::to_owned);
+    let unknown = body
+        .as_object()
+        .and_then(|o| o.keys().find(|k| !FIELDS.contains(&k.as_str())));
+    if let Some(unknown) = unknown {
+        return Order::Invalid(format!("no field {unknown}"));
+    }
+    let (Some(region), Some(size), Some(image)) = (text("region"), text("plan"), image(body))
+    else {
+        return Order::Invalid("region, plan and exactly one image are required".to_owned());
+    };
+    Order::Create(NewVm {
+        label: text("label").unwrap_or_default(),
+        size,
+        image,
+        region,
+        password: None,
+    })
+}
+
+fn instance(vm: &Vm) -> Value {
+    let making = vm.work == Verb::Create && vm.busy();
+    let was_on = match vm.work {
+        Verb::PowerOff | Verb::Shutdown if vm.busy() => true,
+        Verb::PowerOn if vm.busy() => false,
+        _ => vm.on,
+    };
+    json!({
+        "id": Uuid::from_u128(u128::from(vm.id)),
+        "os": "Debian 13 x64 (trixie)",
+        "ram": 1024,
+        "disk": 25,
+        "main_ip": vm.address().map_or_else(|| "0.0.0.0".to_owned(), |a| a.to_string()),
+        "vcpu_count": 1,
+        "region": vm.region,
+        "plan": vm.size,
+        "date_created": "2026-11-21T00:00:00+00:00",
+        "status": if making { "pending" } else { "active" },
+        "allowed_bandwidth": 1000,
+        "netmask_v4": "255.255.254.0",
+        "gateway_v4": "45.0.0.1",
+        "power_status": if was_on { "running" } else { "stopped" },
+        "server_status": if making { "none" } else if vm.busy() { "locked" } else { "ok" },
+        "v6_network": "",
+        "v6_main_ip": "",
+        "v6_network_size": 0,
+        "label": vm.label,
+        "internal_ip": "",
+        "kvm": "",
+        "hostname": "web-1",
+        "os_id": vm.image.parse::<u64>().unwrap_or_default(),
+        "app_id": 0,
+        "image_id": "",
+        "features": ["ipv6"],
+        "tags": ["sewa"],
+        "user_scheme": "root",
+    })
+}
+
+fn refusal(status: u16, error: &str) -> Said {
+    Said {
+        status,
+        body: json!({"error": error, "status": status}),
+    }
+}
+
+/// How it is answered.
+pub fn write(answer: &Answer) -> Said {
+    let said = |status, body| Said { status, body };
+    match answer {
+        Answer::Created(vm) => {
+            let mut shown = instance(vm);
+            // Only here, and for some minutes after.
+            shown["default_password"] = Value::from("v5{Fkvb#2ycPGwHs");
+            said(202, json!({"instance": shown}))
+        }
+        Answer::Shown(vm) => said(200, json!({"instance": instance(vm)})),
+        Answer::Listed(page, number, size, total) => {
+            let next = if number * size < *total {
+                format!("page={}", number + 1)
+            } else {
+                String::new()
+            };
+            said(
+                200,
+                json!({
+                    "instances": page.iter().map(instance).collect::<Vec<_>>(),
+                    "meta": {"total": total, "links": {"next": next, "prev": ""}},
+                }),
+            )
+        }
+        Answer::Accepted(vm) if vm.work == Verb::Rebuild => {
+            said(202, json!({"instance": instance(vm)}))
+        }
+        Answer::Accepted(_) | Answer::Deleted | Answer::Already => said(204, Value::Null),
+        Answer::Account => said(
+            200,
+            json!({"account": {
+                "balance": -100.55, "pending_charges": 60.25, "name": "Example", "email": "admin@example.com", "acls": ["manage_users"],
+                "last_payment_date": "2026-10-10T01:56:20+00:00", "last_payment_amount": -1.25,
+            }}),
+        ),
+        Answer::Prices => said(
+            200,
+            json!({"plans": [{"id": "vc2-1c-1gb", "vcpu_count": 1, "ram": 1024, "disk": 25, "bandwidth": 1000, "monthly_cost": 5, "type": "vc2", "locations": ["sgp"]}],
+                "meta": {"total": 1, "links": {"next": "", "prev": ""}}}),
+        ),
+        Answer::Balance | Answer::NotFound => refusal(404, "Invalid instance-id."),
+        Answer::Busy => refusal(400, "Server is currently locked"),
+        Answer::Full => refusal(400, "The plan vc2-1c-1gb is not available in this location"),
+        Answer::LabelTaken | Answer::MustBeOff => refusal(400, "Invalid request"),
+        Answer::Unauthorized => refusal(401, "Invalid API token."),
+        Answer::TooMany => refusal(429, "Rate limit exceeded"),
+        Answer::Broken => refusal(500, "Internal error"),
+        Answer::Invalid(why) => refusal(400, why),
+    }
+}
