@@ -71,10 +71,10 @@ deny: setup ## licences, sources and duplicates of the dependencies
 	$(ENV) cargo deny --locked check --hide-inclusion-graph bans licenses sources
 
 bench: setup ## a few minutes of load, printed as ratios to baselines on the same machine
-	$(ENV) cargo build --release --bin sewa && cargo run --release -p sewa-bench -- short
+	$(ENV) cargo build --release --bin sewa && cargo run --release -p sewa-bench -- short && tools/bench-overheads
 
 bench-full: setup ## the same at length
-	$(ENV) cargo build --release --bin sewa && cargo run --release -p sewa-bench -- full
+	$(ENV) cargo build --release --bin sewa && cargo run --release -p sewa-bench -- full && tools/bench-overheads
 
 clean: ## forget builds, tools and the data of `make run`
 	rm -rf target third_party .tools .sewa sdk-typescript/node_modules sdk-typescript/dist sdk-typescript/build sdk-typescript/src/generated/google

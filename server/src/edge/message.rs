@@ -192,11 +192,7 @@ fn find_nul_in(value: &Value, path: &str, found: &mut Vec<Invalid>) {
 }
 
 fn no_nul(path: &str) -> Invalid {
-    Invalid::new(
-        path,
-        "STRING_NUL",
-        "must not contain the character U+0000",
-    )
+    Invalid::new(path, "STRING_NUL", "must not contain the character U+0000")
 }
 
 fn violation(broken: &prost_protovalidate::Violation) -> Invalid {

@@ -248,7 +248,12 @@ async fn a_character_that_no_text_may_hold_is_refused_by_the_name_of_its_field()
         password: "correct horse battery".into(),
         ..LoginRequest::default()
     };
-    let error = refused(nobody.service(IdentityServiceClient::new).login(login).await);
+    let error = refused(
+        nobody
+            .service(IdentityServiceClient::new)
+            .login(login)
+            .await,
+    );
     assert!(
         fields(&error).contains(&("email".to_owned(), "STRING_NUL".to_owned())),
         "{error:?}"
