@@ -7,7 +7,7 @@ RELEASED := proto/released.binpb
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup run demo test fuzz check fmt fmt-check lint contract generated generate sqlx freeze deny bench bench-full clean
+.PHONY: help setup run demo test soak fuzz check fmt fmt-check lint contract generated generate sqlx freeze deny bench bench-full clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -23,6 +23,9 @@ demo: setup ## buy a server through the API, show what happened, stop
 
 test: check ## everything that has to hold before a change lands
 	$(ENV) cargo build --locked --workspace --bins && tools/with-postgres cargo test --locked --workspace
+
+soak: setup ## what the platform survives, at length: the tests of faults, SEWA_SOAK (20) times over
+	$(ENV) cargo build --locked --workspace --bins && SEWA_SOAK=$${SEWA_SOAK:-20} tools/with-postgres cargo test --locked -p sewa-tests --test faults -- --nocapture
 
 fuzz: setup ## minutes of random and mutated input to the REST gateway (make test has seconds of it)
 	$(ENV) PROPTEST_CASES=$${PROPTEST_CASES:-200000} cargo test --locked --release -p sewa-gateway -- never_panics fuzz::

@@ -100,7 +100,7 @@ fn url_of(name: &str) -> String {
     format!("{server}/{name}{query}")
 }
 
-fn given_url() -> String {
+pub(crate) fn given_url() -> String {
     std::env::var("DATABASE_URL").expect(
         "DATABASE_URL names a PostgreSQL that tests may fill; tools/with-postgres brings one",
     )

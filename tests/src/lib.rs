@@ -8,6 +8,8 @@ pub mod compute;
 pub mod database;
 pub mod http;
 pub mod patience;
+pub mod postgres_wire;
+pub mod proxy;
 pub mod random;
 pub mod redis;
 pub mod seen;
@@ -77,6 +79,51 @@ pub fn once<T>(message: T) -> tonic::Request<T> {
 /// Whether committed tables are to be written anew instead of compared with: `WRITE_TABLES=1`.
 pub fn writes_tables() -> bool {
     std::env::var_os("WRITE_TABLES").is_some()
+}
+
+/// How many times over a test repeats its short form: `SEWA_SOAK`, 1 if absent. `make soak` sets it.
+pub fn soak() -> u64 {
+    let asked = std::env::var("SEWA_SOAK").ok();
+    asked.and_then(|times| times.parse().ok()).unwrap_or(1)
+}
+
+/// The seed of a run, printed: `SEWA_SEED`, or one of this process.
+pub fn seed() -> u64 {
+    let asked = std::env::var("SEWA_SEED").ok();
+    let seed = asked
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or_else(|| u64::from(std::process::id()) << 8);
+    println!("seed {seed}; SEWA_SEED={seed} brings it back");
+    seed
+}
+
+/// Makes a call again, with the key it carries, until it is answered: while the platform is disturbed the SDK may run out of its few attempts, and what became
+/// of the call is not known before an answer comes.
+///
+/// # Panics
+/// If the refusal is any that a disturbance does not excuse, or nothing else comes for too long.
+pub async fn until_answered<T, F>(mut call: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+{
+    let excused = |error: &sewa_sdk::Error| {
+        let unknown = [tonic::Code::Unavailable, tonic::Code::DeadlineExceeded];
+        unknown.contains(&error.code()) || error.is("IDEMPOTENCY_IN_PROGRESS")
+    };
+    patience::eventually("the call is answered", || {
+        let calling = call();
+        async move {
+            match calling.await {
+                Ok(reply) => Ok(reply.into_inner()),
+                Err(status) => {
+                    let error = sewa_sdk::Error::from(status);
+                    assert!(excused(&error), "{error:?}");
+                    Err(error)
+                }
+            }
+        }
+    })
+    .await
 }
 
 /// Makes a call until it is answered with something else than that the first one with its key has not finished: of many at once, some find no gap in the SDK's

@@ -51,6 +51,27 @@ impl Redis {
         format!("redis://:{}@127.0.0.1:{}/0", self.password, self.port)
     }
 
+    /// Where the server listens.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
+    }
+
+    /// The URL of the server by another way.
+    pub fn url_through(&self, way: SocketAddr) -> String {
+        format!("redis://:{}@{way}/0", self.password)
+    }
+
+    /// Forgets everything, as an operator may have it do.
+    pub fn flush(&self) -> anyhow::Result<()> {
+        let mut stream = TcpStream::connect(self.address())?;
+        stream.set_read_timeout(Some(START_TIMEOUT))?;
+        write!(stream, "AUTH {}\r\nFLUSHALL\r\nQUIT\r\n", self.password)?;
+        let mut replies = String::new();
+        stream.read_to_string(&mut replies)?;
+        ensure!(replies == "+OK\r\n+OK\r\n+OK\r\n", "Redis says {replies}");
+        Ok(())
+    }
+
     /// Stops the server as a crash would; everything in it is lost.
     pub fn stop(&mut self) -> anyhow::Result<()> {
         if let Some(mut shell) = self.shell.take() {

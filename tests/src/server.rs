@@ -61,6 +61,7 @@ fn with_settings(command: &mut Command, settings: &BTreeMap<String, String>) {
 #[derive(Debug)]
 pub struct Server {
     shell: Option<Child>,
+    process: u32,
     address: SocketAddr,
     settings: BTreeMap<String, String>,
     log: tempfile::NamedTempFile,
@@ -73,6 +74,7 @@ impl Server {
         settings.insert("SEWA_LISTEN".to_owned(), address.to_string());
         let mut server = Self {
             shell: None,
+            process: 0,
             address,
             settings,
             log: tempfile::NamedTempFile::new()?,
@@ -111,6 +113,32 @@ impl Server {
         Ok(shell.wait()?.code().unwrap_or(-1))
     }
 
+    /// Stops its process where it is, as a machine does that is put to sleep: it keeps its connections and learns nothing. Killing it works all the same.
+    pub fn pause(&self) -> anyhow::Result<()> {
+        self.signal("-STOP")
+    }
+
+    /// Lets a paused process go on as if no time had passed.
+    pub fn resume(&self) -> anyhow::Result<()> {
+        self.signal("-CONT")
+    }
+
+    fn signal(&self, signal: &str) -> anyhow::Result<()> {
+        ensure!(self.shell.is_some(), "the server does not run");
+        let script = format!("kill {signal} {}", self.process);
+        let sent = Command::new("/bin/sh").args(["-c", &script]).status()?;
+        ensure!(sent.success(), "{script}: {sent}");
+        Ok(())
+    }
+
+    /// Memory of its process that is in use, in KiB.
+    pub fn memory_kib(&self) -> anyhow::Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process))?;
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+        let figure = line.and_then(|line| line.split_whitespace().nth(1));
+        Ok(figure.context("VmRSS")?.parse()?)
+    }
+
     /// Starts it again in its old place, with its old settings.
     pub fn start_again(&mut self) -> anyhow::Result<()> {
         ensure!(self.shell.is_none(), "the server runs already");
@@ -129,6 +157,7 @@ impl Server {
             .read_line(&mut id)?;
         let id: u32 = id.trim().parse().context("the shell says the process id")?;
         self.shell = Some(shell);
+        self.process = id;
         self.wait_until_ready(id)
     }
 

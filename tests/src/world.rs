@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::actor::Actor;
 use crate::database::Database;
 use crate::http::Http;
+use crate::proxy::Proxy;
 use crate::seen::{self, Seen};
 use crate::server::{self, Server};
 
@@ -64,6 +65,15 @@ impl World {
 
     /// A platform with one server that has other settings.
     pub async fn with(own: Settings) -> Self {
+        Self::build(own, None).await
+    }
+
+    /// A platform whose first server reaches PostgreSQL by a way that can be broken. Other servers, commands and the test itself go directly.
+    pub async fn behind(proxy: &Proxy, own: Settings) -> Self {
+        Self::build(own, Some(proxy)).await
+    }
+
+    async fn build(own: Settings, proxy: Option<&Proxy>) -> Self {
         static PLACES: std::sync::OnceLock<Arc<Semaphore>> = std::sync::OnceLock::new();
         let places = PLACES.get_or_init(|| Arc::new(Semaphore::new(WORLDS)));
         let place = Arc::clone(places)
@@ -78,7 +88,17 @@ impl World {
         settings.extend(Settings::defaults().0);
         settings.extend(own.0);
         settings.retain(|_, value| !value.is_empty());
-        let server = Server::start(settings.clone()).unwrap_or_else(|error| panic!("{error:#}"));
+        let mut first = settings.clone();
+        if let Some(proxy) = proxy {
+            let url = proxy.postgres_url(&database.url());
+            first.insert("SEWA_DATABASE_URL".to_owned(), url);
+        }
+        // On a thread of its own, because a proxy of the test's has to go on while the server starts.
+        let starting = tokio::task::spawn_blocking(move || Server::start(first));
+        let server = starting
+            .await
+            .expect("no panic")
+            .unwrap_or_else(|error| panic!("{error:#}"));
         let test = std::thread::current().name().unwrap_or_default().to_owned();
         Self {
             servers: vec![server],

@@ -7,6 +7,9 @@ use sqlx::PgPool;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
+/// How long a call waits for a connection. Shorter than any deadline of the contract, so that it is told to come again instead of running out of time.
+const ACQUIRE: Duration = Duration::from_secs(3);
+
 /// Forward-only migrations, embedded in the binary.
 pub static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 
@@ -29,7 +32,7 @@ pub async fn connect(url: &str, connections: u32) -> Result<PgPool, sqlx::Error>
         ]);
     PgPoolOptions::new()
         .max_connections(connections)
-        .acquire_timeout(Duration::from_secs(5))
+        .acquire_timeout(ACQUIRE)
         .test_before_acquire(false)
         .connect_with(options)
         .await

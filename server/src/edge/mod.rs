@@ -146,9 +146,18 @@ where
     let open = reply::Open::new(method);
     let id = request_id(request.headers());
     let mut allowance = None;
-    let response = match admit(&shared, method, request, &id, &mut allowance).await {
-        Ok((request, deadline, _in_flight)) => run(inner, method, request, deadline).await,
+    let response = match time_allowed(method, request.headers()) {
         Err(refusal) => refusal.into_http(),
+        Ok(allowed) => {
+            let deadline = Instant::now() + allowed;
+            // Admission asks the database and waits for the body, so it is under the deadline like the handler.
+            let admitting = admit(&shared, method, request, &id, &mut allowance, deadline);
+            match tokio::time::timeout_at(deadline.into(), admitting).await {
+                Ok(Ok((request, _in_flight))) => run(inner, method, request, deadline).await,
+                Ok(Err(refusal)) => refusal.into_http(),
+                Err(_late) => late(),
+            }
+        }
     };
     let response = reply::finish(response, &id, allowance);
     reply::observe(method, &response, &id, started.elapsed());
@@ -175,13 +184,17 @@ where
         Ok(Err(_panic)) => {
             status::internal(format_args!("a handler of {} panicked", method.name)).into_http()
         }
-        Err(_late) => status::refuse(
-            CommonErrorReason::DeadlineExceeded,
-            "the call did not finish in time",
-        )
-        .status()
-        .into_http(),
+        Err(_late) => late(),
     }
+}
+
+fn late() -> Response<Body> {
+    status::refuse(
+        CommonErrorReason::DeadlineExceeded,
+        "the call did not finish in time",
+    )
+    .status()
+    .into_http()
 }
 
 /// Removes its key from the calls in flight when the call ends, however it ends.
@@ -198,7 +211,7 @@ impl Drop for InFlight {
     }
 }
 
-type Admitted = (Request<Body>, Instant, Option<InFlight>);
+type Admitted = (Request<Body>, Option<InFlight>);
 
 async fn admit(
     shared: &Arc<Shared>,
@@ -206,9 +219,9 @@ async fn admit(
     request: Request<Body>,
     request_id: &str,
     allowance: &mut Option<limit::Allowance>,
+    deadline: Instant,
 ) -> Result<Admitted, Status> {
     let now = shared.app.clock.now();
-    let deadline = Instant::now() + time_allowed(method, request.headers())?;
     let ip = request
         .extensions()
         .get::<SocketAddr>()
@@ -276,11 +289,7 @@ async fn admit(
     };
     parts.extensions.insert(Arc::new(call));
     parts.extensions.insert(Deadline(deadline));
-    Ok((
-        Request::from_parts(parts, message::body(frame)),
-        deadline,
-        in_flight,
-    ))
+    Ok((Request::from_parts(parts, message::body(frame)), in_flight))
 }
 
 /// Refuses a key whose first call is still being handled by this replica. Across replicas the row in `writes` decides.

@@ -39,7 +39,7 @@ pub async fn build(config: Config, stop: CancellationToken) -> anyhow::Result<(A
         .await
         .context("PostgreSQL")?;
     require_current_schema(&db).await?;
-    let redis = connect_redis(&config).await?;
+    let redis = redis_of(&config)?;
     let clock = Clock;
     let tail = Tail::start(db.clone());
     if let Some((client, connection)) = &redis {
@@ -70,7 +70,8 @@ pub async fn build(config: Config, stop: CancellationToken) -> anyhow::Result<(A
     Ok((app, limits))
 }
 
-async fn connect_redis(
+/// The way to Redis. It is connected when it is first used, and again whenever it was away: a server starts and works without it.
+fn redis_of(
     config: &Config,
 ) -> anyhow::Result<Option<(redis::Client, redis::aio::ConnectionManager)>> {
     if config.redis_url.is_empty() {
@@ -80,7 +81,9 @@ async fn connect_redis(
         return Ok(None);
     }
     let client = redis::Client::open(config.redis_url.as_str()).context("redis_url")?;
-    let connection = client.get_connection_manager().await.context("Redis")?;
+    let connection = client
+        .get_connection_manager_lazy(redis::aio::ConnectionManagerConfig::new())
+        .context("redis_url")?;
     Ok(Some((client, connection)))
 }
 

@@ -1,0 +1,14 @@
+//! What the platform is built to survive, done to real servers: PostgreSQL and Redis cut off, stalled and ended, replicas put to sleep, readers that do not read.
+//! Each test prints its seed and has a short form; `make soak` repeats it with `SEWA_SOAK`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    reason = "a test fails by panicking, and a journey is read from top to bottom"
+)]
+
+mod database;
+mod load;
+mod paused;
+mod readers;
+mod redis;
