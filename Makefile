@@ -7,7 +7,7 @@ RELEASED := proto/released.binpb
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup run demo test soak fuzz check fmt fmt-check lint contract generated generate sqlx freeze deny bench bench-full clean
+.PHONY: help setup run demo test soak planted vendor-specs fuzz check fmt fmt-check lint contract generated generate sqlx freeze deny bench bench-full clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -22,10 +22,17 @@ demo: setup ## buy a server through the API, show what happened, stop
 	$(ENV) cargo run --bin sewa -- dev --demo --exit
 
 test: check ## everything that has to hold before a change lands
-	$(ENV) cargo build --locked --workspace --bins && tools/with-postgres cargo test --locked --workspace
+	$(ENV) cargo build --locked --workspace --bins && tools/with-postgres cargo test --locked --workspace --no-fail-fast
 
-soak: setup ## what the platform survives, at length: the tests of faults, SEWA_SOAK (20) times over
+soak: setup ## what the platform survives, at length: 100,000 simulations of its rules (SEWA_SIMULATIONS), and the tests of faults, 20 times over (SEWA_SOAK)
+	$(ENV) SEWA_SIMULATIONS=$${SEWA_SIMULATIONS:-100000} cargo test --locked -p sewa-server --test simulation -- --nocapture
 	$(ENV) cargo build --locked --workspace --bins && SEWA_SOAK=$${SEWA_SOAK:-20} tools/with-postgres cargo test --locked -p sewa-tests --test faults -- --nocapture
+
+planted: setup ## plant the bugs of tests/planted in a copy of the tree, and see each caught by the suite it belongs to
+	$(ENV) tools/planted-bugs
+
+vendor-specs: setup ## adapters and simulators against what vendors publish: DIGITALOCEAN=, LINODE=, VULTR= name OpenAPI documents
+	$(ENV) tools/vendor-specs digitalocean=$(DIGITALOCEAN) linode=$(LINODE) vultr=$(VULTR)
 
 fuzz: setup ## minutes of random and mutated input to the REST gateway (make test has seconds of it)
 	$(ENV) PROPTEST_CASES=$${PROPTEST_CASES:-200000} cargo test --locked --release -p sewa-gateway -- never_panics fuzz::
@@ -38,8 +45,9 @@ fmt: setup ## format Rust and protos
 fmt-check: setup
 	$(ENV) cargo fmt --all --check && buf format --diff --exit-code proto
 
-lint: setup ## clippy on everything, and .sqlx against the migrations
+lint: setup ## clippy on everything, .sqlx against the migrations, and whether each planted bug still has its place
 	$(ENV) tools/sqlx --check
+	tools/planted-bugs --check
 	cd sdk-python && ../$(PYTHON) -m mypy
 	cd sdk-typescript && npm run --silent check
 	$(ENV) tools/lint-go
@@ -71,10 +79,10 @@ deny: setup ## licences, sources and duplicates of the dependencies
 	$(ENV) cargo deny --locked check --hide-inclusion-graph bans licenses sources
 
 bench: setup ## a few minutes of load, printed as ratios to baselines on the same machine
-	$(ENV) cargo build --release --bin sewa && cargo run --release -p sewa-bench -- short && tools/bench-overheads
+	$(ENV) cargo build --locked --release -p sewa-server -p sewa-bench --bins && target/release/sewa-bench short && tools/bench-overheads
 
 bench-full: setup ## the same at length
-	$(ENV) cargo build --release --bin sewa && cargo run --release -p sewa-bench -- full && tools/bench-overheads
+	$(ENV) cargo build --locked --release -p sewa-server -p sewa-bench --bins && target/release/sewa-bench full && tools/bench-overheads
 
 clean: ## forget builds, tools and the data of `make run`
 	rm -rf target third_party .tools .sewa sdk-typescript/node_modules sdk-typescript/dist sdk-typescript/build sdk-typescript/src/generated/google

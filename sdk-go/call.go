@@ -44,6 +44,10 @@ type call struct {
 
 func (c *Client) begin(ctx context.Context, method string, options []grpc.CallOption, unary bool) *call {
 	begun := &call{client: c, method: method, rule: c.rules.Methods[method], settings: c.settings(options)}
+	if !unary {
+		// A stream is meant to last.
+		begun.settings.attemptTimeout = 0
+	}
 	begun.head(ctx)
 	if end, ok := ctx.Deadline(); ok {
 		begun.deadline, begun.clock = end, ClockCaller

@@ -5,18 +5,24 @@ package sewa
 // Every part of the contract, so that methods can be called and errors understood whichever stubs a program uses.
 import (
 	_ "github.com/sewa-project/sewa/sdk-go/api/v1"
+	_ "github.com/sewa-project/sewa/sdk-go/billing/v1"
 	_ "github.com/sewa-project/sewa/sdk-go/catalog/v1"
 	_ "github.com/sewa-project/sewa/sdk-go/event/v1"
+	_ "github.com/sewa-project/sewa/sdk-go/hypervisor/v1"
 	_ "github.com/sewa-project/sewa/sdk-go/identity/v1"
 	_ "github.com/sewa-project/sewa/sdk-go/instance/v1"
+	_ "github.com/sewa-project/sewa/sdk-go/inventory/v1"
+	_ "github.com/sewa-project/sewa/sdk-go/invoice/v1"
 	_ "github.com/sewa-project/sewa/sdk-go/lifecycle/v1"
 	_ "github.com/sewa-project/sewa/sdk-go/meta/v1"
 	_ "github.com/sewa-project/sewa/sdk-go/operation/v1"
 	_ "github.com/sewa-project/sewa/sdk-go/order/v1"
+	_ "github.com/sewa-project/sewa/sdk-go/promotion/v1"
 	_ "github.com/sewa-project/sewa/sdk-go/provider/v1"
+	_ "github.com/sewa-project/sewa/sdk-go/report/v1"
 	_ "github.com/sewa-project/sewa/sdk-go/sandbox/v1"
 	_ "github.com/sewa-project/sewa/sdk-go/wallet/v1"
 )
 
 // ContractDigest is the SHA-256, in hexadecimal, of the contract this module was generated from: what a server sends as x-sewa-contract.
-const ContractDigest = "6a6110a2f85ef91d838cc6af2538efde595b9ccbaf4cd5e5dcad9ee3633bb188"
+const ContractDigest = "9048a0150f24cf8ad5546e7f2877c8486b470233b81482cf179592f99720d0b1"

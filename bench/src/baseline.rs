@@ -30,7 +30,35 @@ pub(crate) fn updates(platform: &Platform, seconds: u64) -> anyhow::Result<f64> 
     pgbench(platform, seconds)
 }
 
+/// How long 99 of a hundred such updates take at most, when so many a second are asked for.
+pub(crate) fn wait_of_updates(
+    platform: &Platform,
+    rate: f64,
+    seconds: u64,
+) -> anyhow::Result<Duration> {
+    let folder = tempfile::tempdir()?;
+    let log = folder.path().join("log");
+    let (rate, prefix) = (format!("{rate:.0}"), log.display().to_string());
+    let flags = ["-R", &rate, "-l", "--log-prefix", &prefix];
+    pgbench_with(platform, seconds, &flags)?;
+    let mut waits = Vec::new();
+    for file in std::fs::read_dir(folder.path())? {
+        // Client, number, microseconds, and more.
+        let text = std::fs::read_to_string(file?.path())?;
+        let third = |line: &str| line.split(' ').nth(2)?.parse::<u64>().ok();
+        waits.extend(text.lines().filter_map(third));
+    }
+    waits.sort_unstable();
+    let at = waits.len() * 99 / 100;
+    let wait = waits.get(at).context("pgbench logged nothing")?;
+    Ok(Duration::from_micros(*wait))
+}
+
 fn pgbench(platform: &Platform, seconds: u64) -> anyhow::Result<f64> {
+    pgbench_with(platform, seconds, &[])
+}
+
+fn pgbench_with(platform: &Platform, seconds: u64, flags: &[&str]) -> anyhow::Result<f64> {
     let mut script = tempfile::NamedTempFile::new()?;
     std::io::Write::write_all(
         &mut script,
@@ -49,8 +77,9 @@ fn pgbench(platform: &Platform, seconds: u64) -> anyhow::Result<f64> {
             "2",
             "-T",
             &seconds.to_string(),
-            "-f",
         ])
+        .args(flags)
+        .arg("-f")
         .arg(script.path())
         .arg(platform.url())
         .output()

@@ -22,8 +22,19 @@ pub(crate) struct Shot {
     pub(crate) bearers: Arc<Vec<String>>,
     /// Messages, used in turn.
     pub(crate) messages: Arc<Vec<Vec<u8>>>,
-    /// True to send a new idempotency key with each call.
-    pub(crate) keyed: bool,
+    /// Which idempotency keys are sent.
+    pub(crate) keys: Keys,
+}
+
+/// Which idempotency keys are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keys {
+    /// None.
+    None,
+    /// A new one with each call.
+    Fresh,
+    /// Always the same for each of the calls in flight, because two calls with one key at once are refused.
+    Same,
 }
 
 /// What a run gave.
@@ -85,6 +96,15 @@ pub(crate) async fn run(
     })
 }
 
+/// Makes one call.
+///
+/// # Errors
+/// If it is refused, or nobody answers.
+pub(crate) async fn once(port: u16, shot: &Shot) -> anyhow::Result<()> {
+    let now = Instant::now();
+    connection(port, shot, 0, 1, 1, now, now).await.map(drop)
+}
+
 async fn connections(
     port: u16,
     shot: &Shot,
@@ -121,21 +141,25 @@ async fn connection(
     // Keys are new in each run: the run is told by its own identifier.
     let run = uuid::Uuid::now_v7().simple().to_string();
     let mut calls = 0;
-    let mut begin = |out: &mut Vec<u8>, id: u32| {
+    let mut begin = |out: &mut Vec<u8>, id: u32, slot: usize| {
         let pick = number + calls * of;
         calls += 1;
         let bearer = (!shot.bearers.is_empty()).then(|| &*shot.bearers[pick % shot.bearers.len()]);
-        let key = shot.keyed.then(|| format!("{run}-{id:x}"));
+        let key = match shot.keys {
+            Keys::None => None,
+            Keys::Fresh => Some(format!("{run}-{id:x}")),
+            Keys::Same => Some(format!("same-{number}-{slot}")),
+        };
         let message = &shot.messages[pick % shot.messages.len()];
         frames::request(shot.style, out, id, &head, bearer, key.as_deref(), message)
     };
     let mut out = frames::hello();
     let mut window = frames::FIRST_WINDOW;
     let mut next = 1;
-    let mut open: HashMap<u32, Instant> = HashMap::with_capacity(streams);
-    for _ in 0..streams {
-        window -= begin(&mut out, next);
-        open.insert(next, Instant::now());
+    let mut open: HashMap<u32, (Instant, usize)> = HashMap::with_capacity(streams);
+    for slot in 0..streams {
+        window -= begin(&mut out, next, slot);
+        open.insert(next, (Instant::now(), slot));
         next += 2;
     }
     stream.write_all(&out).await?;
@@ -160,15 +184,15 @@ async fn connection(
                     bail!("a call was refused: status {status}")
                 }
                 Frame::End(id, _) => {
-                    let since = open.remove(&id).context("a reply to no call")?;
+                    let (since, slot) = open.remove(&id).context("a reply to no call")?;
                     if now >= end {
                         continue;
                     }
                     if now >= count_from {
                         latencies.push(u32::try_from((now - since).as_micros())?);
                     }
-                    window -= begin(&mut out, next);
-                    open.insert(next, now);
+                    window -= begin(&mut out, next, slot);
+                    open.insert(next, (now, slot));
                     next += 2;
                 }
             }

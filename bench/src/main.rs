@@ -9,7 +9,10 @@ mod gateway;
 mod goals;
 mod load;
 mod measure;
+mod open;
 mod platform;
+mod repeats;
+mod strain;
 mod sweep;
 
 use anyhow::{Context, bail};

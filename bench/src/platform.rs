@@ -21,10 +21,11 @@ const PLANS: usize = 7;
 
 /// A database with everything in it.
 pub(crate) struct Platform {
-    postgres: Postgres,
+    /// Away only while it is restarted.
+    postgres: Option<Postgres>,
     pub(crate) pool: PgPool,
     name: String,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
     pub(crate) bin_dir: PathBuf,
 }
 
@@ -73,12 +74,7 @@ impl Platform {
             .map(PathBuf::from)
             .context("SEWA_PG_BIN_DIR is not set; run by make bench")?;
         let folder = tempfile::tempdir_in("/tmp")?;
-        let postgres = Postgres::start(Options {
-            data_dir: folder.path().join("postgres"),
-            durable: true,
-            bin_dir: Some(bin_dir.clone()),
-        })
-        .await?;
+        let postgres = Postgres::start(options(&folder, &bin_dir)).await?;
         postgres.create_database(name).await?;
         // As the server's own sessions: what looks at the tables must not scan them while scans are counted.
         let options: sqlx::postgres::PgConnectOptions = postgres.url(name).parse()?;
@@ -87,10 +83,10 @@ impl Platform {
             .connect_with(options.options([("enable_seqscan", "off")]))
             .await?;
         let platform = Self {
-            postgres,
+            postgres: Some(postgres),
             pool,
             name: name.to_owned(),
-            _folder: folder,
+            folder,
             bin_dir,
         };
         platform.sewa(&["migrate"])?;
@@ -99,7 +95,18 @@ impl Platform {
     }
 
     pub(crate) fn url(&self) -> String {
-        self.postgres.url(&self.name)
+        let postgres = self.postgres.as_ref().expect("PostgreSQL runs");
+        postgres.url(&self.name)
+    }
+
+    /// Stops PostgreSQL as its operators do, and starts it again.
+    pub(crate) async fn restart(&mut self) -> anyhow::Result<()> {
+        if let Some(postgres) = self.postgres.take() {
+            postgres.stop().await?;
+        }
+        let options = options(&self.folder, &self.bin_dir);
+        self.postgres = Some(Postgres::start(options).await?);
+        Ok(())
     }
 
     /// Runs a subcommand to its end.
@@ -123,6 +130,8 @@ impl Platform {
             .env("SEWA_DATABASE_URL", self.url())
             .env("SEWA_MASTER_KEY", "ab".repeat(32))
             .env("RUST_LOG", "warn")
+            // The fleet of the sweep has no machines and no first period, for which the guard would freeze every wallet.
+            .env("SEWA_PROOF_REST_SECONDS", "0")
             .envs(
                 ["DEFAULT", "LOGIN", "REGISTER", "ORDER"]
                     .map(|class| (format!("SEWA_RATES__{class}"), "2000000000")),
@@ -137,8 +146,18 @@ impl Platform {
 
     /// Starts the product in a role and waits until it is ready.
     pub(crate) async fn serve(&self, role: &str) -> anyhow::Result<Server> {
+        self.serve_with(role, &[]).await
+    }
+
+    /// The same with settings of its own.
+    pub(crate) async fn serve_with(
+        &self,
+        role: &str,
+        settings: &[(String, String)],
+    ) -> anyhow::Result<Server> {
         let port = free_port()?;
         let mut command = self.command(&["serve", "--role", role])?;
+        command.envs(settings.iter().cloned());
         Server::spawn(
             command.env("SEWA_LISTEN", format!("127.0.0.1:{port}")),
             port,
@@ -155,8 +174,8 @@ impl Platform {
             "insert into api_keys (account_id, id, digest, display_name, scopes, role, created_by, created_at)
              select id, id, sha256(convert_to('sk_bench_' || row_number() over (order by id), 'utf8')), 'bench', array['orders', 'wallet', 'profile'], 'reseller', id, now()
              from accounts limit $1",
-            "insert into journals (account_id, id, kind, subject_id, description, available, cash_in, available_after, held_after, recorded_at)
-             select id, '00000000-0000-7000-8000-000000000001', 1, id, 'bench', 1000000000000, -1000000000000, 1000000000000, 0, now() from accounts limit $1",
+            "insert into journals (account_id, id, kind, subject_id, description, available, adjustment, available_after, held_after, recorded_at)
+             select id, '00000000-0000-7000-8000-000000000001', 7, id, 'bench', 1000000000000, -1000000000000, 1000000000000, 0, now() from accounts limit $1",
             "insert into balances (account_id, available, last_journal_id, updated_at)
              select id, 1000000000000, '00000000-0000-7000-8000-000000000001', now() from accounts limit $1",
         ] {
@@ -187,6 +206,14 @@ impl Platform {
                 .fetch_one(&self.pool)
                 .await?,
         )
+    }
+}
+
+fn options(folder: &tempfile::TempDir, bin_dir: &std::path::Path) -> Options {
+    Options {
+        data_dir: folder.path().join("postgres"),
+        durable: true,
+        bin_dir: Some(bin_dir.to_owned()),
     }
 }
 

@@ -76,6 +76,9 @@ pub(crate) struct Arguments {
     /// Bytes of a request body, after decompression
     #[arg(long, env = "SEWA_GATEWAY_BODY_BYTES", default_value_t = GatewayConfig::default().limits.body_bytes)]
     body_bytes: usize,
+    /// Seconds a request body may take to arrive
+    #[arg(long, env = "SEWA_GATEWAY_BODY_SECONDS", default_value_t = GatewayConfig::default().limits.body_patience.as_secs(), value_parser = clap::value_parser!(u64).range(1..))]
+    body_seconds: u64,
     /// Nesting of a JSON body; at most 256
     #[arg(long, env = "SEWA_GATEWAY_JSON_DEPTH", default_value_t = GatewayConfig::default().limits.json_depth)]
     json_depth: usize,
@@ -148,6 +151,7 @@ impl Arguments {
             .clone_from(&self.deny_response_header);
         config.heartbeat = Duration::from_secs(self.heartbeat_seconds);
         config.limits.body_bytes = self.body_bytes;
+        config.limits.body_patience = Duration::from_secs(self.body_seconds);
         config.limits.json_depth = self.json_depth;
         config.limits.query_keys = self.query_keys;
         config.limits.path_bytes = self.path_bytes;

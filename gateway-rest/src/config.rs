@@ -58,6 +58,8 @@ impl Default for GatewayConfig {
 pub struct Limits {
     /// Bytes of a request body, after decompression.
     pub body_bytes: usize,
+    /// How long a request body may take to arrive. A call whose client named a shorter deadline waits no longer than that.
+    pub body_patience: Duration,
     /// Nesting of a JSON body, and of a field named in the query. At most 256: reading nests as deep.
     pub json_depth: usize,
     /// Keys in a query string.
@@ -81,6 +83,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             body_bytes: 1 << 20,
+            body_patience: Duration::from_secs(30),
             json_depth: 64,
             query_keys: 1000,
             path_bytes: 8 << 10,

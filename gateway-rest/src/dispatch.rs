@@ -108,10 +108,15 @@ where
         return Ok(Prepared::HeadOfStream(format));
     }
     let media_type = MediaType::of(&parts.headers)?;
+    let limits = &core.config.limits;
+    let patience = timeout.map_or(limits.body_patience, |asked| {
+        asked.min(limits.body_patience)
+    });
+    let body = tokio::time::timeout(patience, receive::body(parts, body, limits)).await;
     let input = Input {
         path,
         query: parts.uri.query(),
-        body: receive::body(parts, body, &core.config.limits).await?,
+        body: body.map_err(|_late| Rejection::body_too_slow())??,
         media_type,
         last_event_id: last_event_id(route, &parts.headers),
     };

@@ -89,6 +89,15 @@ impl Rejection {
         )
     }
 
+    pub(crate) fn body_too_slow() -> Self {
+        Self::new(
+            StatusCode::REQUEST_TIMEOUT,
+            Code::DeadlineExceeded,
+            "BODY_TOO_SLOW",
+            "the request body did not arrive in time",
+        )
+    }
+
     pub(crate) fn body_too_large() -> Self {
         Self::new(
             StatusCode::PAYLOAD_TOO_LARGE,

@@ -77,8 +77,12 @@ impl<'a> Call<'a> {
         body: Bytes,
     ) -> Self {
         let id = |id: Uuid| {
-            HeaderValue::from_str(id.hyphenated().encode_lower(&mut Uuid::encode_buffer()))
-                .expect("a UUID is a valid header")
+            let text = id.hyphenated();
+            let mut id = HeaderValue::from_str(text.encode_lower(&mut Uuid::encode_buffer()))
+                .expect("a UUID is a valid header");
+            // Keeps what is used once out of the connection's table of headers, where it would push out what every call repeats.
+            id.set_sensitive(true);
+            id
         };
         if !head.headers.contains_key(REQUEST_ID) {
             head.headers.insert(REQUEST_ID, id(Uuid::now_v7()));
@@ -372,7 +376,10 @@ impl<'a> Call<'a> {
         let mut headers = std::mem::take(status.metadata_mut()).into_headers();
         for name in [REQUEST_ID, IDEMPOTENCY_KEY] {
             if let Some(value) = self.head.headers.get(name) {
-                headers.entry(name).or_insert_with(|| value.clone());
+                let mut value = value.clone();
+                // Whoever prints the failure wants to see it.
+                value.set_sensitive(false);
+                headers.entry(name).or_insert(value);
             }
         }
         *status.metadata_mut() = MetadataMap::from_headers(headers);

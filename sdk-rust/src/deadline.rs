@@ -68,12 +68,14 @@ pub(crate) fn read(headers: &HeaderMap) -> Option<Duration> {
     }
 }
 
-/// Writes the `grpc-timeout` header in the finest unit that fits in eight digits.
+/// Writes the `grpc-timeout` header, from a second on in whole milliseconds: calls of the same method then say the same, which the connection sends as one byte.
+/// This side keeps its own clock, to the microsecond.
 pub(crate) fn write(headers: &mut HeaderMap, left: Duration) {
     const LIMIT: u128 = 99_999_999;
-    let text = match (left.as_micros(), left.as_millis()) {
-        (micros, _) if micros <= LIMIT => format!("{}u", micros.max(1)),
-        (_, millis) if millis <= LIMIT => format!("{millis}m"),
+    let micros = left.as_micros();
+    let text = match micros.div_ceil(1000) {
+        0..1000 => format!("{}u", micros.max(1)),
+        millis @ ..=LIMIT => format!("{millis}m"),
         _ => format!("{}S", u128::from(left.as_secs()).min(LIMIT)),
     };
     headers.insert(

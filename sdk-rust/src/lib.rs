@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod http_body;
 pub mod money;
 
 /// Generated from `proto/`: `sewa::<service>::v1`.

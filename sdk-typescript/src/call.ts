@@ -30,9 +30,9 @@ export interface Attempt {
 export interface ClientOptions {
   /** Limits of repeats that differ from the usual. */
   readonly retry?: Partial<RetryPolicy>;
-  /** Milliseconds of a call that is given none, instead of the contract's. */
+  /** Milliseconds of a unary call that is given none, instead of the contract's. */
   readonly timeoutMs?: number;
-  /** Most milliseconds of each attempt. */
+  /** Most milliseconds of each attempt of a unary call. */
   readonly attemptTimeoutMs?: number;
   /** Receives every attempt, for metrics and traces. Called on the path of the call, so it must not take long. */
   readonly observer?: (attempt: Attempt) => void;
@@ -149,7 +149,8 @@ export class Plan {
     this.requestId = headers.get(REQUEST_ID) ?? "";
     this.key = headers.get(KEY) ?? undefined;
     this.#headers = headers;
-    const own = timeoutMs ?? core.timeoutMs;
+    // A stream is meant to last: the client's time is for unary calls.
+    const own = timeoutMs ?? (this.#method.methodKind === "unary" ? core.timeoutMs : undefined);
     const span = own ?? this.#rule?.defaultTimeoutMs;
     this.#clock = own === undefined ? "CONTRACT" : "CALLER";
     this.#deadline = span === undefined ? undefined : performance.now() + span;
@@ -184,7 +185,6 @@ export class Plan {
     if (this.attempts > 1) headers.set("x-sewa-retry-count", String(this.attempts - 1));
     const now = performance.now();
     this.#limit = this.#deadline === undefined ? undefined : { end: this.#deadline, clock: this.#clock };
-    // A stream is meant to last.
     const own = this.#method.methodKind === "unary" ? this.#core.limits.attemptTimeoutMs : undefined;
     if (own !== undefined && (this.#limit === undefined || now + own < this.#limit.end)) this.#limit = { end: now + own, clock: "ATTEMPT" };
     // connect-es takes zero for no limit.

@@ -3,7 +3,7 @@
 // usage: node tools/generate.mjs [--compare | --third-party] [TARGET, else src/generated]
 //
 // Reads sdk-rust/src/generated/descriptor.binpb, so every SDK speaks of one contract. Validation rules and REST bindings are left out: the server needs them, a
-// client does not. The stubs of google.type and google.rpc are made from third_party, which setup unpacks, and are not committed; --third-party makes
+// client does not. The stubs of google.type, google.rpc and google.api.HttpBody are made from third_party, which setup unpacks, and are not committed; --third-party makes
 // them alone. With --compare nothing is written, and a difference ends it with 1.
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import {
@@ -25,7 +25,10 @@ const OPTIONS = "sewa/api/v1/options.proto";
 const LEFT_OUT = ["buf/validate/validate.proto", "google/api/"];
 const PARAMETER = "target=ts,import_extension=js";
 
-const isLeftOut = (name) => LEFT_OUT.some((start) => name.startsWith(start));
+// What messages of the contract are made of stays, wherever it lies.
+const KEPT = "google/api/httpbody.proto";
+
+const isLeftOut = (name) => name !== KEPT && LEFT_OUT.some((start) => name.startsWith(start));
 
 /** The files of the contract without the options that are not its own. */
 function contractFiles(encoded) {
@@ -55,7 +58,7 @@ function contractFiles(encoded) {
 function googleFiles() {
   const folder = mkdtempSync(join(tmpdir(), "sewa-"));
   const set = join(folder, "google.binpb");
-  const names = ["google/rpc/error_details.proto", "google/rpc/status.proto", "google/type/money.proto"];
+  const names = [KEPT, "google/rpc/error_details.proto", "google/rpc/status.proto", "google/type/money.proto"];
   const flags = ["--include_imports", "--include_source_info", `--descriptor_set_out=${set}`, "-I", join(ROOT, "third_party")];
   const run = spawnSync(process.env.PROTOC || "protoc", [...flags, ...names], { encoding: "utf8" });
   if (run.status !== 0) throw new Error(`protoc: ${run.error ?? run.stderr}`);
@@ -128,5 +131,5 @@ if (flags.includes("--compare")) {
     rmSync(join(target, "sewa"), { recursive: true, force: true });
     write(target, contractStubs());
   }
-  write(target, generated(googleFiles(), ["google/rpc/", "google/type/"]));
+  write(target, generated(googleFiles(), [KEPT, "google/rpc/", "google/type/"]));
 }

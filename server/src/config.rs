@@ -12,6 +12,7 @@ use sewa_gateway::listen::{Cors, CorsLayer, Tls, TlsError};
 use crate::base::crypto::MasterKey;
 use crate::base::vault::{self, Vault};
 use crate::provider::payment::settings::PaymentSettings;
+use crate::service::invoice::settings::SellerSettings;
 
 /// Response headers of the API that a page of another origin may read.
 const EXPOSED: [&str; 7] = [
@@ -72,6 +73,8 @@ pub struct Config {
     pub provisioning_deadline_seconds: u64,
     /// How long what is over is kept.
     pub retention: Retention,
+    /// Seconds the proof of all books rests before it begins anew; 0 leaves it to whoever asks for one.
+    pub proof_rest_seconds: u32,
     /// PEM file with the certificate chain, the server's own first; read again when it changes. Empty: plain text.
     pub tls_certificate: PathBuf,
     /// PEM file with the certificate's private key.
@@ -88,6 +91,8 @@ pub struct Config {
     pub simulator_boot_ms: u64,
     /// Payment gateways.
     pub payments: PaymentSettings,
+    /// Who sells, as invoices say it.
+    pub seller: SellerSettings,
     /// Directory of the PostgreSQL binaries for `sewa dev`; empty to search for them.
     pub pg_bin_dir: PathBuf,
     /// Directory for the data of `sewa dev`.
@@ -117,6 +122,7 @@ impl Default for Config {
             step_up_seconds: 600,
             provisioning_deadline_seconds: 600,
             retention: Retention::default(),
+            proof_rest_seconds: 10,
             tls_certificate: PathBuf::new(),
             tls_key: PathBuf::new(),
             cors_origins: Vec::new(),
@@ -125,6 +131,7 @@ impl Default for Config {
             rest: RestLimits::default(),
             simulator_boot_ms: 1500,
             payments: PaymentSettings::default(),
+            seller: SellerSettings::default(),
             pg_bin_dir: PathBuf::new(),
             data_dir: PathBuf::from(".sewa"),
         }
@@ -139,6 +146,8 @@ pub struct Retention {
     pub events_seconds: u32,
     /// Seconds a finished operation can be read at least, from its beginning.
     pub operations_seconds: u32,
+    /// Seconds a callback of a payment gateway is kept at least.
+    pub callbacks_seconds: u32,
 }
 
 impl Default for Retention {
@@ -147,6 +156,7 @@ impl Default for Retention {
         Self {
             events_seconds: DAYS_90,
             operations_seconds: DAYS_90,
+            callbacks_seconds: 400 * 86_400,
         }
     }
 }
@@ -162,11 +172,17 @@ impl Retention {
         chrono::Duration::seconds(i64::from(self.operations_seconds))
     }
 
+    /// How long a callback is kept.
+    pub fn callbacks(&self) -> chrono::Duration {
+        chrono::Duration::seconds(i64::from(self.callbacks_seconds))
+    }
+
     fn problems(&self) -> Vec<String> {
         const TEN_YEARS: u32 = 3650 * 86_400;
         [
             ("events_seconds", self.events_seconds),
             ("operations_seconds", self.operations_seconds),
+            ("callbacks_seconds", self.callbacks_seconds),
         ]
         .into_iter()
         .filter(|(_, seconds)| !(1..=TEN_YEARS).contains(seconds))
@@ -181,6 +197,8 @@ impl Retention {
 pub struct RestLimits {
     /// Bytes of a request body, after decompression.
     pub body_bytes: usize,
+    /// Seconds a request body may take to arrive.
+    pub body_seconds: usize,
     /// Nesting of a JSON body; at most 256.
     pub json_depth: usize,
     /// Keys in a query string.
@@ -196,6 +214,7 @@ impl Default for RestLimits {
         let limits = sewa_gateway::Limits::default();
         Self {
             body_bytes: limits.body_bytes,
+            body_seconds: usize::try_from(limits.body_patience.as_secs()).unwrap_or(usize::MAX),
             json_depth: limits.json_depth,
             query_keys: limits.query_keys,
             path_bytes: limits.path_bytes,
@@ -209,6 +228,7 @@ impl RestLimits {
     pub fn gateway(&self) -> sewa_gateway::GatewayConfig {
         let mut config = sewa_gateway::GatewayConfig::default();
         config.limits.body_bytes = self.body_bytes;
+        config.limits.body_patience = Duration::from_secs(self.body_seconds as u64);
         config.limits.json_depth = self.json_depth;
         config.limits.query_keys = self.query_keys;
         config.limits.path_bytes = self.path_bytes;
@@ -219,6 +239,7 @@ impl RestLimits {
     fn problems(&self) -> Vec<String> {
         [
             ("body_bytes", self.body_bytes, 1024..=64 << 20),
+            ("body_seconds", self.body_seconds, 1..=300),
             ("json_depth", self.json_depth, 8..=256),
             ("query_keys", self.query_keys, 1..=100_000),
             ("path_bytes", self.path_bytes, 256..=64 << 10),
@@ -248,12 +269,16 @@ fn own_variables() -> HashMap<String, String> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .filter(|(name, _)| !FOREIGN.iter().any(|foreign| name.starts_with(foreign)))
+        .filter(|(name, _)| !(cfg!(debug_assertions) && name.starts_with("SEWA_FAULT")))
         .collect()
 }
 
 /// Variables whose value is text even if it looks like a number.
-const TEXTS: [&str; 9] = [
+const TEXTS: [&str; 12] = [
     "MASTER_KEY",
+    "SELLER__NAME",
+    "SELLER__NPWP",
+    "SELLER__BRANCH",
     "PAYMENTS__TRIPAY__MERCHANT_CODE",
     "PAYMENTS__TRIPAY__API_KEY",
     "PAYMENTS__TRIPAY__PRIVATE_KEY",
@@ -380,6 +405,7 @@ impl Config {
         }
         problems.extend(self.rest.problems());
         problems.extend(self.payments.problems());
+        problems.extend(self.seller.problems());
         if problems.is_empty() {
             Ok(())
         } else {
@@ -468,29 +494,4 @@ fn parse_key(text: &str) -> Option<[u8; 32]> {
         *byte = u8::from_str_radix(text.get(2 * i..2 * i + 2)?, 16).ok()?;
     }
     Some(bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Config;
-
-    #[test]
-    fn limits_of_rest_are_read_and_checked() {
-        let file = std::env::temp_dir().join(format!("sewa-rest-limits-{}", std::process::id()));
-        std::fs::write(&file, "[rest]\nbody_bytes = 2048\njson_depth = 300\n").unwrap();
-        let config = Config::read(Some(&file)).unwrap();
-        std::fs::write(&file, "[rest]\nbody_size = 1\n").unwrap();
-        let mistyped = Config::read(Some(&file)).unwrap_err().to_string();
-        std::fs::remove_file(&file).unwrap();
-        let gateway = config.rest.gateway();
-        assert_eq!(gateway.limits.body_bytes, 2048);
-        assert_eq!(gateway.limits.query_keys, 1000, "the rest stays as it was");
-        let problems = config.check().unwrap_err().join("\n");
-        assert!(
-            problems.contains("rest.json_depth must be 8 to 256, not 300"),
-            "{problems}"
-        );
-        assert!(!problems.contains("rest.body_bytes"), "{problems}");
-        assert!(mistyped.contains("body_size"), "{mistyped}");
-    }
 }

@@ -5,9 +5,12 @@ pub mod base;
 pub mod cli;
 pub mod compare;
 pub mod config;
+#[cfg(test)]
+mod config_tests;
 pub mod dev;
 pub mod edge;
 pub mod logs;
+pub mod prove;
 pub mod provider;
 pub mod serve;
 pub mod service;

@@ -33,6 +33,9 @@ enum Command {
     },
     /// Bring the schema of the database up to date. Safe to repeat, and while servers run.
     Migrate,
+    /// Say that the database was brought back as it was at an earlier moment. Run it before servers start again: the event log then goes on beyond every cursor
+    /// that anybody keeps.
+    Restored,
     /// Load plans, images and regions into the database: the ones that come with the platform, or those of a file. Safe to repeat.
     Catalogue {
         /// A file like server/data/catalogue.toml.
@@ -98,6 +101,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             }
             Command::Catalogue { file } => cli::load_catalogue(&config, file.as_deref()).await,
             Command::Migrate => cli::migrate(&config).await,
+            Command::Restored => cli::restored(&config).await,
             Command::User(command) => user::run(&config, command).await,
             Command::Key(command) => key::run(&config, command).await,
             Command::Login(arguments) => call::login(arguments).await,

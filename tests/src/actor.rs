@@ -2,14 +2,20 @@
 
 use sewa_sdk::money::Money;
 use sewa_sdk::sewa::api::v1::{BillingPeriod, Operation};
+use sewa_sdk::sewa::billing::v1::billing_service_client::BillingServiceClient;
 use sewa_sdk::sewa::catalog::v1::catalog_service_client::CatalogServiceClient;
 use sewa_sdk::sewa::catalog::v1::{ListImagesRequest, ListPlansRequest, ListRegionsRequest, Plan};
 use sewa_sdk::sewa::event::v1::event_service_client::EventServiceClient;
 use sewa_sdk::sewa::event::v1::{Event, ListEventsRequest};
+use sewa_sdk::sewa::hypervisor::v1::hypervisor_service_client::HypervisorServiceClient;
 use sewa_sdk::sewa::identity::v1::Tokens;
 use sewa_sdk::sewa::identity::v1::identity_service_client::IdentityServiceClient;
 use sewa_sdk::sewa::instance::v1::instance_service_client::InstanceServiceClient;
+use sewa_sdk::sewa::instance::v1::snapshot_service_client::SnapshotServiceClient;
+use sewa_sdk::sewa::instance::v1::ssh_key_service_client::SshKeyServiceClient;
 use sewa_sdk::sewa::instance::v1::{GetInstanceRequest, Instance};
+use sewa_sdk::sewa::inventory::v1::inventory_service_client::InventoryServiceClient;
+use sewa_sdk::sewa::invoice::v1::invoice_service_client::InvoiceServiceClient;
 use sewa_sdk::sewa::lifecycle::v1::lifecycle_service_client::LifecycleServiceClient;
 use sewa_sdk::sewa::operation::v1::operation_service_client::OperationServiceClient;
 use sewa_sdk::sewa::order::v1::order::State as OrderState;
@@ -17,7 +23,9 @@ use sewa_sdk::sewa::order::v1::order_service_client::OrderServiceClient;
 use sewa_sdk::sewa::order::v1::{
     GetOrderRequest, Order, OrderDraft, Payment, PlaceOrderRequest, PreviewOrderRequest, Quote,
 };
+use sewa_sdk::sewa::promotion::v1::promotion_service_client::PromotionServiceClient;
 use sewa_sdk::sewa::provider::v1::provider_service_client::ProviderServiceClient;
+use sewa_sdk::sewa::report::v1::report_service_client::ReportServiceClient;
 use sewa_sdk::sewa::sandbox::v1::fault::Kind as FaultKind;
 use sewa_sdk::sewa::sandbox::v1::sandbox_service_client::SandboxServiceClient;
 use sewa_sdk::sewa::sandbox::v1::settle_deposit_request::Outcome;
@@ -80,11 +88,19 @@ impl Actor {
         wallet: WalletServiceClient,
         orders: OrderServiceClient,
         instances: InstanceServiceClient,
+        snapshots: SnapshotServiceClient,
+        ssh_keys: SshKeyServiceClient,
         lifecycle: LifecycleServiceClient,
         operations: OperationServiceClient,
         events: EventServiceClient,
         sandbox: SandboxServiceClient,
+        promotions: PromotionServiceClient,
         providers: ProviderServiceClient,
+        hypervisors: HypervisorServiceClient,
+        inventory: InventoryServiceClient,
+        billing: BillingServiceClient,
+        invoices: InvoiceServiceClient,
+        reports: ReportServiceClient,
     }
 
     /// The same person through another client.

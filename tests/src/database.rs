@@ -8,12 +8,15 @@ use anyhow::{Context, bail};
 use sqlx::{ConnectOptions, Connection, PgConnection};
 use tokio::sync::OnceCell;
 
+use crate::cluster::Cluster;
 use crate::server;
 
 /// A database of one test; gone when dropped.
 #[derive(Debug)]
 pub struct Database {
-    name: String,
+    url: String,
+    /// Gone with the cluster otherwise.
+    shared: Option<String>,
 }
 
 impl Database {
@@ -24,12 +27,25 @@ impl Database {
         let template = TEMPLATE.get_or_try_init(make_template).await?;
         let name = format!("{template}_{}", NEXT.fetch_add(1, Ordering::Relaxed));
         administer(&format!("create database {name} template {template}")).await?;
-        Ok(Self { name })
+        Ok(Self {
+            url: url_of(&name),
+            shared: Some(name),
+        })
+    }
+
+    /// The database of a cluster of the test's own, with schema and catalogue.
+    pub async fn of(cluster: &Cluster) -> anyhow::Result<Self> {
+        let settings = BTreeMap::from([("SEWA_DATABASE_URL".to_owned(), cluster.url())]);
+        fill(&settings)?;
+        Ok(Self {
+            url: cluster.url(),
+            shared: None,
+        })
     }
 
     /// Where it is, as a superuser.
     pub fn url(&self) -> String {
-        url_of(&self.name)
+        self.url.clone()
     }
 
     /// A connection of a superuser, for what no customer can do.
@@ -45,7 +61,10 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        let statement = format!("drop database {} with (force)", self.name);
+        let Some(name) = &self.shared else {
+            return;
+        };
+        let statement = format!("drop database {name} with (force)");
         // A runtime of its own: a test may be dropped inside one, which cannot be blocked.
         let dropped = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -63,17 +82,24 @@ async fn make_template() -> anyhow::Result<String> {
     let name = format!("sewa_it_{}", std::process::id());
     administer(&format!("create database {name}")).await?;
     let settings = BTreeMap::from([("SEWA_DATABASE_URL".to_owned(), url_of(&name))]);
+    if let Err(error) = fill(&settings) {
+        administer(&format!("drop database {name}")).await?;
+        return Err(error);
+    }
+    Ok(name)
+}
+
+fn fill(settings: &BTreeMap<String, String>) -> anyhow::Result<()> {
     for command in ["migrate", "catalogue"] {
-        let output = server::sewa(&settings)?.arg(command).output()?;
+        let output = server::sewa(settings)?.arg(command).output()?;
         if !output.status.success() {
-            administer(&format!("drop database {name}")).await?;
             bail!(
                 "sewa {command} failed: {}",
                 String::from_utf8_lossy(&output.stderr)
             );
         }
     }
-    Ok(name)
+    Ok(())
 }
 
 async fn administer(statement: &str) -> anyhow::Result<()> {

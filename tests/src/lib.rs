@@ -3,6 +3,8 @@
 //! Nothing in here knows the server's insides. What is done from behind, by SQL, is only what no customer can do, and is said so where it happens.
 
 pub mod actor;
+pub mod buyer;
+pub mod cluster;
 #[path = "../simulators/compute/mod.rs"]
 pub mod compute;
 pub mod database;
@@ -14,6 +16,7 @@ pub mod random;
 pub mod redis;
 pub mod seen;
 pub mod server;
+pub mod settled;
 pub mod world;
 
 pub use actor::Actor;

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 /// How long anything may take before a test calls it a failure. Far more than it needs, so that a busy machine fails nothing.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(150);
 /// How often a state is looked at that nobody announces.
 const LOOK: Duration = Duration::from_millis(20);
 

@@ -28,6 +28,33 @@ pub enum Seen {
     Committed,
 }
 
+/// A statement in the place of others, which fails as PostgreSQL's own conflicts do. The session is afterwards as after them.
+pub fn conflict(code: &str) -> Vec<u8> {
+    let text = format!(
+        "do $$ begin raise exception 'a conflict made by a test' using errcode = '{code}'; end $$\0"
+    );
+    let length = u32::try_from(text.len() + 4).expect("a short statement");
+    [&b"Q"[..], &length.to_be_bytes(), text.as_bytes()].concat()
+}
+
+/// Whether a message ends what a client says in one go, so that an answer follows.
+pub fn ends(message: &[u8]) -> bool {
+    matches!(message.first(), Some(b'S' | b'Q'))
+}
+
+/// Whether a statement may be ended by a conflict: it takes locks or makes something last.
+pub fn may_conflict(statement: &str) -> bool {
+    let words = [
+        "insert into ",
+        "update ",
+        "delete from ",
+        "for update",
+        "for no key update",
+        "for share",
+    ];
+    statement == "COMMIT" || words.iter().any(|word| statement.contains(word))
+}
+
 /// One connection, as far as it was followed.
 #[derive(Debug, Default)]
 pub struct Talk {

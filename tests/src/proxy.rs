@@ -6,7 +6,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
@@ -14,17 +14,20 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
 
-use crate::postgres_wire::{Direction, Seen, Talk};
+use crate::postgres_wire::{self, Direction, Seen, Talk};
 use crate::random::Random;
 
 /// Bytes passed on at once.
 const CHUNK: usize = 16 << 10;
+/// Statements remembered at most.
+const KEPT: usize = 10_000;
 
 /// What the network does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
     Pass,
     Stall,
+    Swallow,
     Refuse,
 }
 
@@ -34,6 +37,7 @@ enum Hold {
     Nobody,
     At(String),
     Reached,
+    Lose,
 }
 
 #[derive(Debug, Clone)]
@@ -50,7 +54,10 @@ struct Shared {
     cuts: watch::Sender<u64>,
     hold: watch::Sender<Hold>,
     chance: Mutex<(Random, u64)>,
+    conflicts: Mutex<(Random, u64)>,
+    conflicts_made: AtomicU64,
     replies_cut: AtomicU64,
+    statements: Mutex<Vec<String>>,
 }
 
 /// A way to a server that a test can break. Its connections end when it is dropped.
@@ -72,8 +79,12 @@ impl Drop for Proxy {
 impl Proxy {
     /// A way to the PostgreSQL of the tests. It is reached by [`Proxy::postgres_url`].
     pub async fn to_postgres() -> anyhow::Result<Self> {
-        let url = crate::database::given_url();
-        let options = sqlx::postgres::PgConnectOptions::from_str(&url)?;
+        Self::to_postgres_at(&crate::database::given_url()).await
+    }
+
+    /// A way to the PostgreSQL of a URL.
+    pub async fn to_postgres_at(url: &str) -> anyhow::Result<Self> {
+        let options = sqlx::postgres::PgConnectOptions::from_str(url)?;
         let upstream = match options.get_socket() {
             Some(folder) => Place::Unix(folder.join(format!(".s.PGSQL.{}", options.get_port()))),
             None => {
@@ -106,7 +117,10 @@ impl Proxy {
             cuts: watch::Sender::new(0),
             hold: watch::Sender::new(Hold::Nobody),
             chance: Mutex::new((Random::from_seed(0), 0)),
+            conflicts: Mutex::new((Random::from_seed(0), 0)),
+            conflicts_made: AtomicU64::new(0),
             replies_cut: AtomicU64::new(0),
+            statements: Mutex::default(),
         });
         let listener = Listener::bind(&place).await?;
         let mut address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
@@ -145,6 +159,12 @@ impl Proxy {
         self.shared.mode.send_replace(Mode::Stall);
     }
 
+    /// Whatever is sent from now on is lost, and nobody is told. Connections that lost something never hear of each other again, though they stay open at both ends;
+    /// [`Proxy::pass`] helps new ones only.
+    pub fn swallow(&self) {
+        self.shared.mode.send_replace(Mode::Swallow);
+    }
+
     /// Open connections are cut, new ones are refused.
     pub fn refuse(&self) {
         self.shared.mode.send_replace(Mode::Refuse);
@@ -165,6 +185,22 @@ impl Proxy {
         self.shared.replies_cut.load(Ordering::Relaxed)
     }
 
+    /// From now on so many of a thousand statements that lock, write or commit are not run, and fail instead as PostgreSQL fails them when transactions get into each
+    /// other's way: half by 40001, a serialization failure, half by 40P01, a deadlock.
+    pub fn make_conflicts(&self, seed: u64, of_a_thousand: u64) {
+        *lock(&self.shared.conflicts) = (Random::from_seed(seed), of_a_thousand);
+    }
+
+    /// How many failed so.
+    pub fn conflicts_made(&self) -> u64 {
+        self.shared.conflicts_made.load(Ordering::Relaxed)
+    }
+
+    /// The statements that were run since it was asked last, in the order in which they came by.
+    pub fn statements(&self) -> Vec<String> {
+        std::mem::take(&mut lock(&self.shared.statements))
+    }
+
     /// The next connection to run a statement that holds this text stands still before the statement is passed on, until [`Proxy::let_go`].
     pub fn hold_at(&self, text: &str) {
         self.shared.hold.send_replace(Hold::At(text.to_owned()));
@@ -181,6 +217,11 @@ impl Proxy {
     /// Lets it go on.
     pub fn let_go(&self) {
         self.shared.hold.send_replace(Hold::Nobody);
+    }
+
+    /// Lets it go on, and loses the answer and whatever else is said on this connection, which stays open.
+    pub fn let_go_and_lose(&self) {
+        self.shared.hold.send_replace(Hold::Lose);
     }
 }
 
@@ -247,13 +288,13 @@ async fn carry(shared: Arc<Shared>, client: Box<dyn Stream>) {
             Place::Tcp(address) => Box::new(TcpStream::connect(address).await?),
             Place::Unix(path) => Box::new(UnixStream::connect(path).await?),
         };
-        let talk = Mutex::new(Talk::default());
+        let (talk, lost) = (Mutex::new(Talk::default()), AtomicBool::new(false));
         let (client_reads, client_writes) = tokio::io::split(client);
         let (server_reads, server_writes) = tokio::io::split(server);
         let (up, down) = (Direction::ToServer, Direction::ToClient);
         tokio::select! {
-            ended = forward(&shared, &talk, up, client_reads, server_writes) => ended,
-            ended = forward(&shared, &talk, down, server_reads, client_writes) => ended,
+            ended = forward(&shared, &talk, &lost, up, client_reads, server_writes) => ended,
+            ended = forward(&shared, &talk, &lost, down, server_reads, client_writes) => ended,
         }
     };
     tokio::select! {
@@ -267,6 +308,7 @@ async fn carry(shared: Arc<Shared>, client: Box<dyn Stream>) {
 async fn forward(
     shared: &Shared,
     talk: &Mutex<Talk>,
+    lost: &AtomicBool,
     direction: Direction,
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
@@ -274,8 +316,21 @@ async fn forward(
     let mut mode = shared.mode.subscribe();
     let mut hold = shared.hold.subscribe();
     let mut chunk = vec![0; CHUNK];
+    // The rest of what a client says in one go around a statement that is made to fail.
+    let mut leave_out = false;
     loop {
-        let read = from.read(&mut chunk).await?;
+        let read = from.read(&mut chunk).await;
+        if *mode.borrow() == Mode::Swallow {
+            lost.store(true, Ordering::Relaxed);
+        }
+        if lost.load(Ordering::Relaxed) {
+            match read {
+                Ok(1..) => continue,
+                // That one end closes is lost as well.
+                _ => return std::future::pending().await,
+            }
+        }
+        let read = read?;
         if read == 0 {
             return Ok(());
         }
@@ -289,10 +344,28 @@ async fn forward(
         loop {
             let next = lock(talk).next(direction);
             let Some((message, seen)) = next else { break };
+            shared.keep(&seen);
+            if leave_out {
+                leave_out = !postgres_wire::ends(&message);
+                continue;
+            }
+            if let Some(code) = shared.conflict(&seen) {
+                to.write_all(&postgres_wire::conflict(code)).await?;
+                leave_out = !postgres_wire::ends(&message);
+                continue;
+            }
             match seen {
                 Seen::Committed if shared.cuts_this_reply() => return Ok(()),
                 Seen::Runs(statement) if shared.holds_at(&statement) => {
-                    let _ = hold.wait_for(|hold| *hold == Hold::Nobody).await;
+                    let goes_on = |hold: &Hold| matches!(hold, Hold::Nobody | Hold::Lose);
+                    let lose = hold
+                        .wait_for(goes_on)
+                        .await
+                        .is_ok_and(|hold| *hold == Hold::Lose);
+                    if lose {
+                        lost.store(true, Ordering::Relaxed);
+                        shared.hold.send_replace(Hold::Nobody);
+                    }
                 }
                 _ => {}
             }
@@ -302,6 +375,17 @@ async fn forward(
 }
 
 impl Shared {
+    fn keep(&self, seen: &Seen) {
+        if let Seen::Runs(statement) = seen {
+            let mut statements = lock(&self.statements);
+            // Most tests never ask.
+            if statements.len() == KEPT {
+                statements.clear();
+            }
+            statements.push(statement.clone());
+        }
+    }
+
     fn cuts_this_reply(&self) -> bool {
         let mut chance = lock(&self.chance);
         let cut = chance.1 > 0 && chance.0.below(1000) < chance.1;
@@ -309,6 +393,26 @@ impl Shared {
             self.replies_cut.fetch_add(1, Ordering::Relaxed);
         }
         cut
+    }
+
+    /// How a statement is to fail, if it is.
+    fn conflict(&self, seen: &Seen) -> Option<&'static str> {
+        let Seen::Runs(statement) = seen else {
+            return None;
+        };
+        if !postgres_wire::may_conflict(statement) {
+            return None;
+        }
+        let mut conflicts = lock(&self.conflicts);
+        if conflicts.1 == 0 || conflicts.0.below(1000) >= conflicts.1 {
+            return None;
+        }
+        self.conflicts_made.fetch_add(1, Ordering::Relaxed);
+        Some(if conflicts.0.below(2) == 0 {
+            "40001"
+        } else {
+            "40P01"
+        })
     }
 
     fn holds_at(&self, statement: &str) -> bool {

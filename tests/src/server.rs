@@ -139,11 +139,22 @@ impl Server {
         Ok(figure.context("VmRSS")?.parse()?)
     }
 
+    /// Whether its process has ended by itself.
+    pub fn has_ended(&self) -> bool {
+        self.shell.is_some() && !runs(self.process)
+    }
+
     /// Starts it again in its old place, with its old settings.
     pub fn start_again(&mut self) -> anyhow::Result<()> {
+        self.start_again_with(&[])
+    }
+
+    /// The same with variables that hold for this start only.
+    pub fn start_again_with(&mut self, own: &[(&str, String)]) -> anyhow::Result<()> {
         ensure!(self.shell.is_none(), "the server runs already");
         let mut shell = Command::new("/bin/sh");
         with_settings(&mut shell, &self.settings);
+        shell.envs(own.iter().map(|(name, value)| (name, value)));
         let mut shell = shell
             .args(["-c", SCRIPT])
             .arg(binary()?)
@@ -218,7 +229,7 @@ impl Drop for Server {
 }
 
 /// Whether a process is there and has not ended.
-fn runs(id: u32) -> bool {
+pub(crate) fn runs(id: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
     stat.rsplit_once(") ")
         .is_some_and(|(_, rest)| !rest.starts_with('Z'))

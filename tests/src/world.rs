@@ -11,6 +11,7 @@ use sqlx::PgConnection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::actor::Actor;
+use crate::cluster::Cluster;
 use crate::database::Database;
 use crate::http::Http;
 use crate::proxy::Proxy;
@@ -65,22 +66,31 @@ impl World {
 
     /// A platform with one server that has other settings.
     pub async fn with(own: Settings) -> Self {
-        Self::build(own, None).await
+        Self::build(own, None, None).await
+    }
+
+    /// A platform on a PostgreSQL of its own, which its first server reaches by a way that can be broken.
+    pub async fn on(cluster: &Cluster, proxy: &Proxy, own: Settings) -> Self {
+        Self::build(own, Some(cluster), Some(proxy)).await
     }
 
     /// A platform whose first server reaches PostgreSQL by a way that can be broken. Other servers, commands and the test itself go directly.
     pub async fn behind(proxy: &Proxy, own: Settings) -> Self {
-        Self::build(own, Some(proxy)).await
+        Self::build(own, None, Some(proxy)).await
     }
 
-    async fn build(own: Settings, proxy: Option<&Proxy>) -> Self {
+    async fn build(own: Settings, cluster: Option<&Cluster>, proxy: Option<&Proxy>) -> Self {
         static PLACES: std::sync::OnceLock<Arc<Semaphore>> = std::sync::OnceLock::new();
         let places = PLACES.get_or_init(|| Arc::new(Semaphore::new(WORLDS)));
         let place = Arc::clone(places)
             .acquire_owned()
             .await
             .expect("the semaphore is never closed");
-        let database = Database::create().await.expect("a database for the test");
+        let database = match cluster {
+            Some(cluster) => Database::of(cluster).await,
+            None => Database::create().await,
+        };
+        let database = database.expect("a database for the test");
         let mut settings = BTreeMap::from([
             ("SEWA_DATABASE_URL".to_owned(), database.url()),
             ("SEWA_MASTER_KEY".to_owned(), MASTER_KEY.to_owned()),
@@ -191,20 +201,36 @@ impl World {
 
     /// A new reseller with a sandbox account.
     pub async fn reseller(&self) -> Actor {
-        self.register(AccountKind::Reseller, true).await
+        self.register(AccountKind::Reseller, true, "").await
     }
 
     /// A new customer with a sandbox account.
     pub async fn customer(&self) -> Actor {
-        self.register(AccountKind::Customer, true).await
+        self.register(AccountKind::Customer, true, "").await
     }
 
-    /// A new reseller whose account is a real one.
+    /// A new reseller whose account is a real one, and who has said who its invoices are made out to.
     pub async fn real_reseller(&self) -> Actor {
-        self.register(AccountKind::Reseller, false).await
+        let reseller = self.nameless_reseller().await;
+        reseller.name_buyer().await;
+        reseller
     }
 
-    async fn register(&self, kind: AccountKind, sandbox: bool) -> Actor {
+    /// A new reseller whose account is a real one, and who has not.
+    pub async fn nameless_reseller(&self) -> Actor {
+        self.register(AccountKind::Reseller, false, "").await
+    }
+
+    /// A new reseller who was brought here by whoever has the referral code.
+    pub async fn referred(&self, sandbox: bool, code: &str) -> Actor {
+        let reseller = self.register(AccountKind::Reseller, sandbox, code).await;
+        if !sandbox {
+            reseller.name_buyer().await;
+        }
+        reseller
+    }
+
+    async fn register(&self, kind: AccountKind, sandbox: bool, code: &str) -> Actor {
         let email = self.new_email("customer");
         let request = RegisterRequest {
             email: email.clone(),
@@ -213,6 +239,7 @@ impl World {
             account_name: "Toko Budi".to_owned(),
             account_kind: kind.into(),
             sandbox,
+            referral_code: code.to_owned(),
         };
         let reply = self
             .nobody()
@@ -358,7 +385,10 @@ impl Settings {
         let unlimited = 1_000_000;
         let settings = Self::default()
             .with("DATABASE_CONNECTIONS", 6)
-            .with("SIMULATOR_BOOT_MS", 200);
+            .with("SIMULATOR_BOOT_MS", 200)
+            .with("SELLER__NAME", "PT Sewa Awan Nusantara")
+            .with("SELLER__ADDRESS", "Jl. Jenderal Sudirman 1\nJakarta 10220")
+            .with("SELLER__NPWP", "01.234.567.8-901.000");
         let classes = ["DEFAULT", "LOGIN", "REGISTER", "ORDER"];
         classes.iter().fold(settings, |settings, class| {
             settings.with(&format!("RATES__{class}"), unlimited)

@@ -91,7 +91,7 @@ async fn play_and_kill(seed: u64) -> u64 {
         }
     }
     same_end(&world, seed).await;
-    world.prove();
+    world.settled().await;
     kills
 }
 

@@ -2,6 +2,7 @@
 
 mod cors;
 mod first_bytes;
+mod plain;
 mod tls;
 
 use std::convert::Infallible;
@@ -25,6 +26,7 @@ use tower::{Service, ServiceExt as _};
 use crate::config::ClientAddr;
 
 use first_bytes::FirstBytes;
+use plain::Framing;
 
 pub use cors::{Cors, CorsLayer, CorsService, InvalidOrigin};
 pub use tls::{Tls, TlsError};
@@ -128,28 +130,40 @@ fn server(listen: &Listen) -> auto::Builder<TokioExecutor> {
     server
 }
 
-/// Tells the service who is at the other end.
+/// Tells the service who is at the other end, and keeps from it what two readers might take for different requests.
 fn for_peer<S, B>(
     service: S,
     peer: SocketAddr,
 ) -> impl Service<
     Request<Incoming>,
-    Response = Response<B>,
+    Response = Response<Body>,
     Error = Infallible,
-    Future = impl Future<Output = Result<Response<B>, Infallible>> + Send,
+    Future = impl Future<Output = Result<Response<Body>, Infallible>> + Send,
 > + Clone
 + Send
 + 'static
 where
     S: Service<Request<Body>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
-    B: Send + 'static,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<StdError>,
 {
     tower::service_fn(move |request: Request<Incoming>| {
-        let mut request = request.map(Body::new);
-        request.extensions_mut().insert(peer);
-        request.extensions_mut().insert(ClientAddr(peer.ip()));
-        service.clone().oneshot(request)
+        let service = service.clone();
+        let framing = plain::framing(&request);
+        async move {
+            let mut request = match framing {
+                Framing::Unclear(status) => return Ok(plain::last(status)),
+                Framing::Plain | Framing::Chunked => request.map(Body::new),
+            };
+            request.extensions_mut().insert(peer);
+            request.extensions_mut().insert(ClientAddr(peer.ip()));
+            let response = service.oneshot(request).await?.map(Body::new);
+            Ok(match framing {
+                Framing::Chunked => plain::closing(response),
+                Framing::Plain | Framing::Unclear(_) => response,
+            })
+        }
     })
 }
 

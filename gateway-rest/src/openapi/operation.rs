@@ -67,11 +67,14 @@ pub(crate) fn operation(
             schemas,
         ));
     }
-    let resumable = method.is_server_streaming()
-        && ["resume_cursor", "cursor"]
-            .iter()
-            .any(|name| input.get_field_by_name(name).is_some());
-    parameters.extend(parameters::headers(facts.key, resumable));
+    let resumed_by = ["resume_cursor", "cursor"]
+        .into_iter()
+        .find_map(|name| input.get_field_by_name(name))
+        .filter(|_| method.is_server_streaming());
+    if let Some(field) = resumed_by {
+        parameters.push(parameters::last_event_id(&field, schemas));
+    }
+    parameters.extend(parameters::headers(facts.key));
     out.insert("parameters".to_owned(), parameters.into());
     if let Some(body) = request_body(binding, comment.example, schemas) {
         out.insert("requestBody".to_owned(), body);

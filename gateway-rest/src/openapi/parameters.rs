@@ -24,7 +24,7 @@ pub(crate) fn path(template: &Template, input: &MessageDescriptor) -> (String, V
         {
             let names: Vec<&str> = variable.path.iter().map(|name| &**name).collect();
             let field = resolve(input, &names);
-            let name = json_path(input, &names);
+            let name = in_one_word(&json_path(input, &names));
             out.push_str(&format!("{{{name}}}"));
             let captured = &template.segments[variable.start..variable.end];
             let single = captured.len() == 1 && captured[0] == Segment::One;
@@ -111,6 +111,16 @@ fn resolve(input: &MessageDescriptor, names: &[&str]) -> Option<FieldDescriptor>
         (_, Kind::Message(inner)) => resolve(&inner, &names[1..]),
         _ => None,
     }
+}
+
+/// `planId` of `plan.id`: the name is the document's own, and many tools take a dot in it for something else.
+fn in_one_word(path: &str) -> String {
+    let mut words = path.split('.');
+    let first = words.next().unwrap_or_default().to_owned();
+    words.fold(first, |name, word| {
+        let (head, rest) = word.split_at(word.chars().next().map_or(0, char::len_utf8));
+        name + &head.to_uppercase() + rest
+    })
 }
 
 fn json_path(input: &MessageDescriptor, names: &[&str]) -> String {
@@ -220,22 +230,27 @@ pub(crate) fn shared() -> Value {
             "name": "Grpc-Timeout", "in": "header", "description": "How long the call may take: one to eight digits and a unit, H, M, S, m (milliseconds), u or n.",
             "schema": {"type": "string", "pattern": "^[0-9]{1,8}[HMSmun]$"}, "example": "10S",
         },
-        "LastEventId": {
-            "name": "Last-Event-ID", "in": "header", "description": "Cursor of the last event seen; the stream goes on after it. Browsers send it by themselves.",
-            "schema": {"type": "string", "maxLength": 500},
-        },
     })
 }
 
 /// References to the header parameters of one operation.
-pub(crate) fn headers(key: KeyUse, resumable: bool) -> Vec<Value> {
+pub(crate) fn headers(key: KeyUse) -> Vec<Value> {
     let names = [
         (key == KeyUse::Required).then_some("IdempotencyKeyRequired"),
         (key == KeyUse::Optional).then_some("IdempotencyKey"),
-        resumable.then_some("LastEventId"),
         Some("RequestId"),
         Some("Timeout"),
     ];
     let reference = |name| json!({"$ref": format!("#/components/parameters/{name}")});
     names.into_iter().flatten().map(reference).collect()
+}
+
+/// The header that sets the request field in which a stream is resumed, under the field's own rules.
+pub(crate) fn last_event_id(field: &FieldDescriptor, schemas: &mut Schemas<'_>) -> Value {
+    let mut schema = schemas.property(field, true);
+    take_description(&mut schema);
+    json!({
+        "name": "Last-Event-ID", "in": "header", "description": "Cursor of the last event seen; the stream goes on after it. Browsers send it by themselves.",
+        "schema": schema,
+    })
 }

@@ -72,6 +72,12 @@ const OWN: &[Own] = &[
         When::Always,
     ),
     own(
+        408,
+        "BODY_TOO_SLOW",
+        "The body did not arrive in time.",
+        When::Always,
+    ),
+    own(
         413,
         "BODY_TOO_LARGE",
         "The body is larger than is taken.",
@@ -269,10 +275,17 @@ pub(crate) fn success(
 ) -> Value {
     let output = method.output();
     let field = output.get_field_by_name(response_body);
-    let is_bytes = |name: &str| name == "google.api.HttpBody";
-    let (schema, raw) = match &field {
-        Some(field) => (schemas.property(field, false), false),
-        None => (schemas.message(&output), is_bytes(output.full_name())),
+    // A field of a message type with one value is answered like a message of that type.
+    let answered = match &field {
+        Some(field) if field.is_list() || field.is_map() => None,
+        Some(field) => field.kind().as_message().cloned(),
+        None => Some(output.clone()),
+    };
+    let raw = answered.is_some_and(|message| message.full_name() == "google.api.HttpBody");
+    let schema = match &field {
+        _ if raw => Value::Null,
+        Some(field) => schemas.property(field, false),
+        None => schemas.message(&output),
     };
     let mut headers = header_references(schemas.settings);
     headers.insert(

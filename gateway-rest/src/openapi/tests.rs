@@ -177,12 +177,11 @@ fn replies_patches_queries_and_streams() {
         .keys()
         .collect();
     assert_eq!(kinds, ["application/x-ndjson", "text/event-stream"]);
-    assert!(
-        watch["parameters"]
-            .as_array()
-            .unwrap()
-            .contains(&json!({"$ref": "#/components/parameters/LastEventId"}))
-    );
+    let resume = parameter(&document, "/v1/books:watch", "get", "Last-Event-ID");
+    let cursor = parameter(&document, "/v1/books:watch", "get", "cursor");
+    assert_eq!(resume["in"], "header");
+    assert_eq!(resume["schema"], cursor["schema"]);
+    assert_eq!(resume["schema"]["maxLength"], 100);
 }
 
 #[test]

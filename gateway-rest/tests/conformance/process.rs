@@ -29,6 +29,7 @@ pub(crate) fn flags(config: &GatewayConfig) -> Vec<String> {
         format!("--forwarded-for={forwarded}"),
         format!("--heartbeat-seconds={}", config.heartbeat.as_secs()),
         format!("--body-bytes={}", limits.body_bytes),
+        format!("--body-seconds={}", limits.body_patience.as_secs()),
         format!("--json-depth={}", limits.json_depth),
         format!("--query-keys={}", limits.query_keys),
         format!("--path-bytes={}", limits.path_bytes),

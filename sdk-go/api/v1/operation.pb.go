@@ -52,6 +52,14 @@ const (
 	Operation_KIND_SUSPEND Operation_Kind = 9
 	// Powers the machine on again because its service was paid.
 	Operation_KIND_RESUME Operation_Kind = 10
+	// Gives the machine another size, as a change of its plan. The machine is off for a while.
+	Operation_KIND_RESIZE Operation_Kind = 11
+	// Takes a snapshot of the machine's disk.
+	Operation_KIND_CREATE_SNAPSHOT Operation_Kind = 12
+	// Puts the machine's disk back to what it was when a snapshot was taken.
+	Operation_KIND_RESTORE_SNAPSHOT Operation_Kind = 13
+	// Deletes a snapshot.
+	Operation_KIND_DELETE_SNAPSHOT Operation_Kind = 14
 )
 
 // Enum value maps for Operation_Kind.
@@ -68,19 +76,27 @@ var (
 		8:  "KIND_DELETE",
 		9:  "KIND_SUSPEND",
 		10: "KIND_RESUME",
+		11: "KIND_RESIZE",
+		12: "KIND_CREATE_SNAPSHOT",
+		13: "KIND_RESTORE_SNAPSHOT",
+		14: "KIND_DELETE_SNAPSHOT",
 	}
 	Operation_Kind_value = map[string]int32{
-		"KIND_UNSPECIFIED":    0,
-		"KIND_CREATE":         1,
-		"KIND_POWER_ON":       2,
-		"KIND_POWER_OFF":      3,
-		"KIND_SHUTDOWN":       4,
-		"KIND_REBOOT":         5,
-		"KIND_REBUILD":        6,
-		"KIND_RESET_PASSWORD": 7,
-		"KIND_DELETE":         8,
-		"KIND_SUSPEND":        9,
-		"KIND_RESUME":         10,
+		"KIND_UNSPECIFIED":      0,
+		"KIND_CREATE":           1,
+		"KIND_POWER_ON":         2,
+		"KIND_POWER_OFF":        3,
+		"KIND_SHUTDOWN":         4,
+		"KIND_REBOOT":           5,
+		"KIND_REBUILD":          6,
+		"KIND_RESET_PASSWORD":   7,
+		"KIND_DELETE":           8,
+		"KIND_SUSPEND":          9,
+		"KIND_RESUME":           10,
+		"KIND_RESIZE":           11,
+		"KIND_CREATE_SNAPSHOT":  12,
+		"KIND_RESTORE_SNAPSHOT": 13,
+		"KIND_DELETE_SNAPSHOT":  14,
 	}
 )
 
@@ -307,7 +323,7 @@ var File_sewa_api_v1_operation_proto protoreflect.FileDescriptor
 
 const file_sewa_api_v1_operation_proto_rawDesc = "" +
 	"\n" +
-	"\x1bsewa/api/v1/operation.proto\x12\vsewa.api.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\xb8\x06\n" +
+	"\x1bsewa/api/v1/operation.proto\x12\vsewa.api.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\x98\a\n" +
 	"\tOperation\x12\x14\n" +
 	"\x02id\x18\x01 \x01(\tB\x04\xe2A\x01\x03R\x02id\x125\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x1b.sewa.api.v1.Operation.KindB\x04\xe2A\x01\x03R\x04kind\x128\n" +
@@ -322,7 +338,7 @@ const file_sewa_api_v1_operation_proto_rawDesc = "" +
 	"\vfinish_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampB\x04\xe2A\x01\x03R\n" +
 	"finishTime\x12.\n" +
 	"\x05error\x18\n" +
-	" \x01(\v2\x12.google.rpc.StatusB\x04\xe2A\x01\x03R\x05error\"\xd7\x01\n" +
+	" \x01(\v2\x12.google.rpc.StatusB\x04\xe2A\x01\x03R\x05error\"\xb7\x02\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vKIND_CREATE\x10\x01\x12\x11\n" +
@@ -335,7 +351,11 @@ const file_sewa_api_v1_operation_proto_rawDesc = "" +
 	"\vKIND_DELETE\x10\b\x12\x10\n" +
 	"\fKIND_SUSPEND\x10\t\x12\x0f\n" +
 	"\vKIND_RESUME\x10\n" +
-	"\"\x80\x01\n" +
+	"\x12\x0f\n" +
+	"\vKIND_RESIZE\x10\v\x12\x18\n" +
+	"\x14KIND_CREATE_SNAPSHOT\x10\f\x12\x19\n" +
+	"\x15KIND_RESTORE_SNAPSHOT\x10\r\x12\x18\n" +
+	"\x14KIND_DELETE_SNAPSHOT\x10\x0e\"\x80\x01\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rSTATE_PENDING\x10\x01\x12\x11\n" +

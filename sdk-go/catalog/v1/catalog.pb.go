@@ -44,6 +44,8 @@ const (
 	CatalogErrorReason_CATALOG_ERROR_REASON_FIELD_NOT_WRITABLE CatalogErrorReason = 4
 	// A price cannot begin before now: what was sold, was sold.
 	CatalogErrorReason_CATALOG_ERROR_REASON_PRICE_IN_THE_PAST CatalogErrorReason = 5
+	// No such promotion of plans.
+	CatalogErrorReason_CATALOG_ERROR_REASON_PLAN_PROMOTION_NOT_FOUND CatalogErrorReason = 6
 )
 
 // Enum value maps for CatalogErrorReason.
@@ -55,14 +57,16 @@ var (
 		3: "CATALOG_ERROR_REASON_UNKNOWN_PROVIDER",
 		4: "CATALOG_ERROR_REASON_FIELD_NOT_WRITABLE",
 		5: "CATALOG_ERROR_REASON_PRICE_IN_THE_PAST",
+		6: "CATALOG_ERROR_REASON_PLAN_PROMOTION_NOT_FOUND",
 	}
 	CatalogErrorReason_value = map[string]int32{
-		"CATALOG_ERROR_REASON_UNSPECIFIED":        0,
-		"CATALOG_ERROR_REASON_PLAN_NOT_FOUND":     1,
-		"CATALOG_ERROR_REASON_PLAN_CODE_TAKEN":    2,
-		"CATALOG_ERROR_REASON_UNKNOWN_PROVIDER":   3,
-		"CATALOG_ERROR_REASON_FIELD_NOT_WRITABLE": 4,
-		"CATALOG_ERROR_REASON_PRICE_IN_THE_PAST":  5,
+		"CATALOG_ERROR_REASON_UNSPECIFIED":              0,
+		"CATALOG_ERROR_REASON_PLAN_NOT_FOUND":           1,
+		"CATALOG_ERROR_REASON_PLAN_CODE_TAKEN":          2,
+		"CATALOG_ERROR_REASON_UNKNOWN_PROVIDER":         3,
+		"CATALOG_ERROR_REASON_FIELD_NOT_WRITABLE":       4,
+		"CATALOG_ERROR_REASON_PRICE_IN_THE_PAST":        5,
+		"CATALOG_ERROR_REASON_PLAN_PROMOTION_NOT_FOUND": 6,
 	}
 )
 
@@ -143,7 +147,7 @@ func (x Image_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Image_Kind.Descriptor instead.
 func (Image_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_sewa_catalog_v1_catalog_proto_rawDescGZIP(), []int{2, 0}
+	return file_sewa_catalog_v1_catalog_proto_rawDescGZIP(), []int{5, 0}
 }
 
 // A size of virtual server and what it costs.
@@ -319,7 +323,9 @@ type PlanPrice struct {
 	// From when on it is in force.
 	EffectiveTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=effective_time,json=effectiveTime,proto3" json:"effective_time,omitempty"`
 	// True while orders are taken for this period.
-	Available     bool `protobuf:"varint,4,opt,name=available,proto3" json:"available,omitempty"`
+	Available bool `protobuf:"varint,4,opt,name=available,proto3" json:"available,omitempty"`
+	// Promotions that are open for it now, the one that takes most off first. Only ListPlans and GetPlan show them. An order is given the first that its account may use.
+	Offers        []*PlanOffer `protobuf:"bytes,5,rep,name=offers,proto3" json:"offers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -382,6 +388,373 @@ func (x *PlanPrice) GetAvailable() bool {
 	return false
 }
 
+func (x *PlanPrice) GetOffers() []*PlanOffer {
+	if x != nil {
+		return x.Offers
+	}
+	return nil
+}
+
+// What a promotion makes of the price of a plan.
+type PlanOffer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The promotion.
+	PromotionId string `protobuf:"bytes,1,opt,name=promotion_id,json=promotionId,proto3" json:"promotion_id,omitempty"`
+	// Name, for customers.
+	DisplayName string `protobuf:"bytes,2,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
+	// The price with it. Whole rupiah, without tax.
+	Amount *money.Money `protobuf:"bytes,3,opt,name=amount,proto3" json:"amount,omitempty"`
+	// True if renewals cost that too; otherwise only the first period does.
+	Renewals bool `protobuf:"varint,4,opt,name=renewals,proto3" json:"renewals,omitempty"`
+	// True if it is for accounts that have bought nothing yet.
+	NewCustomersOnly bool `protobuf:"varint,5,opt,name=new_customers_only,json=newCustomersOnly,proto3" json:"new_customers_only,omitempty"`
+	// Orders before this get it; absent for no end. It may be used up sooner.
+	EndTime       *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlanOffer) Reset() {
+	*x = PlanOffer{}
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlanOffer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlanOffer) ProtoMessage() {}
+
+func (x *PlanOffer) ProtoReflect() protoreflect.Message {
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlanOffer.ProtoReflect.Descriptor instead.
+func (*PlanOffer) Descriptor() ([]byte, []int) {
+	return file_sewa_catalog_v1_catalog_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *PlanOffer) GetPromotionId() string {
+	if x != nil {
+		return x.PromotionId
+	}
+	return ""
+}
+
+func (x *PlanOffer) GetDisplayName() string {
+	if x != nil {
+		return x.DisplayName
+	}
+	return ""
+}
+
+func (x *PlanOffer) GetAmount() *money.Money {
+	if x != nil {
+		return x.Amount
+	}
+	return nil
+}
+
+func (x *PlanOffer) GetRenewals() bool {
+	if x != nil {
+		return x.Renewals
+	}
+	return false
+}
+
+func (x *PlanOffer) GetNewCustomersOnly() bool {
+	if x != nil {
+		return x.NewCustomersOnly
+	}
+	return false
+}
+
+func (x *PlanOffer) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
+// A lower price of plans for a time. An order is given the one that takes most off, of two that take the same the older. It is taken off the price, before a coupon and
+// before tax, and at least one rupiah of the price is left.
+type PlanPromotion struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Identifier.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Name, for customers, 1 to 100 characters.
+	DisplayName string `protobuf:"bytes,2,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
+	// How much it takes off.
+	//
+	// Types that are valid to be assigned to Value:
+	//
+	//	*PlanPromotion_Fixed
+	//	*PlanPromotion_Percent
+	Value isPlanPromotion_Value `protobuf_oneof:"value"`
+	// Only for these plans; for all if empty.
+	PlanIds []string `protobuf:"bytes,5,rep,name=plan_ids,json=planIds,proto3" json:"plan_ids,omitempty"`
+	// Only for these periods; for all if empty.
+	Periods []v1.BillingPeriod `protobuf:"varint,6,rep,packed,name=periods,proto3,enum=sewa.api.v1.BillingPeriod" json:"periods,omitempty"`
+	// True if renewals of what is bought with it cost the lower price too; otherwise only the first period does.
+	Renewals bool `protobuf:"varint,7,opt,name=renewals,proto3" json:"renewals,omitempty"`
+	// True if only accounts get it that have no order yet, apart from those that ended without a machine.
+	NewCustomersOnly bool `protobuf:"varint,8,opt,name=new_customers_only,json=newCustomersOnly,proto3" json:"new_customers_only,omitempty"`
+	// How many orders get it at most; 0 for no limit.
+	TotalLimit int32 `protobuf:"varint,9,opt,name=total_limit,json=totalLimit,proto3" json:"total_limit,omitempty"`
+	// How many orders of one account get it at most; 0 for no limit.
+	AccountLimit int32 `protobuf:"varint,10,opt,name=account_limit,json=accountLimit,proto3" json:"account_limit,omitempty"`
+	// Orders at or after this count.
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	// Orders before this count; absent for no end.
+	EndTime *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	// True while it is given.
+	Enabled bool `protobuf:"varint,13,opt,name=enabled,proto3" json:"enabled,omitempty"`
+	// True if it is for sandbox accounts, which get no others.
+	Sandbox bool `protobuf:"varint,14,opt,name=sandbox,proto3" json:"sandbox,omitempty"`
+	// Orders that have it. One that fails or is called off returns it.
+	Uses int32 `protobuf:"varint,15,opt,name=uses,proto3" json:"uses,omitempty"`
+	// When it was made.
+	CreateTime    *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlanPromotion) Reset() {
+	*x = PlanPromotion{}
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlanPromotion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlanPromotion) ProtoMessage() {}
+
+func (x *PlanPromotion) ProtoReflect() protoreflect.Message {
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlanPromotion.ProtoReflect.Descriptor instead.
+func (*PlanPromotion) Descriptor() ([]byte, []int) {
+	return file_sewa_catalog_v1_catalog_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *PlanPromotion) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *PlanPromotion) GetDisplayName() string {
+	if x != nil {
+		return x.DisplayName
+	}
+	return ""
+}
+
+func (x *PlanPromotion) GetValue() isPlanPromotion_Value {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
+func (x *PlanPromotion) GetFixed() *money.Money {
+	if x != nil {
+		if x, ok := x.Value.(*PlanPromotion_Fixed); ok {
+			return x.Fixed
+		}
+	}
+	return nil
+}
+
+func (x *PlanPromotion) GetPercent() *PlanPromotionPercent {
+	if x != nil {
+		if x, ok := x.Value.(*PlanPromotion_Percent); ok {
+			return x.Percent
+		}
+	}
+	return nil
+}
+
+func (x *PlanPromotion) GetPlanIds() []string {
+	if x != nil {
+		return x.PlanIds
+	}
+	return nil
+}
+
+func (x *PlanPromotion) GetPeriods() []v1.BillingPeriod {
+	if x != nil {
+		return x.Periods
+	}
+	return nil
+}
+
+func (x *PlanPromotion) GetRenewals() bool {
+	if x != nil {
+		return x.Renewals
+	}
+	return false
+}
+
+func (x *PlanPromotion) GetNewCustomersOnly() bool {
+	if x != nil {
+		return x.NewCustomersOnly
+	}
+	return false
+}
+
+func (x *PlanPromotion) GetTotalLimit() int32 {
+	if x != nil {
+		return x.TotalLimit
+	}
+	return 0
+}
+
+func (x *PlanPromotion) GetAccountLimit() int32 {
+	if x != nil {
+		return x.AccountLimit
+	}
+	return 0
+}
+
+func (x *PlanPromotion) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartTime
+	}
+	return nil
+}
+
+func (x *PlanPromotion) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
+func (x *PlanPromotion) GetEnabled() bool {
+	if x != nil {
+		return x.Enabled
+	}
+	return false
+}
+
+func (x *PlanPromotion) GetSandbox() bool {
+	if x != nil {
+		return x.Sandbox
+	}
+	return false
+}
+
+func (x *PlanPromotion) GetUses() int32 {
+	if x != nil {
+		return x.Uses
+	}
+	return 0
+}
+
+func (x *PlanPromotion) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+type isPlanPromotion_Value interface {
+	isPlanPromotion_Value()
+}
+
+type PlanPromotion_Fixed struct {
+	// The same always.
+	Fixed *money.Money `protobuf:"bytes,3,opt,name=fixed,proto3,oneof"`
+}
+
+type PlanPromotion_Percent struct {
+	// A part of the price.
+	Percent *PlanPromotionPercent `protobuf:"bytes,4,opt,name=percent,proto3,oneof"`
+}
+
+func (*PlanPromotion_Fixed) isPlanPromotion_Value() {}
+
+func (*PlanPromotion_Percent) isPlanPromotion_Value() {}
+
+// A part of a price, rounded down to the rupiah.
+type PlanPromotionPercent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Hundredths of a percent, 1 to 10000.
+	BasisPoints int32 `protobuf:"varint,1,opt,name=basis_points,json=basisPoints,proto3" json:"basis_points,omitempty"`
+	// At most this; absent for no cap. Whole rupiah, 1 to 1000000000.
+	Cap           *money.Money `protobuf:"bytes,2,opt,name=cap,proto3" json:"cap,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlanPromotionPercent) Reset() {
+	*x = PlanPromotionPercent{}
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlanPromotionPercent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlanPromotionPercent) ProtoMessage() {}
+
+func (x *PlanPromotionPercent) ProtoReflect() protoreflect.Message {
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlanPromotionPercent.ProtoReflect.Descriptor instead.
+func (*PlanPromotionPercent) Descriptor() ([]byte, []int) {
+	return file_sewa_catalog_v1_catalog_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *PlanPromotionPercent) GetBasisPoints() int32 {
+	if x != nil {
+		return x.BasisPoints
+	}
+	return 0
+}
+
+func (x *PlanPromotionPercent) GetCap() *money.Money {
+	if x != nil {
+		return x.Cap
+	}
+	return nil
+}
+
 // A disk image.
 type Image struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -403,7 +776,7 @@ type Image struct {
 
 func (x *Image) Reset() {
 	*x = Image{}
-	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[2]
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -415,7 +788,7 @@ func (x *Image) String() string {
 func (*Image) ProtoMessage() {}
 
 func (x *Image) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[2]
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -428,7 +801,7 @@ func (x *Image) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Image.ProtoReflect.Descriptor instead.
 func (*Image) Descriptor() ([]byte, []int) {
-	return file_sewa_catalog_v1_catalog_proto_rawDescGZIP(), []int{2}
+	return file_sewa_catalog_v1_catalog_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Image) GetId() string {
@@ -492,7 +865,7 @@ type Region struct {
 
 func (x *Region) Reset() {
 	*x = Region{}
-	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[3]
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -504,7 +877,7 @@ func (x *Region) String() string {
 func (*Region) ProtoMessage() {}
 
 func (x *Region) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[3]
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -517,7 +890,7 @@ func (x *Region) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Region.ProtoReflect.Descriptor instead.
 func (*Region) Descriptor() ([]byte, []int) {
-	return file_sewa_catalog_v1_catalog_proto_rawDescGZIP(), []int{3}
+	return file_sewa_catalog_v1_catalog_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Region) GetId() string {
@@ -564,13 +937,15 @@ type ListPlansRequest struct {
 	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	// True to include archived and unavailable plans.
 	IncludeUnavailable bool `protobuf:"varint,3,opt,name=include_unavailable,json=includeUnavailable,proto3" json:"include_unavailable,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// True to show the offers that sandbox accounts have, instead of everybody else's.
+	Sandbox       bool `protobuf:"varint,4,opt,name=sandbox,proto3" json:"sandbox,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListPlansRequest) Reset() {
 	*x = ListPlansRequest{}
-	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[4]
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -582,7 +957,7 @@ func (x *ListPlansRequest) String() string {
 func (*ListPlansRequest) ProtoMessage() {}
 
 func (x *ListPlansRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[4]
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -595,7 +970,7 @@ func (x *ListPlansRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPlansRequest.ProtoReflect.Descriptor instead.
 func (*ListPlansRequest) Descriptor() ([]byte, []int) {
-	return file_sewa_catalog_v1_catalog_proto_rawDescGZIP(), []int{4}
+	return file_sewa_catalog_v1_catalog_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListPlansRequest) GetPageSize() int32 {
@@ -619,6 +994,13 @@ func (x *ListPlansRequest) GetIncludeUnavailable() bool {
 	return false
 }
 
+func (x *ListPlansRequest) GetSandbox() bool {
+	if x != nil {
+		return x.Sandbox
+	}
+	return false
+}
+
 // A page of plans.
 type ListPlansResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -632,7 +1014,7 @@ type ListPlansResponse struct {
 
 func (x *ListPlansResponse) Reset() {
 	*x = ListPlansResponse{}
-	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[5]
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -644,7 +1026,7 @@ func (x *ListPlansResponse) String() string {
 func (*ListPlansResponse) ProtoMessage() {}
 
 func (x *ListPlansResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[5]
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -657,7 +1039,7 @@ func (x *ListPlansResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPlansResponse.ProtoReflect.Descriptor instead.
 func (*ListPlansResponse) Descriptor() ([]byte, []int) {
-	return file_sewa_catalog_v1_catalog_proto_rawDescGZIP(), []int{5}
+	return file_sewa_catalog_v1_catalog_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListPlansResponse) GetPlans() []*Plan {
@@ -678,14 +1060,16 @@ func (x *ListPlansResponse) GetNextPageToken() string {
 type GetPlanRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The plan.
-	PlanId        string `protobuf:"bytes,1,opt,name=plan_id,json=planId,proto3" json:"plan_id,omitempty"`
+	PlanId string `protobuf:"bytes,1,opt,name=plan_id,json=planId,proto3" json:"plan_id,omitempty"`
+	// True to show the offers that sandbox accounts have, instead of everybody else's.
+	Sandbox       bool `protobuf:"varint,2,opt,name=sandbox,proto3" json:"sandbox,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetPlanRequest) Reset() {
 	*x = GetPlanRequest{}
-	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[6]
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -697,7 +1081,7 @@ func (x *GetPlanRequest) String() string {
 func (*GetPlanRequest) ProtoMessage() {}
 
 func (x *GetPlanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[6]
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -710,7 +1094,7 @@ func (x *GetPlanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPlanRequest.ProtoReflect.Descriptor instead.
 func (*GetPlanRequest) Descriptor() ([]byte, []int) {
-	return file_sewa_catalog_v1_catalog_proto_rawDescGZIP(), []int{6}
+	return file_sewa_catalog_v1_catalog_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GetPlanRequest) GetPlanId() string {
@@ -718,6 +1102,13 @@ func (x *GetPlanRequest) GetPlanId() string {
 		return x.PlanId
 	}
 	return ""
+}
+
+func (x *GetPlanRequest) GetSandbox() bool {
+	if x != nil {
+		return x.Sandbox
+	}
+	return false
 }
 
 // The plan.
@@ -731,7 +1122,7 @@ type GetPlanResponse struct {
 
 func (x *GetPlanResponse) Reset() {
 	*x = GetPlanResponse{}
-	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[7]
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -743,7 +1134,7 @@ func (x *GetPlanResponse) String() string {
 func (*GetPlanResponse) ProtoMessage() {}
 
 func (x *GetPlanResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[7]
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -756,7 +1147,7 @@ func (x *GetPlanResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPlanResponse.ProtoReflect.Descriptor instead.
 func (*GetPlanResponse) Descriptor() ([]byte, []int) {
-	return file_sewa_catalog_v1_catalog_proto_rawDescGZIP(), []int{7}
+	return file_sewa_catalog_v1_catalog_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GetPlanResponse) GetPlan() *Plan {
@@ -781,7 +1172,7 @@ type ListPlanPricesRequest struct {
 
 func (x *ListPlanPricesRequest) Reset() {
 	*x = ListPlanPricesRequest{}
-	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[8]
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -793,7 +1184,7 @@ func (x *ListPlanPricesRequest) String() string {
 func (*ListPlanPricesRequest) ProtoMessage() {}
 
 func (x *ListPlanPricesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[8]
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -806,7 +1197,7 @@ func (x *ListPlanPricesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPlanPricesRequest.ProtoReflect.Descriptor instead.
 func (*ListPlanPricesRequest) Descriptor() ([]byte, []int) {
-	return file_sewa_catalog_v1_catalog_proto_rawDescGZIP(), []int{8}
+	return file_sewa_catalog_v1_catalog_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListPlanPricesRequest) GetPageSize() int32 {
@@ -843,7 +1234,7 @@ type ListPlanPricesResponse struct {
 
 func (x *ListPlanPricesResponse) Reset() {
 	*x = ListPlanPricesResponse{}
-	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[9]
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -855,7 +1246,7 @@ func (x *ListPlanPricesResponse) String() string {
 func (*ListPlanPricesResponse) ProtoMessage() {}
 
 func (x *ListPlanPricesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[9]
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -868,7 +1259,7 @@ func (x *ListPlanPricesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPlanPricesResponse.ProtoReflect.Descriptor instead.
 func (*ListPlanPricesResponse) Descriptor() ([]byte, []int) {
-	return file_sewa_catalog_v1_catalog_proto_rawDescGZIP(), []int{9}
+	return file_sewa_catalog_v1_catalog_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListPlanPricesResponse) GetPrices() []*PlanPrice {
@@ -898,7 +1289,7 @@ type ListImagesRequest struct {
 
 func (x *ListImagesRequest) Reset() {
 	*x = ListImagesRequest{}
-	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[10]
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -910,7 +1301,7 @@ func (x *ListImagesRequest) String() string {
 func (*ListImagesRequest) ProtoMessage() {}
 
 func (x *ListImagesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[10]
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -923,7 +1314,7 @@ func (x *ListImagesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListImagesRequest.ProtoReflect.Descriptor instead.
 func (*ListImagesRequest) Descriptor() ([]byte, []int) {
-	return file_sewa_catalog_v1_catalog_proto_rawDescGZIP(), []int{10}
+	return file_sewa_catalog_v1_catalog_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListImagesRequest) GetPageSize() int32 {
@@ -953,7 +1344,7 @@ type ListImagesResponse struct {
 
 func (x *ListImagesResponse) Reset() {
 	*x = ListImagesResponse{}
-	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[11]
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -965,7 +1356,7 @@ func (x *ListImagesResponse) String() string {
 func (*ListImagesResponse) ProtoMessage() {}
 
 func (x *ListImagesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[11]
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -978,7 +1369,7 @@ func (x *ListImagesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListImagesResponse.ProtoReflect.Descriptor instead.
 func (*ListImagesResponse) Descriptor() ([]byte, []int) {
-	return file_sewa_catalog_v1_catalog_proto_rawDescGZIP(), []int{11}
+	return file_sewa_catalog_v1_catalog_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListImagesResponse) GetImages() []*Image {
@@ -1008,7 +1399,7 @@ type ListRegionsRequest struct {
 
 func (x *ListRegionsRequest) Reset() {
 	*x = ListRegionsRequest{}
-	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[12]
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1020,7 +1411,7 @@ func (x *ListRegionsRequest) String() string {
 func (*ListRegionsRequest) ProtoMessage() {}
 
 func (x *ListRegionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[12]
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1033,7 +1424,7 @@ func (x *ListRegionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRegionsRequest.ProtoReflect.Descriptor instead.
 func (*ListRegionsRequest) Descriptor() ([]byte, []int) {
-	return file_sewa_catalog_v1_catalog_proto_rawDescGZIP(), []int{12}
+	return file_sewa_catalog_v1_catalog_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListRegionsRequest) GetPageSize() int32 {
@@ -1063,7 +1454,7 @@ type ListRegionsResponse struct {
 
 func (x *ListRegionsResponse) Reset() {
 	*x = ListRegionsResponse{}
-	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[13]
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1075,7 +1466,7 @@ func (x *ListRegionsResponse) String() string {
 func (*ListRegionsResponse) ProtoMessage() {}
 
 func (x *ListRegionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[13]
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1088,7 +1479,7 @@ func (x *ListRegionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRegionsResponse.ProtoReflect.Descriptor instead.
 func (*ListRegionsResponse) Descriptor() ([]byte, []int) {
-	return file_sewa_catalog_v1_catalog_proto_rawDescGZIP(), []int{13}
+	return file_sewa_catalog_v1_catalog_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListRegionsResponse) GetRegions() []*Region {
@@ -1130,7 +1521,7 @@ type CreatePlanRequest struct {
 
 func (x *CreatePlanRequest) Reset() {
 	*x = CreatePlanRequest{}
-	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[14]
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1142,7 +1533,7 @@ func (x *CreatePlanRequest) String() string {
 func (*CreatePlanRequest) ProtoMessage() {}
 
 func (x *CreatePlanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[14]
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1155,7 +1546,7 @@ func (x *CreatePlanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreatePlanRequest.ProtoReflect.Descriptor instead.
 func (*CreatePlanRequest) Descriptor() ([]byte, []int) {
-	return file_sewa_catalog_v1_catalog_proto_rawDescGZIP(), []int{14}
+	return file_sewa_catalog_v1_catalog_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CreatePlanRequest) GetCode() string {
@@ -1225,7 +1616,7 @@ type CreatePlanResponse struct {
 
 func (x *CreatePlanResponse) Reset() {
 	*x = CreatePlanResponse{}
-	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[15]
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1237,7 +1628,7 @@ func (x *CreatePlanResponse) String() string {
 func (*CreatePlanResponse) ProtoMessage() {}
 
 func (x *CreatePlanResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[15]
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1250,7 +1641,7 @@ func (x *CreatePlanResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreatePlanResponse.ProtoReflect.Descriptor instead.
 func (*CreatePlanResponse) Descriptor() ([]byte, []int) {
-	return file_sewa_catalog_v1_catalog_proto_rawDescGZIP(), []int{15}
+	return file_sewa_catalog_v1_catalog_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CreatePlanResponse) GetPlan() *Plan {
@@ -1273,7 +1664,7 @@ type UpdatePlanRequest struct {
 
 func (x *UpdatePlanRequest) Reset() {
 	*x = UpdatePlanRequest{}
-	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[16]
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1285,7 +1676,7 @@ func (x *UpdatePlanRequest) String() string {
 func (*UpdatePlanRequest) ProtoMessage() {}
 
 func (x *UpdatePlanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[16]
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1298,7 +1689,7 @@ func (x *UpdatePlanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdatePlanRequest.ProtoReflect.Descriptor instead.
 func (*UpdatePlanRequest) Descriptor() ([]byte, []int) {
-	return file_sewa_catalog_v1_catalog_proto_rawDescGZIP(), []int{16}
+	return file_sewa_catalog_v1_catalog_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *UpdatePlanRequest) GetPlan() *Plan {
@@ -1326,7 +1717,7 @@ type UpdatePlanResponse struct {
 
 func (x *UpdatePlanResponse) Reset() {
 	*x = UpdatePlanResponse{}
-	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[17]
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1338,7 +1729,7 @@ func (x *UpdatePlanResponse) String() string {
 func (*UpdatePlanResponse) ProtoMessage() {}
 
 func (x *UpdatePlanResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[17]
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1351,7 +1742,7 @@ func (x *UpdatePlanResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdatePlanResponse.ProtoReflect.Descriptor instead.
 func (*UpdatePlanResponse) Descriptor() ([]byte, []int) {
-	return file_sewa_catalog_v1_catalog_proto_rawDescGZIP(), []int{17}
+	return file_sewa_catalog_v1_catalog_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *UpdatePlanResponse) GetPlan() *Plan {
@@ -1372,7 +1763,7 @@ type ArchivePlanRequest struct {
 
 func (x *ArchivePlanRequest) Reset() {
 	*x = ArchivePlanRequest{}
-	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[18]
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1384,7 +1775,7 @@ func (x *ArchivePlanRequest) String() string {
 func (*ArchivePlanRequest) ProtoMessage() {}
 
 func (x *ArchivePlanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[18]
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1397,7 +1788,7 @@ func (x *ArchivePlanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArchivePlanRequest.ProtoReflect.Descriptor instead.
 func (*ArchivePlanRequest) Descriptor() ([]byte, []int) {
-	return file_sewa_catalog_v1_catalog_proto_rawDescGZIP(), []int{18}
+	return file_sewa_catalog_v1_catalog_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ArchivePlanRequest) GetPlanId() string {
@@ -1418,7 +1809,7 @@ type ArchivePlanResponse struct {
 
 func (x *ArchivePlanResponse) Reset() {
 	*x = ArchivePlanResponse{}
-	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[19]
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1430,7 +1821,7 @@ func (x *ArchivePlanResponse) String() string {
 func (*ArchivePlanResponse) ProtoMessage() {}
 
 func (x *ArchivePlanResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[19]
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1443,7 +1834,7 @@ func (x *ArchivePlanResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArchivePlanResponse.ProtoReflect.Descriptor instead.
 func (*ArchivePlanResponse) Descriptor() ([]byte, []int) {
-	return file_sewa_catalog_v1_catalog_proto_rawDescGZIP(), []int{19}
+	return file_sewa_catalog_v1_catalog_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ArchivePlanResponse) GetPlan() *Plan {
@@ -1472,7 +1863,7 @@ type SetPlanPriceRequest struct {
 
 func (x *SetPlanPriceRequest) Reset() {
 	*x = SetPlanPriceRequest{}
-	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[20]
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1484,7 +1875,7 @@ func (x *SetPlanPriceRequest) String() string {
 func (*SetPlanPriceRequest) ProtoMessage() {}
 
 func (x *SetPlanPriceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[20]
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1497,7 +1888,7 @@ func (x *SetPlanPriceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetPlanPriceRequest.ProtoReflect.Descriptor instead.
 func (*SetPlanPriceRequest) Descriptor() ([]byte, []int) {
-	return file_sewa_catalog_v1_catalog_proto_rawDescGZIP(), []int{20}
+	return file_sewa_catalog_v1_catalog_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *SetPlanPriceRequest) GetPlanId() string {
@@ -1546,7 +1937,7 @@ type SetPlanPriceResponse struct {
 
 func (x *SetPlanPriceResponse) Reset() {
 	*x = SetPlanPriceResponse{}
-	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[21]
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1558,7 +1949,7 @@ func (x *SetPlanPriceResponse) String() string {
 func (*SetPlanPriceResponse) ProtoMessage() {}
 
 func (x *SetPlanPriceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[21]
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1571,7 +1962,7 @@ func (x *SetPlanPriceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetPlanPriceResponse.ProtoReflect.Descriptor instead.
 func (*SetPlanPriceResponse) Descriptor() ([]byte, []int) {
-	return file_sewa_catalog_v1_catalog_proto_rawDescGZIP(), []int{21}
+	return file_sewa_catalog_v1_catalog_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SetPlanPriceResponse) GetPrice() *PlanPrice {
@@ -1579,6 +1970,449 @@ func (x *SetPlanPriceResponse) GetPrice() *PlanPrice {
 		return x.Price
 	}
 	return nil
+}
+
+// Makes a promotion of plans.
+type CreatePlanPromotionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name, for customers, 1 to 100 characters.
+	DisplayName string `protobuf:"bytes,1,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
+	// How much it takes off.
+	//
+	// Types that are valid to be assigned to Value:
+	//
+	//	*CreatePlanPromotionRequest_Fixed
+	//	*CreatePlanPromotionRequest_Percent
+	Value isCreatePlanPromotionRequest_Value `protobuf_oneof:"value"`
+	// Only for these plans, at most 100; for all if empty.
+	PlanIds []string `protobuf:"bytes,4,rep,name=plan_ids,json=planIds,proto3" json:"plan_ids,omitempty"`
+	// Only for these periods; for all if empty.
+	Periods []v1.BillingPeriod `protobuf:"varint,5,rep,packed,name=periods,proto3,enum=sewa.api.v1.BillingPeriod" json:"periods,omitempty"`
+	// True if renewals of what is bought with it cost the lower price too; otherwise only the first period does.
+	Renewals bool `protobuf:"varint,6,opt,name=renewals,proto3" json:"renewals,omitempty"`
+	// True if only accounts get it that have no order yet, apart from those that ended without a machine.
+	NewCustomersOnly bool `protobuf:"varint,7,opt,name=new_customers_only,json=newCustomersOnly,proto3" json:"new_customers_only,omitempty"`
+	// How many orders get it at most; 0 for no limit.
+	TotalLimit int32 `protobuf:"varint,8,opt,name=total_limit,json=totalLimit,proto3" json:"total_limit,omitempty"`
+	// How many orders of one account get it at most; 0 for no limit.
+	AccountLimit int32 `protobuf:"varint,9,opt,name=account_limit,json=accountLimit,proto3" json:"account_limit,omitempty"`
+	// Orders at or after this count; absent for from now on.
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	// Orders before this count; absent for no end. After `start_time`.
+	EndTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	// True to give it at once; otherwise it has to be switched on.
+	Enabled bool `protobuf:"varint,12,opt,name=enabled,proto3" json:"enabled,omitempty"`
+	// True for sandbox accounts; they get no others, and nobody else gets these.
+	Sandbox       bool `protobuf:"varint,13,opt,name=sandbox,proto3" json:"sandbox,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreatePlanPromotionRequest) Reset() {
+	*x = CreatePlanPromotionRequest{}
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreatePlanPromotionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreatePlanPromotionRequest) ProtoMessage() {}
+
+func (x *CreatePlanPromotionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreatePlanPromotionRequest.ProtoReflect.Descriptor instead.
+func (*CreatePlanPromotionRequest) Descriptor() ([]byte, []int) {
+	return file_sewa_catalog_v1_catalog_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *CreatePlanPromotionRequest) GetDisplayName() string {
+	if x != nil {
+		return x.DisplayName
+	}
+	return ""
+}
+
+func (x *CreatePlanPromotionRequest) GetValue() isCreatePlanPromotionRequest_Value {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
+func (x *CreatePlanPromotionRequest) GetFixed() *money.Money {
+	if x != nil {
+		if x, ok := x.Value.(*CreatePlanPromotionRequest_Fixed); ok {
+			return x.Fixed
+		}
+	}
+	return nil
+}
+
+func (x *CreatePlanPromotionRequest) GetPercent() *PlanPromotionPercent {
+	if x != nil {
+		if x, ok := x.Value.(*CreatePlanPromotionRequest_Percent); ok {
+			return x.Percent
+		}
+	}
+	return nil
+}
+
+func (x *CreatePlanPromotionRequest) GetPlanIds() []string {
+	if x != nil {
+		return x.PlanIds
+	}
+	return nil
+}
+
+func (x *CreatePlanPromotionRequest) GetPeriods() []v1.BillingPeriod {
+	if x != nil {
+		return x.Periods
+	}
+	return nil
+}
+
+func (x *CreatePlanPromotionRequest) GetRenewals() bool {
+	if x != nil {
+		return x.Renewals
+	}
+	return false
+}
+
+func (x *CreatePlanPromotionRequest) GetNewCustomersOnly() bool {
+	if x != nil {
+		return x.NewCustomersOnly
+	}
+	return false
+}
+
+func (x *CreatePlanPromotionRequest) GetTotalLimit() int32 {
+	if x != nil {
+		return x.TotalLimit
+	}
+	return 0
+}
+
+func (x *CreatePlanPromotionRequest) GetAccountLimit() int32 {
+	if x != nil {
+		return x.AccountLimit
+	}
+	return 0
+}
+
+func (x *CreatePlanPromotionRequest) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartTime
+	}
+	return nil
+}
+
+func (x *CreatePlanPromotionRequest) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
+func (x *CreatePlanPromotionRequest) GetEnabled() bool {
+	if x != nil {
+		return x.Enabled
+	}
+	return false
+}
+
+func (x *CreatePlanPromotionRequest) GetSandbox() bool {
+	if x != nil {
+		return x.Sandbox
+	}
+	return false
+}
+
+type isCreatePlanPromotionRequest_Value interface {
+	isCreatePlanPromotionRequest_Value()
+}
+
+type CreatePlanPromotionRequest_Fixed struct {
+	// The same always. Whole rupiah, 1 to 1000000000.
+	Fixed *money.Money `protobuf:"bytes,2,opt,name=fixed,proto3,oneof"`
+}
+
+type CreatePlanPromotionRequest_Percent struct {
+	// A part of the price.
+	Percent *PlanPromotionPercent `protobuf:"bytes,3,opt,name=percent,proto3,oneof"`
+}
+
+func (*CreatePlanPromotionRequest_Fixed) isCreatePlanPromotionRequest_Value() {}
+
+func (*CreatePlanPromotionRequest_Percent) isCreatePlanPromotionRequest_Value() {}
+
+// The promotion.
+type CreatePlanPromotionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The promotion.
+	Promotion     *PlanPromotion `protobuf:"bytes,1,opt,name=promotion,proto3" json:"promotion,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreatePlanPromotionResponse) Reset() {
+	*x = CreatePlanPromotionResponse{}
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreatePlanPromotionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreatePlanPromotionResponse) ProtoMessage() {}
+
+func (x *CreatePlanPromotionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreatePlanPromotionResponse.ProtoReflect.Descriptor instead.
+func (*CreatePlanPromotionResponse) Descriptor() ([]byte, []int) {
+	return file_sewa_catalog_v1_catalog_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *CreatePlanPromotionResponse) GetPromotion() *PlanPromotion {
+	if x != nil {
+		return x.Promotion
+	}
+	return nil
+}
+
+// Changes a promotion of plans.
+type UpdatePlanPromotionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// New values; `id` says which promotion.
+	Promotion *PlanPromotion `protobuf:"bytes,1,opt,name=promotion,proto3" json:"promotion,omitempty"`
+	// Fields to change: `display_name`, `enabled`, `end_time`, `total_limit`, `account_limit`, or `*`.
+	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdatePlanPromotionRequest) Reset() {
+	*x = UpdatePlanPromotionRequest{}
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdatePlanPromotionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdatePlanPromotionRequest) ProtoMessage() {}
+
+func (x *UpdatePlanPromotionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdatePlanPromotionRequest.ProtoReflect.Descriptor instead.
+func (*UpdatePlanPromotionRequest) Descriptor() ([]byte, []int) {
+	return file_sewa_catalog_v1_catalog_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *UpdatePlanPromotionRequest) GetPromotion() *PlanPromotion {
+	if x != nil {
+		return x.Promotion
+	}
+	return nil
+}
+
+func (x *UpdatePlanPromotionRequest) GetUpdateMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.UpdateMask
+	}
+	return nil
+}
+
+// The changed promotion.
+type UpdatePlanPromotionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The promotion as it is now.
+	Promotion     *PlanPromotion `protobuf:"bytes,1,opt,name=promotion,proto3" json:"promotion,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdatePlanPromotionResponse) Reset() {
+	*x = UpdatePlanPromotionResponse{}
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdatePlanPromotionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdatePlanPromotionResponse) ProtoMessage() {}
+
+func (x *UpdatePlanPromotionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdatePlanPromotionResponse.ProtoReflect.Descriptor instead.
+func (*UpdatePlanPromotionResponse) Descriptor() ([]byte, []int) {
+	return file_sewa_catalog_v1_catalog_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *UpdatePlanPromotionResponse) GetPromotion() *PlanPromotion {
+	if x != nil {
+		return x.Promotion
+	}
+	return nil
+}
+
+// Asks for promotions of plans.
+type ListPlanPromotionsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Items per page, 50 if 0, at most 200.
+	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// Token of the previous page; empty for the first.
+	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListPlanPromotionsRequest) Reset() {
+	*x = ListPlanPromotionsRequest{}
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListPlanPromotionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListPlanPromotionsRequest) ProtoMessage() {}
+
+func (x *ListPlanPromotionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListPlanPromotionsRequest.ProtoReflect.Descriptor instead.
+func (*ListPlanPromotionsRequest) Descriptor() ([]byte, []int) {
+	return file_sewa_catalog_v1_catalog_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *ListPlanPromotionsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListPlanPromotionsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// A page of promotions of plans.
+type ListPlanPromotionsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The promotions, newest first.
+	Promotions []*PlanPromotion `protobuf:"bytes,1,rep,name=promotions,proto3" json:"promotions,omitempty"`
+	// Token of the next page; empty at the end.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListPlanPromotionsResponse) Reset() {
+	*x = ListPlanPromotionsResponse{}
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListPlanPromotionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListPlanPromotionsResponse) ProtoMessage() {}
+
+func (x *ListPlanPromotionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sewa_catalog_v1_catalog_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListPlanPromotionsResponse.ProtoReflect.Descriptor instead.
+func (*ListPlanPromotionsResponse) Descriptor() ([]byte, []int) {
+	return file_sewa_catalog_v1_catalog_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *ListPlanPromotionsResponse) GetPromotions() []*PlanPromotion {
+	if x != nil {
+		return x.Promotions
+	}
+	return nil
+}
+
+func (x *ListPlanPromotionsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
 }
 
 var File_sewa_catalog_v1_catalog_proto protoreflect.FileDescriptor
@@ -1603,12 +2437,45 @@ const file_sewa_catalog_v1_catalog_proto_rawDesc = "" +
 	"\x06prices\x18\f \x03(\v2\x1a.sewa.catalog.v1.PlanPriceB\x04\xe2A\x01\x03R\x06prices\x12A\n" +
 	"\vcreate_time\x18\r \x01(\v2\x1a.google.protobuf.TimestampB\x04\xe2A\x01\x03R\n" +
 	"createTime\x12(\n" +
-	"\fcapabilities\x18\x0e \x03(\tB\x04\xe2A\x01\x03R\fcapabilities\"\xcc\x01\n" +
+	"\fcapabilities\x18\x0e \x03(\tB\x04\xe2A\x01\x03R\fcapabilities\"\x86\x02\n" +
 	"\tPlanPrice\x122\n" +
 	"\x06period\x18\x01 \x01(\x0e2\x1a.sewa.api.v1.BillingPeriodR\x06period\x12*\n" +
 	"\x06amount\x18\x02 \x01(\v2\x12.google.type.MoneyR\x06amount\x12A\n" +
 	"\x0eeffective_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\reffectiveTime\x12\x1c\n" +
-	"\tavailable\x18\x04 \x01(\bR\tavailable\"\xaa\x02\n" +
+	"\tavailable\x18\x04 \x01(\bR\tavailable\x128\n" +
+	"\x06offers\x18\x05 \x03(\v2\x1a.sewa.catalog.v1.PlanOfferB\x04\xe2A\x01\x03R\x06offers\"\xa2\x02\n" +
+	"\tPlanOffer\x12'\n" +
+	"\fpromotion_id\x18\x01 \x01(\tB\x04\xe2A\x01\x03R\vpromotionId\x12'\n" +
+	"\fdisplay_name\x18\x02 \x01(\tB\x04\xe2A\x01\x03R\vdisplayName\x120\n" +
+	"\x06amount\x18\x03 \x01(\v2\x12.google.type.MoneyB\x04\xe2A\x01\x03R\x06amount\x12 \n" +
+	"\brenewals\x18\x04 \x01(\bB\x04\xe2A\x01\x03R\brenewals\x122\n" +
+	"\x12new_customers_only\x18\x05 \x01(\bB\x04\xe2A\x01\x03R\x10newCustomersOnly\x12;\n" +
+	"\bend_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampB\x04\xe2A\x01\x03R\aendTime\"\xda\x05\n" +
+	"\rPlanPromotion\x12\x14\n" +
+	"\x02id\x18\x01 \x01(\tB\x04\xe2A\x01\x03R\x02id\x12#\n" +
+	"\fdisplay_name\x18\x02 \x01(\tB\x00R\vdisplayName\x120\n" +
+	"\x05fixed\x18\x03 \x01(\v2\x12.google.type.MoneyB\x04\xe2A\x01\x03H\x00R\x05fixed\x12G\n" +
+	"\apercent\x18\x04 \x01(\v2%.sewa.catalog.v1.PlanPromotionPercentB\x04\xe2A\x01\x03H\x00R\apercent\x12\x1f\n" +
+	"\bplan_ids\x18\x05 \x03(\tB\x04\xe2A\x01\x03R\aplanIds\x12:\n" +
+	"\aperiods\x18\x06 \x03(\x0e2\x1a.sewa.api.v1.BillingPeriodB\x04\xe2A\x01\x03R\aperiods\x12 \n" +
+	"\brenewals\x18\a \x01(\bB\x04\xe2A\x01\x03R\brenewals\x122\n" +
+	"\x12new_customers_only\x18\b \x01(\bB\x04\xe2A\x01\x03R\x10newCustomersOnly\x12!\n" +
+	"\vtotal_limit\x18\t \x01(\x05B\x00R\n" +
+	"totalLimit\x12%\n" +
+	"\raccount_limit\x18\n" +
+	" \x01(\x05B\x00R\faccountLimit\x12?\n" +
+	"\n" +
+	"start_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampB\x04\xe2A\x01\x03R\tstartTime\x125\n" +
+	"\bend_time\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12\x18\n" +
+	"\aenabled\x18\r \x01(\bR\aenabled\x12\x1e\n" +
+	"\asandbox\x18\x0e \x01(\bB\x04\xe2A\x01\x03R\asandbox\x12\x18\n" +
+	"\x04uses\x18\x0f \x01(\x05B\x04\xe2A\x01\x03R\x04uses\x12A\n" +
+	"\vcreate_time\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampB\x04\xe2A\x01\x03R\n" +
+	"createTimeB\a\n" +
+	"\x05value\"c\n" +
+	"\x14PlanPromotionPercent\x12#\n" +
+	"\fbasis_points\x18\x01 \x01(\x05B\x00R\vbasisPoints\x12&\n" +
+	"\x03cap\x18\x02 \x01(\v2\x12.google.type.MoneyB\x00R\x03cap\"\xaa\x02\n" +
 	"\x05Image\x12\x14\n" +
 	"\x02id\x18\x01 \x01(\tB\x04\xe2A\x01\x03R\x02id\x12\x18\n" +
 	"\x04code\x18\x02 \x01(\tB\x04\xe2A\x01\x03R\x04code\x12'\n" +
@@ -1626,17 +2493,19 @@ const file_sewa_catalog_v1_catalog_proto_rawDesc = "" +
 	"\x04code\x18\x02 \x01(\tB\x04\xe2A\x01\x03R\x04code\x12'\n" +
 	"\fdisplay_name\x18\x03 \x01(\tB\x04\xe2A\x01\x03R\vdisplayName\x12'\n" +
 	"\fcountry_code\x18\x04 \x01(\tB\x04\xe2A\x01\x03R\vcountryCode\x12\"\n" +
-	"\tavailable\x18\x05 \x01(\bB\x04\xe2A\x01\x03R\tavailable\"\x83\x01\n" +
+	"\tavailable\x18\x05 \x01(\bB\x04\xe2A\x01\x03R\tavailable\"\x9d\x01\n" +
 	"\x10ListPlansRequest\x12\x1d\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\x00R\bpageSize\x12\x1f\n" +
 	"\n" +
 	"page_token\x18\x02 \x01(\tB\x00R\tpageToken\x12/\n" +
-	"\x13include_unavailable\x18\x03 \x01(\bR\x12includeUnavailable\"h\n" +
+	"\x13include_unavailable\x18\x03 \x01(\bR\x12includeUnavailable\x12\x18\n" +
+	"\asandbox\x18\x04 \x01(\bR\asandbox\"h\n" +
 	"\x11ListPlansResponse\x12+\n" +
 	"\x05plans\x18\x01 \x03(\v2\x15.sewa.catalog.v1.PlanR\x05plans\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"/\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"I\n" +
 	"\x0eGetPlanRequest\x12\x1d\n" +
-	"\aplan_id\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\x06planId\"<\n" +
+	"\aplan_id\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\x06planId\x12\x18\n" +
+	"\asandbox\x18\x02 \x01(\bR\asandbox\"<\n" +
 	"\x0fGetPlanResponse\x12)\n" +
 	"\x04plan\x18\x01 \x01(\v2\x15.sewa.catalog.v1.PlanR\x04plan\"v\n" +
 	"\x15ListPlanPricesRequest\x12\x1d\n" +
@@ -1690,7 +2559,42 @@ const file_sewa_catalog_v1_catalog_proto_rawDesc = "" +
 	"\x0eeffective_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\reffectiveTime\x12\x1c\n" +
 	"\tavailable\x18\x05 \x01(\bR\tavailable\"H\n" +
 	"\x14SetPlanPriceResponse\x120\n" +
-	"\x05price\x18\x01 \x01(\v2\x1a.sewa.catalog.v1.PlanPriceR\x05price*\xe2\x04\n" +
+	"\x05price\x18\x01 \x01(\v2\x1a.sewa.catalog.v1.PlanPriceR\x05price\"\xd0\x04\n" +
+	"\x1aCreatePlanPromotionRequest\x12'\n" +
+	"\fdisplay_name\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\vdisplayName\x12,\n" +
+	"\x05fixed\x18\x02 \x01(\v2\x12.google.type.MoneyB\x00H\x00R\x05fixed\x12A\n" +
+	"\apercent\x18\x03 \x01(\v2%.sewa.catalog.v1.PlanPromotionPercentH\x00R\apercent\x12\x1b\n" +
+	"\bplan_ids\x18\x04 \x03(\tB\x00R\aplanIds\x126\n" +
+	"\aperiods\x18\x05 \x03(\x0e2\x1a.sewa.api.v1.BillingPeriodB\x00R\aperiods\x12\x1a\n" +
+	"\brenewals\x18\x06 \x01(\bR\brenewals\x12,\n" +
+	"\x12new_customers_only\x18\a \x01(\bR\x10newCustomersOnly\x12!\n" +
+	"\vtotal_limit\x18\b \x01(\x05B\x00R\n" +
+	"totalLimit\x12%\n" +
+	"\raccount_limit\x18\t \x01(\x05B\x00R\faccountLimit\x129\n" +
+	"\n" +
+	"start_time\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x125\n" +
+	"\bend_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12\x18\n" +
+	"\aenabled\x18\f \x01(\bR\aenabled\x12\x18\n" +
+	"\asandbox\x18\r \x01(\bR\asandboxB\t\n" +
+	"\x05value\x12\x00\"[\n" +
+	"\x1bCreatePlanPromotionResponse\x12<\n" +
+	"\tpromotion\x18\x01 \x01(\v2\x1e.sewa.catalog.v1.PlanPromotionR\tpromotion\"\x9d\x01\n" +
+	"\x1aUpdatePlanPromotionRequest\x12B\n" +
+	"\tpromotion\x18\x01 \x01(\v2\x1e.sewa.catalog.v1.PlanPromotionB\x04\xe2A\x01\x02R\tpromotion\x12;\n" +
+	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskR\n" +
+	"updateMask\"[\n" +
+	"\x1bUpdatePlanPromotionResponse\x12<\n" +
+	"\tpromotion\x18\x01 \x01(\v2\x1e.sewa.catalog.v1.PlanPromotionR\tpromotion\"[\n" +
+	"\x19ListPlanPromotionsRequest\x12\x1d\n" +
+	"\tpage_size\x18\x01 \x01(\x05B\x00R\bpageSize\x12\x1f\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tB\x00R\tpageToken\"\x84\x01\n" +
+	"\x1aListPlanPromotionsResponse\x12>\n" +
+	"\n" +
+	"promotions\x18\x01 \x03(\v2\x1e.sewa.catalog.v1.PlanPromotionR\n" +
+	"promotions\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*\xd6\x05\n" +
 	"\x12CatalogErrorReason\x12$\n" +
 	" CATALOG_ERROR_REASON_UNSPECIFIED\x10\x00\x12Z\n" +
 	"#CATALOG_ERROR_REASON_PLAN_NOT_FOUND\x10\x01\x1a1\x9a\xb5\x18-\n" +
@@ -1702,7 +2606,9 @@ const file_sewa_catalog_v1_catalog_proto_rawDesc = "" +
 	"'CATALOG_ERROR_REASON_FIELD_NOT_WRITABLE\x10\x04\x1aM\x9a\xb5\x18I\n" +
 	"\x10INVALID_ARGUMENT\x12\x04path\x18\x03\"-Name only writable fields in the update mask.\x12u\n" +
 	"&CATALOG_ERROR_REASON_PRICE_IN_THE_PAST\x10\x05\x1aI\x9a\xb5\x18E\n" +
-	"\x10INVALID_ARGUMENT\x18\x03\"/Leave effective_time empty, or set one to come.2\xb6\f\n" +
+	"\x10INVALID_ARGUMENT\x18\x03\"/Leave effective_time empty, or set one to come.\x12r\n" +
+	"-CATALOG_ERROR_REASON_PLAN_PROMOTION_NOT_FOUND\x10\x06\x1a?\x9a\xb5\x18;\n" +
+	"\tNOT_FOUND\x18\x03\",List the promotions of plans to find its id.2\xde\x11\n" +
 	"\x0eCatalogService\x12\x83\x01\n" +
 	"\tListPlans\x12!.sewa.catalog.v1.ListPlansRequest\x1a\".sewa.catalog.v1.ListPlansResponse\"/\x8a\xb5\x18\x17 \x01*\adefault2\b\n" +
 	"\x02\b\x05\x12\x02\b\x1e\x10\x01\x82\xd3\xe4\x93\x02\v\x12\t/v1/plans\x90\x02\x01\x12\x9d\x01\n" +
@@ -1733,7 +2639,18 @@ const file_sewa_catalog_v1_catalog_proto_rawDesc = "" +
 	"\fSetPlanPrice\x12$.sewa.catalog.v1.SetPlanPriceRequest\x1a%.sewa.catalog.v1.SetPlanPriceResponse\"|\x8a\xb5\x18G \x02*\adefault2\b\n" +
 	"\x02\b\n" +
 	"\x12\x02\b\x1e:\x0ePLAN_NOT_FOUND:\x11PRICE_IN_THE_PAST\n" +
-	"\rcatalog.write\x82\xd3\xe4\x93\x02(:\x01*b\x05price\"\x1c/v1/plans/{plan_id}:setPrice\x90\x02\x02b\x06proto3"
+	"\rcatalog.write\x82\xd3\xe4\x93\x02(:\x01*b\x05price\"\x1c/v1/plans/{plan_id}:setPrice\x90\x02\x02\x12\xd9\x01\n" +
+	"\x13CreatePlanPromotion\x12+.sewa.catalog.v1.CreatePlanPromotionRequest\x1a,.sewa.catalog.v1.CreatePlanPromotionResponse\"g\x8a\xb5\x187 \x03*\adefault2\b\n" +
+	"\x02\b\n" +
+	"\x12\x02\b\x1e:\x0ePLAN_NOT_FOUND\n" +
+	"\x10promotions.write\x82\xd3\xe4\x93\x02#:\x01*b\tpromotion\"\x13/v1/plan-promotions\x90\x02\x02\x12\x8f\x02\n" +
+	"\x13UpdatePlanPromotion\x12+.sewa.catalog.v1.UpdatePlanPromotionRequest\x1a,.sewa.catalog.v1.UpdatePlanPromotionResponse\"\x9c\x01\x8a\xb5\x18U \x02*\adefault2\b\n" +
+	"\x02\b\n" +
+	"\x12\x02\b\x1e:\x18PLAN_PROMOTION_NOT_FOUND:\x12FIELD_NOT_WRITABLE\n" +
+	"\x10promotions.write\x82\xd3\xe4\x93\x02::\tpromotionb\tpromotion2\"/v1/plan-promotions/{promotion.id}\x90\x02\x02\x12\xb7\x01\n" +
+	"\x12ListPlanPromotions\x12*.sewa.catalog.v1.ListPlanPromotionsRequest\x1a+.sewa.catalog.v1.ListPlanPromotionsResponse\"H\x8a\xb5\x18& \x01*\adefault2\b\n" +
+	"\x02\b\x05\x12\x02\b\x1e\n" +
+	"\x0fpromotions.read\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/plan-promotions\x90\x02\x01b\x06proto3"
 
 var (
 	file_sewa_catalog_v1_catalog_proto_rawDescOnce sync.Once
@@ -1748,81 +2665,116 @@ func file_sewa_catalog_v1_catalog_proto_rawDescGZIP() []byte {
 }
 
 var file_sewa_catalog_v1_catalog_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_sewa_catalog_v1_catalog_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_sewa_catalog_v1_catalog_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_sewa_catalog_v1_catalog_proto_goTypes = []any{
-	(CatalogErrorReason)(0),        // 0: sewa.catalog.v1.CatalogErrorReason
-	(Image_Kind)(0),                // 1: sewa.catalog.v1.Image.Kind
-	(*Plan)(nil),                   // 2: sewa.catalog.v1.Plan
-	(*PlanPrice)(nil),              // 3: sewa.catalog.v1.PlanPrice
-	(*Image)(nil),                  // 4: sewa.catalog.v1.Image
-	(*Region)(nil),                 // 5: sewa.catalog.v1.Region
-	(*ListPlansRequest)(nil),       // 6: sewa.catalog.v1.ListPlansRequest
-	(*ListPlansResponse)(nil),      // 7: sewa.catalog.v1.ListPlansResponse
-	(*GetPlanRequest)(nil),         // 8: sewa.catalog.v1.GetPlanRequest
-	(*GetPlanResponse)(nil),        // 9: sewa.catalog.v1.GetPlanResponse
-	(*ListPlanPricesRequest)(nil),  // 10: sewa.catalog.v1.ListPlanPricesRequest
-	(*ListPlanPricesResponse)(nil), // 11: sewa.catalog.v1.ListPlanPricesResponse
-	(*ListImagesRequest)(nil),      // 12: sewa.catalog.v1.ListImagesRequest
-	(*ListImagesResponse)(nil),     // 13: sewa.catalog.v1.ListImagesResponse
-	(*ListRegionsRequest)(nil),     // 14: sewa.catalog.v1.ListRegionsRequest
-	(*ListRegionsResponse)(nil),    // 15: sewa.catalog.v1.ListRegionsResponse
-	(*CreatePlanRequest)(nil),      // 16: sewa.catalog.v1.CreatePlanRequest
-	(*CreatePlanResponse)(nil),     // 17: sewa.catalog.v1.CreatePlanResponse
-	(*UpdatePlanRequest)(nil),      // 18: sewa.catalog.v1.UpdatePlanRequest
-	(*UpdatePlanResponse)(nil),     // 19: sewa.catalog.v1.UpdatePlanResponse
-	(*ArchivePlanRequest)(nil),     // 20: sewa.catalog.v1.ArchivePlanRequest
-	(*ArchivePlanResponse)(nil),    // 21: sewa.catalog.v1.ArchivePlanResponse
-	(*SetPlanPriceRequest)(nil),    // 22: sewa.catalog.v1.SetPlanPriceRequest
-	(*SetPlanPriceResponse)(nil),   // 23: sewa.catalog.v1.SetPlanPriceResponse
-	(*timestamppb.Timestamp)(nil),  // 24: google.protobuf.Timestamp
-	(v1.BillingPeriod)(0),          // 25: sewa.api.v1.BillingPeriod
-	(*money.Money)(nil),            // 26: google.type.Money
-	(*fieldmaskpb.FieldMask)(nil),  // 27: google.protobuf.FieldMask
+	(CatalogErrorReason)(0),             // 0: sewa.catalog.v1.CatalogErrorReason
+	(Image_Kind)(0),                     // 1: sewa.catalog.v1.Image.Kind
+	(*Plan)(nil),                        // 2: sewa.catalog.v1.Plan
+	(*PlanPrice)(nil),                   // 3: sewa.catalog.v1.PlanPrice
+	(*PlanOffer)(nil),                   // 4: sewa.catalog.v1.PlanOffer
+	(*PlanPromotion)(nil),               // 5: sewa.catalog.v1.PlanPromotion
+	(*PlanPromotionPercent)(nil),        // 6: sewa.catalog.v1.PlanPromotionPercent
+	(*Image)(nil),                       // 7: sewa.catalog.v1.Image
+	(*Region)(nil),                      // 8: sewa.catalog.v1.Region
+	(*ListPlansRequest)(nil),            // 9: sewa.catalog.v1.ListPlansRequest
+	(*ListPlansResponse)(nil),           // 10: sewa.catalog.v1.ListPlansResponse
+	(*GetPlanRequest)(nil),              // 11: sewa.catalog.v1.GetPlanRequest
+	(*GetPlanResponse)(nil),             // 12: sewa.catalog.v1.GetPlanResponse
+	(*ListPlanPricesRequest)(nil),       // 13: sewa.catalog.v1.ListPlanPricesRequest
+	(*ListPlanPricesResponse)(nil),      // 14: sewa.catalog.v1.ListPlanPricesResponse
+	(*ListImagesRequest)(nil),           // 15: sewa.catalog.v1.ListImagesRequest
+	(*ListImagesResponse)(nil),          // 16: sewa.catalog.v1.ListImagesResponse
+	(*ListRegionsRequest)(nil),          // 17: sewa.catalog.v1.ListRegionsRequest
+	(*ListRegionsResponse)(nil),         // 18: sewa.catalog.v1.ListRegionsResponse
+	(*CreatePlanRequest)(nil),           // 19: sewa.catalog.v1.CreatePlanRequest
+	(*CreatePlanResponse)(nil),          // 20: sewa.catalog.v1.CreatePlanResponse
+	(*UpdatePlanRequest)(nil),           // 21: sewa.catalog.v1.UpdatePlanRequest
+	(*UpdatePlanResponse)(nil),          // 22: sewa.catalog.v1.UpdatePlanResponse
+	(*ArchivePlanRequest)(nil),          // 23: sewa.catalog.v1.ArchivePlanRequest
+	(*ArchivePlanResponse)(nil),         // 24: sewa.catalog.v1.ArchivePlanResponse
+	(*SetPlanPriceRequest)(nil),         // 25: sewa.catalog.v1.SetPlanPriceRequest
+	(*SetPlanPriceResponse)(nil),        // 26: sewa.catalog.v1.SetPlanPriceResponse
+	(*CreatePlanPromotionRequest)(nil),  // 27: sewa.catalog.v1.CreatePlanPromotionRequest
+	(*CreatePlanPromotionResponse)(nil), // 28: sewa.catalog.v1.CreatePlanPromotionResponse
+	(*UpdatePlanPromotionRequest)(nil),  // 29: sewa.catalog.v1.UpdatePlanPromotionRequest
+	(*UpdatePlanPromotionResponse)(nil), // 30: sewa.catalog.v1.UpdatePlanPromotionResponse
+	(*ListPlanPromotionsRequest)(nil),   // 31: sewa.catalog.v1.ListPlanPromotionsRequest
+	(*ListPlanPromotionsResponse)(nil),  // 32: sewa.catalog.v1.ListPlanPromotionsResponse
+	(*timestamppb.Timestamp)(nil),       // 33: google.protobuf.Timestamp
+	(v1.BillingPeriod)(0),               // 34: sewa.api.v1.BillingPeriod
+	(*money.Money)(nil),                 // 35: google.type.Money
+	(*fieldmaskpb.FieldMask)(nil),       // 36: google.protobuf.FieldMask
 }
 var file_sewa_catalog_v1_catalog_proto_depIdxs = []int32{
 	3,  // 0: sewa.catalog.v1.Plan.prices:type_name -> sewa.catalog.v1.PlanPrice
-	24, // 1: sewa.catalog.v1.Plan.create_time:type_name -> google.protobuf.Timestamp
-	25, // 2: sewa.catalog.v1.PlanPrice.period:type_name -> sewa.api.v1.BillingPeriod
-	26, // 3: sewa.catalog.v1.PlanPrice.amount:type_name -> google.type.Money
-	24, // 4: sewa.catalog.v1.PlanPrice.effective_time:type_name -> google.protobuf.Timestamp
-	1,  // 5: sewa.catalog.v1.Image.kind:type_name -> sewa.catalog.v1.Image.Kind
-	2,  // 6: sewa.catalog.v1.ListPlansResponse.plans:type_name -> sewa.catalog.v1.Plan
-	2,  // 7: sewa.catalog.v1.GetPlanResponse.plan:type_name -> sewa.catalog.v1.Plan
-	3,  // 8: sewa.catalog.v1.ListPlanPricesResponse.prices:type_name -> sewa.catalog.v1.PlanPrice
-	4,  // 9: sewa.catalog.v1.ListImagesResponse.images:type_name -> sewa.catalog.v1.Image
-	5,  // 10: sewa.catalog.v1.ListRegionsResponse.regions:type_name -> sewa.catalog.v1.Region
-	2,  // 11: sewa.catalog.v1.CreatePlanResponse.plan:type_name -> sewa.catalog.v1.Plan
-	2,  // 12: sewa.catalog.v1.UpdatePlanRequest.plan:type_name -> sewa.catalog.v1.Plan
-	27, // 13: sewa.catalog.v1.UpdatePlanRequest.update_mask:type_name -> google.protobuf.FieldMask
-	2,  // 14: sewa.catalog.v1.UpdatePlanResponse.plan:type_name -> sewa.catalog.v1.Plan
-	2,  // 15: sewa.catalog.v1.ArchivePlanResponse.plan:type_name -> sewa.catalog.v1.Plan
-	25, // 16: sewa.catalog.v1.SetPlanPriceRequest.period:type_name -> sewa.api.v1.BillingPeriod
-	26, // 17: sewa.catalog.v1.SetPlanPriceRequest.amount:type_name -> google.type.Money
-	24, // 18: sewa.catalog.v1.SetPlanPriceRequest.effective_time:type_name -> google.protobuf.Timestamp
-	3,  // 19: sewa.catalog.v1.SetPlanPriceResponse.price:type_name -> sewa.catalog.v1.PlanPrice
-	6,  // 20: sewa.catalog.v1.CatalogService.ListPlans:input_type -> sewa.catalog.v1.ListPlansRequest
-	8,  // 21: sewa.catalog.v1.CatalogService.GetPlan:input_type -> sewa.catalog.v1.GetPlanRequest
-	10, // 22: sewa.catalog.v1.CatalogService.ListPlanPrices:input_type -> sewa.catalog.v1.ListPlanPricesRequest
-	12, // 23: sewa.catalog.v1.CatalogService.ListImages:input_type -> sewa.catalog.v1.ListImagesRequest
-	14, // 24: sewa.catalog.v1.CatalogService.ListRegions:input_type -> sewa.catalog.v1.ListRegionsRequest
-	16, // 25: sewa.catalog.v1.CatalogService.CreatePlan:input_type -> sewa.catalog.v1.CreatePlanRequest
-	18, // 26: sewa.catalog.v1.CatalogService.UpdatePlan:input_type -> sewa.catalog.v1.UpdatePlanRequest
-	20, // 27: sewa.catalog.v1.CatalogService.ArchivePlan:input_type -> sewa.catalog.v1.ArchivePlanRequest
-	22, // 28: sewa.catalog.v1.CatalogService.SetPlanPrice:input_type -> sewa.catalog.v1.SetPlanPriceRequest
-	7,  // 29: sewa.catalog.v1.CatalogService.ListPlans:output_type -> sewa.catalog.v1.ListPlansResponse
-	9,  // 30: sewa.catalog.v1.CatalogService.GetPlan:output_type -> sewa.catalog.v1.GetPlanResponse
-	11, // 31: sewa.catalog.v1.CatalogService.ListPlanPrices:output_type -> sewa.catalog.v1.ListPlanPricesResponse
-	13, // 32: sewa.catalog.v1.CatalogService.ListImages:output_type -> sewa.catalog.v1.ListImagesResponse
-	15, // 33: sewa.catalog.v1.CatalogService.ListRegions:output_type -> sewa.catalog.v1.ListRegionsResponse
-	17, // 34: sewa.catalog.v1.CatalogService.CreatePlan:output_type -> sewa.catalog.v1.CreatePlanResponse
-	19, // 35: sewa.catalog.v1.CatalogService.UpdatePlan:output_type -> sewa.catalog.v1.UpdatePlanResponse
-	21, // 36: sewa.catalog.v1.CatalogService.ArchivePlan:output_type -> sewa.catalog.v1.ArchivePlanResponse
-	23, // 37: sewa.catalog.v1.CatalogService.SetPlanPrice:output_type -> sewa.catalog.v1.SetPlanPriceResponse
-	29, // [29:38] is the sub-list for method output_type
-	20, // [20:29] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	33, // 1: sewa.catalog.v1.Plan.create_time:type_name -> google.protobuf.Timestamp
+	34, // 2: sewa.catalog.v1.PlanPrice.period:type_name -> sewa.api.v1.BillingPeriod
+	35, // 3: sewa.catalog.v1.PlanPrice.amount:type_name -> google.type.Money
+	33, // 4: sewa.catalog.v1.PlanPrice.effective_time:type_name -> google.protobuf.Timestamp
+	4,  // 5: sewa.catalog.v1.PlanPrice.offers:type_name -> sewa.catalog.v1.PlanOffer
+	35, // 6: sewa.catalog.v1.PlanOffer.amount:type_name -> google.type.Money
+	33, // 7: sewa.catalog.v1.PlanOffer.end_time:type_name -> google.protobuf.Timestamp
+	35, // 8: sewa.catalog.v1.PlanPromotion.fixed:type_name -> google.type.Money
+	6,  // 9: sewa.catalog.v1.PlanPromotion.percent:type_name -> sewa.catalog.v1.PlanPromotionPercent
+	34, // 10: sewa.catalog.v1.PlanPromotion.periods:type_name -> sewa.api.v1.BillingPeriod
+	33, // 11: sewa.catalog.v1.PlanPromotion.start_time:type_name -> google.protobuf.Timestamp
+	33, // 12: sewa.catalog.v1.PlanPromotion.end_time:type_name -> google.protobuf.Timestamp
+	33, // 13: sewa.catalog.v1.PlanPromotion.create_time:type_name -> google.protobuf.Timestamp
+	35, // 14: sewa.catalog.v1.PlanPromotionPercent.cap:type_name -> google.type.Money
+	1,  // 15: sewa.catalog.v1.Image.kind:type_name -> sewa.catalog.v1.Image.Kind
+	2,  // 16: sewa.catalog.v1.ListPlansResponse.plans:type_name -> sewa.catalog.v1.Plan
+	2,  // 17: sewa.catalog.v1.GetPlanResponse.plan:type_name -> sewa.catalog.v1.Plan
+	3,  // 18: sewa.catalog.v1.ListPlanPricesResponse.prices:type_name -> sewa.catalog.v1.PlanPrice
+	7,  // 19: sewa.catalog.v1.ListImagesResponse.images:type_name -> sewa.catalog.v1.Image
+	8,  // 20: sewa.catalog.v1.ListRegionsResponse.regions:type_name -> sewa.catalog.v1.Region
+	2,  // 21: sewa.catalog.v1.CreatePlanResponse.plan:type_name -> sewa.catalog.v1.Plan
+	2,  // 22: sewa.catalog.v1.UpdatePlanRequest.plan:type_name -> sewa.catalog.v1.Plan
+	36, // 23: sewa.catalog.v1.UpdatePlanRequest.update_mask:type_name -> google.protobuf.FieldMask
+	2,  // 24: sewa.catalog.v1.UpdatePlanResponse.plan:type_name -> sewa.catalog.v1.Plan
+	2,  // 25: sewa.catalog.v1.ArchivePlanResponse.plan:type_name -> sewa.catalog.v1.Plan
+	34, // 26: sewa.catalog.v1.SetPlanPriceRequest.period:type_name -> sewa.api.v1.BillingPeriod
+	35, // 27: sewa.catalog.v1.SetPlanPriceRequest.amount:type_name -> google.type.Money
+	33, // 28: sewa.catalog.v1.SetPlanPriceRequest.effective_time:type_name -> google.protobuf.Timestamp
+	3,  // 29: sewa.catalog.v1.SetPlanPriceResponse.price:type_name -> sewa.catalog.v1.PlanPrice
+	35, // 30: sewa.catalog.v1.CreatePlanPromotionRequest.fixed:type_name -> google.type.Money
+	6,  // 31: sewa.catalog.v1.CreatePlanPromotionRequest.percent:type_name -> sewa.catalog.v1.PlanPromotionPercent
+	34, // 32: sewa.catalog.v1.CreatePlanPromotionRequest.periods:type_name -> sewa.api.v1.BillingPeriod
+	33, // 33: sewa.catalog.v1.CreatePlanPromotionRequest.start_time:type_name -> google.protobuf.Timestamp
+	33, // 34: sewa.catalog.v1.CreatePlanPromotionRequest.end_time:type_name -> google.protobuf.Timestamp
+	5,  // 35: sewa.catalog.v1.CreatePlanPromotionResponse.promotion:type_name -> sewa.catalog.v1.PlanPromotion
+	5,  // 36: sewa.catalog.v1.UpdatePlanPromotionRequest.promotion:type_name -> sewa.catalog.v1.PlanPromotion
+	36, // 37: sewa.catalog.v1.UpdatePlanPromotionRequest.update_mask:type_name -> google.protobuf.FieldMask
+	5,  // 38: sewa.catalog.v1.UpdatePlanPromotionResponse.promotion:type_name -> sewa.catalog.v1.PlanPromotion
+	5,  // 39: sewa.catalog.v1.ListPlanPromotionsResponse.promotions:type_name -> sewa.catalog.v1.PlanPromotion
+	9,  // 40: sewa.catalog.v1.CatalogService.ListPlans:input_type -> sewa.catalog.v1.ListPlansRequest
+	11, // 41: sewa.catalog.v1.CatalogService.GetPlan:input_type -> sewa.catalog.v1.GetPlanRequest
+	13, // 42: sewa.catalog.v1.CatalogService.ListPlanPrices:input_type -> sewa.catalog.v1.ListPlanPricesRequest
+	15, // 43: sewa.catalog.v1.CatalogService.ListImages:input_type -> sewa.catalog.v1.ListImagesRequest
+	17, // 44: sewa.catalog.v1.CatalogService.ListRegions:input_type -> sewa.catalog.v1.ListRegionsRequest
+	19, // 45: sewa.catalog.v1.CatalogService.CreatePlan:input_type -> sewa.catalog.v1.CreatePlanRequest
+	21, // 46: sewa.catalog.v1.CatalogService.UpdatePlan:input_type -> sewa.catalog.v1.UpdatePlanRequest
+	23, // 47: sewa.catalog.v1.CatalogService.ArchivePlan:input_type -> sewa.catalog.v1.ArchivePlanRequest
+	25, // 48: sewa.catalog.v1.CatalogService.SetPlanPrice:input_type -> sewa.catalog.v1.SetPlanPriceRequest
+	27, // 49: sewa.catalog.v1.CatalogService.CreatePlanPromotion:input_type -> sewa.catalog.v1.CreatePlanPromotionRequest
+	29, // 50: sewa.catalog.v1.CatalogService.UpdatePlanPromotion:input_type -> sewa.catalog.v1.UpdatePlanPromotionRequest
+	31, // 51: sewa.catalog.v1.CatalogService.ListPlanPromotions:input_type -> sewa.catalog.v1.ListPlanPromotionsRequest
+	10, // 52: sewa.catalog.v1.CatalogService.ListPlans:output_type -> sewa.catalog.v1.ListPlansResponse
+	12, // 53: sewa.catalog.v1.CatalogService.GetPlan:output_type -> sewa.catalog.v1.GetPlanResponse
+	14, // 54: sewa.catalog.v1.CatalogService.ListPlanPrices:output_type -> sewa.catalog.v1.ListPlanPricesResponse
+	16, // 55: sewa.catalog.v1.CatalogService.ListImages:output_type -> sewa.catalog.v1.ListImagesResponse
+	18, // 56: sewa.catalog.v1.CatalogService.ListRegions:output_type -> sewa.catalog.v1.ListRegionsResponse
+	20, // 57: sewa.catalog.v1.CatalogService.CreatePlan:output_type -> sewa.catalog.v1.CreatePlanResponse
+	22, // 58: sewa.catalog.v1.CatalogService.UpdatePlan:output_type -> sewa.catalog.v1.UpdatePlanResponse
+	24, // 59: sewa.catalog.v1.CatalogService.ArchivePlan:output_type -> sewa.catalog.v1.ArchivePlanResponse
+	26, // 60: sewa.catalog.v1.CatalogService.SetPlanPrice:output_type -> sewa.catalog.v1.SetPlanPriceResponse
+	28, // 61: sewa.catalog.v1.CatalogService.CreatePlanPromotion:output_type -> sewa.catalog.v1.CreatePlanPromotionResponse
+	30, // 62: sewa.catalog.v1.CatalogService.UpdatePlanPromotion:output_type -> sewa.catalog.v1.UpdatePlanPromotionResponse
+	32, // 63: sewa.catalog.v1.CatalogService.ListPlanPromotions:output_type -> sewa.catalog.v1.ListPlanPromotionsResponse
+	52, // [52:64] is the sub-list for method output_type
+	40, // [40:52] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_sewa_catalog_v1_catalog_proto_init() }
@@ -1830,13 +2782,21 @@ func file_sewa_catalog_v1_catalog_proto_init() {
 	if File_sewa_catalog_v1_catalog_proto != nil {
 		return
 	}
+	file_sewa_catalog_v1_catalog_proto_msgTypes[3].OneofWrappers = []any{
+		(*PlanPromotion_Fixed)(nil),
+		(*PlanPromotion_Percent)(nil),
+	}
+	file_sewa_catalog_v1_catalog_proto_msgTypes[25].OneofWrappers = []any{
+		(*CreatePlanPromotionRequest_Fixed)(nil),
+		(*CreatePlanPromotionRequest_Percent)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sewa_catalog_v1_catalog_proto_rawDesc), len(file_sewa_catalog_v1_catalog_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   22,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

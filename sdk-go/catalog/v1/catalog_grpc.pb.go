@@ -21,15 +21,18 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	CatalogService_ListPlans_FullMethodName      = "/sewa.catalog.v1.CatalogService/ListPlans"
-	CatalogService_GetPlan_FullMethodName        = "/sewa.catalog.v1.CatalogService/GetPlan"
-	CatalogService_ListPlanPrices_FullMethodName = "/sewa.catalog.v1.CatalogService/ListPlanPrices"
-	CatalogService_ListImages_FullMethodName     = "/sewa.catalog.v1.CatalogService/ListImages"
-	CatalogService_ListRegions_FullMethodName    = "/sewa.catalog.v1.CatalogService/ListRegions"
-	CatalogService_CreatePlan_FullMethodName     = "/sewa.catalog.v1.CatalogService/CreatePlan"
-	CatalogService_UpdatePlan_FullMethodName     = "/sewa.catalog.v1.CatalogService/UpdatePlan"
-	CatalogService_ArchivePlan_FullMethodName    = "/sewa.catalog.v1.CatalogService/ArchivePlan"
-	CatalogService_SetPlanPrice_FullMethodName   = "/sewa.catalog.v1.CatalogService/SetPlanPrice"
+	CatalogService_ListPlans_FullMethodName           = "/sewa.catalog.v1.CatalogService/ListPlans"
+	CatalogService_GetPlan_FullMethodName             = "/sewa.catalog.v1.CatalogService/GetPlan"
+	CatalogService_ListPlanPrices_FullMethodName      = "/sewa.catalog.v1.CatalogService/ListPlanPrices"
+	CatalogService_ListImages_FullMethodName          = "/sewa.catalog.v1.CatalogService/ListImages"
+	CatalogService_ListRegions_FullMethodName         = "/sewa.catalog.v1.CatalogService/ListRegions"
+	CatalogService_CreatePlan_FullMethodName          = "/sewa.catalog.v1.CatalogService/CreatePlan"
+	CatalogService_UpdatePlan_FullMethodName          = "/sewa.catalog.v1.CatalogService/UpdatePlan"
+	CatalogService_ArchivePlan_FullMethodName         = "/sewa.catalog.v1.CatalogService/ArchivePlan"
+	CatalogService_SetPlanPrice_FullMethodName        = "/sewa.catalog.v1.CatalogService/SetPlanPrice"
+	CatalogService_CreatePlanPromotion_FullMethodName = "/sewa.catalog.v1.CatalogService/CreatePlanPromotion"
+	CatalogService_UpdatePlanPromotion_FullMethodName = "/sewa.catalog.v1.CatalogService/UpdatePlanPromotion"
+	CatalogService_ListPlanPromotions_FullMethodName  = "/sewa.catalog.v1.CatalogService/ListPlanPromotions"
 )
 
 // CatalogServiceClient is the client API for CatalogService service.
@@ -64,6 +67,17 @@ type CatalogServiceClient interface {
 	//
 	// Example request: `{"planId": "0192f0c1-0000-7000-8000-000000000001", "period": "BILLING_PERIOD_MONTH", "amount": {"currencyCode": "IDR", "units": "79000"}, "available": true}`
 	SetPlanPrice(ctx context.Context, in *SetPlanPriceRequest, opts ...grpc.CallOption) (*SetPlanPriceResponse, error)
+	// Staff: makes a promotion of plans: a lower price for a time.
+	//
+	// Example request: `{"displayName": "Hari Kemerdekaan", "percent": {"basisPoints": 1700}, "periods": ["BILLING_PERIOD_MONTH"], "renewals": false, "totalLimit": 500, "accountLimit": 1, "startTime": "2026-08-10T00:00:00Z", "endTime": "2026-08-20T00:00:00Z", "enabled": true}`
+	CreatePlanPromotion(ctx context.Context, in *CreatePlanPromotionRequest, opts ...grpc.CallOption) (*CreatePlanPromotionResponse, error)
+	// Staff: switches a promotion of plans on or off, renames it, or changes its end and its limits. What it takes off stays as it was made; make another for that. Orders
+	// placed with it keep their price.
+	//
+	// Example request: `{"promotion": {"id": "0192f0c1-0000-7000-8000-000000000001", "enabled": false}, "updateMask": "enabled"}`
+	UpdatePlanPromotion(ctx context.Context, in *UpdatePlanPromotionRequest, opts ...grpc.CallOption) (*UpdatePlanPromotionResponse, error)
+	// Staff: lists promotions of plans, newest first, with how often each is used.
+	ListPlanPromotions(ctx context.Context, in *ListPlanPromotionsRequest, opts ...grpc.CallOption) (*ListPlanPromotionsResponse, error)
 }
 
 type catalogServiceClient struct {
@@ -164,6 +178,36 @@ func (c *catalogServiceClient) SetPlanPrice(ctx context.Context, in *SetPlanPric
 	return out, nil
 }
 
+func (c *catalogServiceClient) CreatePlanPromotion(ctx context.Context, in *CreatePlanPromotionRequest, opts ...grpc.CallOption) (*CreatePlanPromotionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CreatePlanPromotionResponse)
+	err := c.cc.Invoke(ctx, CatalogService_CreatePlanPromotion_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *catalogServiceClient) UpdatePlanPromotion(ctx context.Context, in *UpdatePlanPromotionRequest, opts ...grpc.CallOption) (*UpdatePlanPromotionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UpdatePlanPromotionResponse)
+	err := c.cc.Invoke(ctx, CatalogService_UpdatePlanPromotion_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *catalogServiceClient) ListPlanPromotions(ctx context.Context, in *ListPlanPromotionsRequest, opts ...grpc.CallOption) (*ListPlanPromotionsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListPlanPromotionsResponse)
+	err := c.cc.Invoke(ctx, CatalogService_ListPlanPromotions_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // CatalogServiceServer is the server API for CatalogService service.
 // All implementations must embed UnimplementedCatalogServiceServer
 // for forward compatibility.
@@ -196,6 +240,17 @@ type CatalogServiceServer interface {
 	//
 	// Example request: `{"planId": "0192f0c1-0000-7000-8000-000000000001", "period": "BILLING_PERIOD_MONTH", "amount": {"currencyCode": "IDR", "units": "79000"}, "available": true}`
 	SetPlanPrice(context.Context, *SetPlanPriceRequest) (*SetPlanPriceResponse, error)
+	// Staff: makes a promotion of plans: a lower price for a time.
+	//
+	// Example request: `{"displayName": "Hari Kemerdekaan", "percent": {"basisPoints": 1700}, "periods": ["BILLING_PERIOD_MONTH"], "renewals": false, "totalLimit": 500, "accountLimit": 1, "startTime": "2026-08-10T00:00:00Z", "endTime": "2026-08-20T00:00:00Z", "enabled": true}`
+	CreatePlanPromotion(context.Context, *CreatePlanPromotionRequest) (*CreatePlanPromotionResponse, error)
+	// Staff: switches a promotion of plans on or off, renames it, or changes its end and its limits. What it takes off stays as it was made; make another for that. Orders
+	// placed with it keep their price.
+	//
+	// Example request: `{"promotion": {"id": "0192f0c1-0000-7000-8000-000000000001", "enabled": false}, "updateMask": "enabled"}`
+	UpdatePlanPromotion(context.Context, *UpdatePlanPromotionRequest) (*UpdatePlanPromotionResponse, error)
+	// Staff: lists promotions of plans, newest first, with how often each is used.
+	ListPlanPromotions(context.Context, *ListPlanPromotionsRequest) (*ListPlanPromotionsResponse, error)
 	mustEmbedUnimplementedCatalogServiceServer()
 }
 
@@ -232,6 +287,15 @@ func (UnimplementedCatalogServiceServer) ArchivePlan(context.Context, *ArchivePl
 }
 func (UnimplementedCatalogServiceServer) SetPlanPrice(context.Context, *SetPlanPriceRequest) (*SetPlanPriceResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method SetPlanPrice not implemented")
+}
+func (UnimplementedCatalogServiceServer) CreatePlanPromotion(context.Context, *CreatePlanPromotionRequest) (*CreatePlanPromotionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CreatePlanPromotion not implemented")
+}
+func (UnimplementedCatalogServiceServer) UpdatePlanPromotion(context.Context, *UpdatePlanPromotionRequest) (*UpdatePlanPromotionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method UpdatePlanPromotion not implemented")
+}
+func (UnimplementedCatalogServiceServer) ListPlanPromotions(context.Context, *ListPlanPromotionsRequest) (*ListPlanPromotionsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListPlanPromotions not implemented")
 }
 func (UnimplementedCatalogServiceServer) mustEmbedUnimplementedCatalogServiceServer() {}
 func (UnimplementedCatalogServiceServer) testEmbeddedByValue()                        {}
@@ -416,6 +480,60 @@ func _CatalogService_SetPlanPrice_Handler(srv interface{}, ctx context.Context, 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _CatalogService_CreatePlanPromotion_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CreatePlanPromotionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CatalogServiceServer).CreatePlanPromotion(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CatalogService_CreatePlanPromotion_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CatalogServiceServer).CreatePlanPromotion(ctx, req.(*CreatePlanPromotionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _CatalogService_UpdatePlanPromotion_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UpdatePlanPromotionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CatalogServiceServer).UpdatePlanPromotion(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CatalogService_UpdatePlanPromotion_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CatalogServiceServer).UpdatePlanPromotion(ctx, req.(*UpdatePlanPromotionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _CatalogService_ListPlanPromotions_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListPlanPromotionsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CatalogServiceServer).ListPlanPromotions(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CatalogService_ListPlanPromotions_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CatalogServiceServer).ListPlanPromotions(ctx, req.(*ListPlanPromotionsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // CatalogService_ServiceDesc is the grpc.ServiceDesc for CatalogService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -458,6 +576,18 @@ var CatalogService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "SetPlanPrice",
 			Handler:    _CatalogService_SetPlanPrice_Handler,
+		},
+		{
+			MethodName: "CreatePlanPromotion",
+			Handler:    _CatalogService_CreatePlanPromotion_Handler,
+		},
+		{
+			MethodName: "UpdatePlanPromotion",
+			Handler:    _CatalogService_UpdatePlanPromotion_Handler,
+		},
+		{
+			MethodName: "ListPlanPromotions",
+			Handler:    _CatalogService_ListPlanPromotions_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

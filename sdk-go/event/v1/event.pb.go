@@ -130,6 +130,24 @@ const (
 	EventType_EVENT_TYPE_DEPOSIT_REVERSED EventType = 31
 	// A payment that named this deposit was not for it or not for this merchant; nothing was credited.
 	EventType_EVENT_TYPE_DEPOSIT_PAYMENT_REFUSED EventType = 32
+	// Money that came for an order did not pay it, and is credit of the wallet now. `reason` says why: `LATE`, `UNDERPAID`, `OVERPAID` (the part beyond the price),
+	// `DUPLICATE`, `REVERSAL` (what is left of a payment of which the gateway took a part back), or, if the order no longer waited for it, its state, for example `CANCELLED`.
+	EventType_EVENT_TYPE_ORDER_PAYMENT_CREDITED EventType = 33
+	// The payment of an order whose machine runs was taken back by the gateway, and the wallet did not cover it; `amount` is what is missing. `reason` is `PERIOD_ENDED` if
+	// the period it paid for ends now and the next one has to be paid, or `PERIOD_OVER` if it had ended before.
+	EventType_EVENT_TYPE_ORDER_PAYMENT_REVERSED EventType = 36
+	// A promotion gave something with a deposit: of this account, or of one that it brought here. The subject is the journal, `reason` the promotion's name.
+	EventType_EVENT_TYPE_PROMOTION_GIVEN EventType = 34
+	// What a promotion gave was taken back with the payment it was given for; the amount is what was still there. The subject is the journal.
+	EventType_EVENT_TYPE_PROMOTION_TAKEN_BACK EventType = 35
+	// The plan of an instance was changed; the amount is what that cost, negative where it was given back.
+	EventType_EVENT_TYPE_PLAN_CHANGED EventType = 80
+	// A change of plan was given up. Nothing was charged, and the plan is what it was.
+	EventType_EVENT_TYPE_PLAN_CHANGE_FAILED EventType = 81
+	// Something differs in the account's books, and no money of it moves; `reason` is the rule that does not hold.
+	EventType_EVENT_TYPE_WALLET_FROZEN EventType = 70
+	// Staff ended the freeze of a wallet.
+	EventType_EVENT_TYPE_WALLET_UNFROZEN EventType = 71
 )
 
 // Enum value maps for EventType.
@@ -158,6 +176,14 @@ var (
 		30: "EVENT_TYPE_DEPOSIT_READY",
 		31: "EVENT_TYPE_DEPOSIT_REVERSED",
 		32: "EVENT_TYPE_DEPOSIT_PAYMENT_REFUSED",
+		33: "EVENT_TYPE_ORDER_PAYMENT_CREDITED",
+		36: "EVENT_TYPE_ORDER_PAYMENT_REVERSED",
+		34: "EVENT_TYPE_PROMOTION_GIVEN",
+		35: "EVENT_TYPE_PROMOTION_TAKEN_BACK",
+		80: "EVENT_TYPE_PLAN_CHANGED",
+		81: "EVENT_TYPE_PLAN_CHANGE_FAILED",
+		70: "EVENT_TYPE_WALLET_FROZEN",
+		71: "EVENT_TYPE_WALLET_UNFROZEN",
 	}
 	EventType_value = map[string]int32{
 		"EVENT_TYPE_UNSPECIFIED":             0,
@@ -183,6 +209,14 @@ var (
 		"EVENT_TYPE_DEPOSIT_READY":           30,
 		"EVENT_TYPE_DEPOSIT_REVERSED":        31,
 		"EVENT_TYPE_DEPOSIT_PAYMENT_REFUSED": 32,
+		"EVENT_TYPE_ORDER_PAYMENT_CREDITED":  33,
+		"EVENT_TYPE_ORDER_PAYMENT_REVERSED":  36,
+		"EVENT_TYPE_PROMOTION_GIVEN":         34,
+		"EVENT_TYPE_PROMOTION_TAKEN_BACK":    35,
+		"EVENT_TYPE_PLAN_CHANGED":            80,
+		"EVENT_TYPE_PLAN_CHANGE_FAILED":      81,
+		"EVENT_TYPE_WALLET_FROZEN":           70,
+		"EVENT_TYPE_WALLET_UNFROZEN":         71,
 	}
 )
 
@@ -395,12 +429,12 @@ type Event_Operation struct {
 }
 
 type Event_Wallet struct {
-	// Of deposits and adjustments.
+	// Of deposits, adjustments and credited payments.
 	Wallet *WalletPayload `protobuf:"bytes,11,opt,name=wallet,proto3,oneof"`
 }
 
 type Event_Lifecycle struct {
-	// Of renewals, suspensions and terminations.
+	// Of renewals, suspensions, terminations and changes of plan.
 	Lifecycle *LifecyclePayload `protobuf:"bytes,12,opt,name=lifecycle,proto3,oneof"`
 }
 
@@ -652,7 +686,7 @@ func (x *WalletPayload) GetReason() string {
 	return ""
 }
 
-// More about a renewal, suspension or termination.
+// More about a renewal, suspension, termination or change of plan.
 type LifecyclePayload struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The machine.
@@ -1135,7 +1169,7 @@ const file_sewa_event_v1_event_proto_rawDesc = "" +
 	"!EVENT_ERROR_REASON_CURSOR_EXPIRED\x10\x01\x1ai\x9a\xb5\x18e\n" +
 	"\fOUT_OF_RANGE\x12\roldest_cursor\x18\x02\"DRead the resources again, then watch from oldest_cursor or from now.\x12w\n" +
 	" EVENT_ERROR_REASON_SLOW_CONSUMER\x10\x02\x1aQ\x9a\xb5\x18M\n" +
-	"\x12RESOURCE_EXHAUSTED\x12\vlast_cursor\x18\x02\"(Resume from last_cursor and read faster.*\xc8\x05\n" +
+	"\x12RESOURCE_EXHAUSTED\x12\vlast_cursor\x18\x02\"(Resume from last_cursor and read faster.*\xd9\a\n" +
 	"\tEventType\x12\x1a\n" +
 	"\x16EVENT_TYPE_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17EVENT_TYPE_ORDER_PLACED\x10\x01\x12\x19\n" +
@@ -1160,7 +1194,15 @@ const file_sewa_event_v1_event_proto_rawDesc = "" +
 	"\x15EVENT_TYPE_TERMINATED\x10\x13\x12\x1c\n" +
 	"\x18EVENT_TYPE_DEPOSIT_READY\x10\x1e\x12\x1f\n" +
 	"\x1bEVENT_TYPE_DEPOSIT_REVERSED\x10\x1f\x12&\n" +
-	"\"EVENT_TYPE_DEPOSIT_PAYMENT_REFUSED\x10 2\xed\x02\n" +
+	"\"EVENT_TYPE_DEPOSIT_PAYMENT_REFUSED\x10 \x12%\n" +
+	"!EVENT_TYPE_ORDER_PAYMENT_CREDITED\x10!\x12%\n" +
+	"!EVENT_TYPE_ORDER_PAYMENT_REVERSED\x10$\x12\x1e\n" +
+	"\x1aEVENT_TYPE_PROMOTION_GIVEN\x10\"\x12#\n" +
+	"\x1fEVENT_TYPE_PROMOTION_TAKEN_BACK\x10#\x12\x1b\n" +
+	"\x17EVENT_TYPE_PLAN_CHANGED\x10P\x12!\n" +
+	"\x1dEVENT_TYPE_PLAN_CHANGE_FAILED\x10Q\x12\x1c\n" +
+	"\x18EVENT_TYPE_WALLET_FROZEN\x10F\x12\x1e\n" +
+	"\x1aEVENT_TYPE_WALLET_UNFROZEN\x10G2\xed\x02\n" +
 	"\fEventService\x12\x9e\x01\n" +
 	"\n" +
 	"ListEvents\x12 .sewa.event.v1.ListEventsRequest\x1a!.sewa.event.v1.ListEventsResponse\"K\x8a\xb5\x182 \x01*\adefault2\b\n" +

@@ -34,7 +34,7 @@ type EventServiceClient interface {
 	// Lists events, oldest first, from a cursor on.
 	ListEvents(ctx context.Context, in *ListEventsRequest, opts ...grpc.CallOption) (*ListEventsResponse, error)
 	// Streams events as they commit, at least once, in order for each subject. Resume with the cursor of the last message received; over SSE that is `Last-Event-ID`.
-	// The stream ends at its deadline; resume it. A reader too slow to follow is ended with SLOW_CONSUMER and its last cursor.
+	// The stream ends at its deadline; resume it. It also ends within five seconds of the end of the access token or API key that opened it. A reader too slow to follow is ended with SLOW_CONSUMER and its last cursor.
 	WatchEvents(ctx context.Context, in *WatchEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchEventsResponse], error)
 }
 
@@ -84,7 +84,7 @@ type EventServiceServer interface {
 	// Lists events, oldest first, from a cursor on.
 	ListEvents(context.Context, *ListEventsRequest) (*ListEventsResponse, error)
 	// Streams events as they commit, at least once, in order for each subject. Resume with the cursor of the last message received; over SSE that is `Last-Event-ID`.
-	// The stream ends at its deadline; resume it. A reader too slow to follow is ended with SLOW_CONSUMER and its last cursor.
+	// The stream ends at its deadline; resume it. It also ends within five seconds of the end of the access token or API key that opened it. A reader too slow to follow is ended with SLOW_CONSUMER and its last cursor.
 	WatchEvents(*WatchEventsRequest, grpc.ServerStreamingServer[WatchEventsResponse]) error
 	mustEmbedUnimplementedEventServiceServer()
 }

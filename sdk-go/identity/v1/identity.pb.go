@@ -114,6 +114,8 @@ const (
 	IdentityErrorReason_IDENTITY_ERROR_REASON_SECOND_FACTOR_NOT_FOUND IdentityErrorReason = 13
 	// The user has a second factor already.
 	IdentityErrorReason_IDENTITY_ERROR_REASON_SECOND_FACTOR_EXISTS IdentityErrorReason = 14
+	// No account that may bring this one has the referral code.
+	IdentityErrorReason_IDENTITY_ERROR_REASON_REFERRAL_CODE_UNKNOWN IdentityErrorReason = 15
 )
 
 // Enum value maps for IdentityErrorReason.
@@ -134,6 +136,7 @@ var (
 		12: "IDENTITY_ERROR_REASON_CODE_ATTEMPTS_EXCEEDED",
 		13: "IDENTITY_ERROR_REASON_SECOND_FACTOR_NOT_FOUND",
 		14: "IDENTITY_ERROR_REASON_SECOND_FACTOR_EXISTS",
+		15: "IDENTITY_ERROR_REASON_REFERRAL_CODE_UNKNOWN",
 	}
 	IdentityErrorReason_value = map[string]int32{
 		"IDENTITY_ERROR_REASON_UNSPECIFIED":             0,
@@ -151,6 +154,7 @@ var (
 		"IDENTITY_ERROR_REASON_CODE_ATTEMPTS_EXCEEDED":  12,
 		"IDENTITY_ERROR_REASON_SECOND_FACTOR_NOT_FOUND": 13,
 		"IDENTITY_ERROR_REASON_SECOND_FACTOR_EXISTS":    14,
+		"IDENTITY_ERROR_REASON_REFERRAL_CODE_UNKNOWN":   15,
 	}
 )
 
@@ -852,7 +856,10 @@ type RegisterRequest struct {
 	// What the account is for.
 	AccountKind AccountKind `protobuf:"varint,5,opt,name=account_kind,json=accountKind,proto3,enum=sewa.identity.v1.AccountKind" json:"account_kind,omitempty"`
 	// True for an account with simulated machines and money.
-	Sandbox       bool `protobuf:"varint,6,opt,name=sandbox,proto3" json:"sandbox,omitempty"`
+	Sandbox bool `protobuf:"varint,6,opt,name=sandbox,proto3" json:"sandbox,omitempty"`
+	// Referral code of the account that brought this one here, from PromotionService.GetReferral; empty if none. A sandbox account is brought by sandbox accounts only,
+	// and others by others.
+	ReferralCode  string `protobuf:"bytes,7,opt,name=referral_code,json=referralCode,proto3" json:"referral_code,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -927,6 +934,13 @@ func (x *RegisterRequest) GetSandbox() bool {
 		return x.Sandbox
 	}
 	return false
+}
+
+func (x *RegisterRequest) GetReferralCode() string {
+	if x != nil {
+		return x.ReferralCode
+	}
+	return ""
 }
 
 // The new account.
@@ -2804,14 +2818,15 @@ const file_sewa_identity_v1_identity_proto_rawDesc = "" +
 	" \x01(\tB\x04\xe2A\x01\x03R\treplyJson\x12%\n" +
 	"\vbefore_json\x18\v \x01(\tB\x04\xe2A\x01\x03R\n" +
 	"beforeJson\x122\n" +
-	"\x12subject_account_id\x18\f \x01(\tB\x04\xe2A\x01\x03R\x10subjectAccountId\"\xfb\x01\n" +
+	"\x12subject_account_id\x18\f \x01(\tB\x04\xe2A\x01\x03R\x10subjectAccountId\"\xa2\x02\n" +
 	"\x0fRegisterRequest\x12\x1a\n" +
 	"\x05email\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\x05email\x12'\n" +
 	"\bpassword\x18\x02 \x01(\tB\v\xe2A\x01\x02\xa0\xb5\x18\x01\x80\x01\x01R\bpassword\x12\x18\n" +
 	"\x04name\x18\x03 \x01(\tB\x04\xe2A\x01\x02R\x04name\x12'\n" +
 	"\faccount_name\x18\x04 \x01(\tB\x04\xe2A\x01\x02R\vaccountName\x12F\n" +
 	"\faccount_kind\x18\x05 \x01(\x0e2\x1d.sewa.identity.v1.AccountKindB\x04\xe2A\x01\x02R\vaccountKind\x12\x18\n" +
-	"\asandbox\x18\x06 \x01(\bR\asandbox\"|\n" +
+	"\asandbox\x18\x06 \x01(\bR\asandbox\x12%\n" +
+	"\rreferral_code\x18\a \x01(\tB\x00R\freferralCode\"|\n" +
 	"\x10RegisterResponse\x12\x1d\n" +
 	"\n" +
 	"account_id\x18\x01 \x01(\tR\taccountId\x12\x17\n" +
@@ -2910,7 +2925,7 @@ const file_sewa_identity_v1_identity_proto_rawDesc = "" +
 	"\vAccountKind\x12\x1c\n" +
 	"\x18ACCOUNT_KIND_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ACCOUNT_KIND_CUSTOMER\x10\x01\x12\x19\n" +
-	"\x15ACCOUNT_KIND_RESELLER\x10\x02*\xf0\r\n" +
+	"\x15ACCOUNT_KIND_RESELLER\x10\x02*\xe8\x0e\n" +
 	"\x13IdentityErrorReason\x12%\n" +
 	"!IDENTITY_ERROR_REASON_UNSPECIFIED\x10\x00\x12p\n" +
 	"!IDENTITY_ERROR_REASON_EMAIL_TAKEN\x10\x01\x1aI\x9a\xb5\x18E\n" +
@@ -2941,11 +2956,13 @@ const file_sewa_identity_v1_identity_proto_rawDesc = "" +
 	"-IDENTITY_ERROR_REASON_SECOND_FACTOR_NOT_FOUND\x10\r\x1ae\x9a\xb5\x18a\n" +
 	"\tNOT_FOUND\x18\x03\"RCall CreateSecondFactor first; without a second factor, confirm with the password.\x12w\n" +
 	"*IDENTITY_ERROR_REASON_SECOND_FACTOR_EXISTS\x10\x0e\x1aG\x9a\xb5\x18C\n" +
-	"\x0eALREADY_EXISTS\x18\x03\"/Delete the second factor before making another.2\x8f\x1c\n" +
-	"\x0fIdentityService\x12\x9b\x01\n" +
-	"\bRegister\x12!.sewa.identity.v1.RegisterRequest\x1a\".sewa.identity.v1.RegisterResponse\"H\x8a\xb5\x18% \x02*\bregister2\b\n" +
+	"\x0eALREADY_EXISTS\x18\x03\"/Delete the second factor before making another.\x12v\n" +
+	"+IDENTITY_ERROR_REASON_REFERRAL_CODE_UNKNOWN\x10\x0f\x1aE\x9a\xb5\x18A\n" +
+	"\x13FAILED_PRECONDITION\x18\x03\"(Check the code, or register without one.2\xa6\x1c\n" +
+	"\x0fIdentityService\x12\xb2\x01\n" +
+	"\bRegister\x12!.sewa.identity.v1.RegisterRequest\x1a\".sewa.identity.v1.RegisterResponse\"_\x8a\xb5\x18< \x02*\bregister2\b\n" +
 	"\x02\b\n" +
-	"\x12\x02\b\x1e:\vEMAIL_TAKEN\x10\x01\x82\xd3\xe4\x93\x02\x16:\x01*\"\x11/v1/auth:register\x90\x02\x02\x12\xd0\x01\n" +
+	"\x12\x02\b\x1e:\vEMAIL_TAKEN:\x15REFERRAL_CODE_UNKNOWN\x10\x01\x82\xd3\xe4\x93\x02\x16:\x01*\"\x11/v1/auth:register\x90\x02\x02\x12\xd0\x01\n" +
 	"\x05Login\x12\x1e.sewa.identity.v1.LoginRequest\x1a\x1f.sewa.identity.v1.LoginResponse\"\x85\x01\x8a\xb5\x18h \x01*\x05login2\b\n" +
 	"\x02\b\n" +
 	"\x12\x02\b\x1e:\x13INVALID_CREDENTIALS:\x16SECOND_FACTOR_REQUIRED:\fCODE_INVALID:\x16CODE_ATTEMPTS_EXCEEDED\x10\x01\x82\xd3\xe4\x93\x02\x13:\x01*\"\x0e/v1/auth:login\x12\xc0\x01\n" +

@@ -50,20 +50,44 @@ const (
 	InstanceErrorReason_INSTANCE_ERROR_REASON_FIELD_NOT_WRITABLE InstanceErrorReason = 7
 	// The provider that runs the machine cannot do this.
 	InstanceErrorReason_INSTANCE_ERROR_REASON_NOT_SUPPORTED_BY_PROVIDER InstanceErrorReason = 8
+	// The first password was shown before, replaced or forgotten.
+	InstanceErrorReason_INSTANCE_ERROR_REASON_FIRST_PASSWORD_GONE InstanceErrorReason = 9
+	// An SSH key that is named does not exist in this account.
+	InstanceErrorReason_INSTANCE_ERROR_REASON_SSH_KEY_NOT_FOUND InstanceErrorReason = 10
+	// The text is no public key in the form of OpenSSH, or one that is too weak.
+	InstanceErrorReason_INSTANCE_ERROR_REASON_SSH_KEY_INVALID InstanceErrorReason = 11
+	// The account has this key already.
+	InstanceErrorReason_INSTANCE_ERROR_REASON_SSH_KEY_EXISTS InstanceErrorReason = 12
+	// The account has as many keys as it may have.
+	InstanceErrorReason_INSTANCE_ERROR_REASON_SSH_KEY_LIMIT InstanceErrorReason = 13
+	// No such snapshot in this account.
+	InstanceErrorReason_INSTANCE_ERROR_REASON_SNAPSHOT_NOT_FOUND InstanceErrorReason = 14
+	// The instance has as many snapshots as it may have.
+	InstanceErrorReason_INSTANCE_ERROR_REASON_SNAPSHOT_LIMIT InstanceErrorReason = 15
+	// The snapshot is not there yet, or not any more.
+	InstanceErrorReason_INSTANCE_ERROR_REASON_SNAPSHOT_NOT_AVAILABLE InstanceErrorReason = 16
 )
 
 // Enum value maps for InstanceErrorReason.
 var (
 	InstanceErrorReason_name = map[int32]string{
-		0: "INSTANCE_ERROR_REASON_UNSPECIFIED",
-		1: "INSTANCE_ERROR_REASON_INSTANCE_NOT_FOUND",
-		2: "INSTANCE_ERROR_REASON_ILLEGAL_STATE",
-		3: "INSTANCE_ERROR_REASON_OPERATION_IN_PROGRESS",
-		4: "INSTANCE_ERROR_REASON_INSTANCE_SUSPENDED",
-		5: "INSTANCE_ERROR_REASON_IMAGE_UNAVAILABLE",
-		6: "INSTANCE_ERROR_REASON_CONFIRMATION_MISMATCH",
-		7: "INSTANCE_ERROR_REASON_FIELD_NOT_WRITABLE",
-		8: "INSTANCE_ERROR_REASON_NOT_SUPPORTED_BY_PROVIDER",
+		0:  "INSTANCE_ERROR_REASON_UNSPECIFIED",
+		1:  "INSTANCE_ERROR_REASON_INSTANCE_NOT_FOUND",
+		2:  "INSTANCE_ERROR_REASON_ILLEGAL_STATE",
+		3:  "INSTANCE_ERROR_REASON_OPERATION_IN_PROGRESS",
+		4:  "INSTANCE_ERROR_REASON_INSTANCE_SUSPENDED",
+		5:  "INSTANCE_ERROR_REASON_IMAGE_UNAVAILABLE",
+		6:  "INSTANCE_ERROR_REASON_CONFIRMATION_MISMATCH",
+		7:  "INSTANCE_ERROR_REASON_FIELD_NOT_WRITABLE",
+		8:  "INSTANCE_ERROR_REASON_NOT_SUPPORTED_BY_PROVIDER",
+		9:  "INSTANCE_ERROR_REASON_FIRST_PASSWORD_GONE",
+		10: "INSTANCE_ERROR_REASON_SSH_KEY_NOT_FOUND",
+		11: "INSTANCE_ERROR_REASON_SSH_KEY_INVALID",
+		12: "INSTANCE_ERROR_REASON_SSH_KEY_EXISTS",
+		13: "INSTANCE_ERROR_REASON_SSH_KEY_LIMIT",
+		14: "INSTANCE_ERROR_REASON_SNAPSHOT_NOT_FOUND",
+		15: "INSTANCE_ERROR_REASON_SNAPSHOT_LIMIT",
+		16: "INSTANCE_ERROR_REASON_SNAPSHOT_NOT_AVAILABLE",
 	}
 	InstanceErrorReason_value = map[string]int32{
 		"INSTANCE_ERROR_REASON_UNSPECIFIED":               0,
@@ -75,6 +99,14 @@ var (
 		"INSTANCE_ERROR_REASON_CONFIRMATION_MISMATCH":     6,
 		"INSTANCE_ERROR_REASON_FIELD_NOT_WRITABLE":        7,
 		"INSTANCE_ERROR_REASON_NOT_SUPPORTED_BY_PROVIDER": 8,
+		"INSTANCE_ERROR_REASON_FIRST_PASSWORD_GONE":       9,
+		"INSTANCE_ERROR_REASON_SSH_KEY_NOT_FOUND":         10,
+		"INSTANCE_ERROR_REASON_SSH_KEY_INVALID":           11,
+		"INSTANCE_ERROR_REASON_SSH_KEY_EXISTS":            12,
+		"INSTANCE_ERROR_REASON_SSH_KEY_LIMIT":             13,
+		"INSTANCE_ERROR_REASON_SNAPSHOT_NOT_FOUND":        14,
+		"INSTANCE_ERROR_REASON_SNAPSHOT_LIMIT":            15,
+		"INSTANCE_ERROR_REASON_SNAPSHOT_NOT_AVAILABLE":    16,
 	}
 )
 
@@ -189,9 +221,9 @@ type Instance struct {
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// The account.
 	AccountId string `protobuf:"bytes,2,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
-	// Name for people; the host name at first.
+	// Name for people; the host name at first. Only the platform knows it: the machine's host name and its name at the provider stay.
 	DisplayName string `protobuf:"bytes,3,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
-	// Labels, at most 32.
+	// Labels, at most 32, for finding instances by. One with an empty value is a tag. The provider is not told.
 	Labels map[string]string `protobuf:"bytes,4,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Host name.
 	Hostname string `protobuf:"bytes,5,opt,name=hostname,proto3" json:"hostname,omitempty"`
@@ -203,7 +235,7 @@ type Instance struct {
 	RegionId string `protobuf:"bytes,8,opt,name=region_id,json=regionId,proto3" json:"region_id,omitempty"`
 	// The image it was last built from.
 	ImageId string `protobuf:"bytes,9,opt,name=image_id,json=imageId,proto3" json:"image_id,omitempty"`
-	// The order that made it.
+	// The order that made it; empty for a machine that was adopted.
 	OrderId string `protobuf:"bytes,10,opt,name=order_id,json=orderId,proto3" json:"order_id,omitempty"`
 	// Public IPv4 address; empty until known.
 	Ipv4Address string `protobuf:"bytes,11,opt,name=ipv4_address,json=ipv4Address,proto3" json:"ipv4_address,omitempty"`
@@ -215,9 +247,9 @@ type Instance struct {
 	MemoryMib int32 `protobuf:"varint,14,opt,name=memory_mib,json=memoryMib,proto3" json:"memory_mib,omitempty"`
 	// Disk in GiB.
 	DiskGib int32 `protobuf:"varint,15,opt,name=disk_gib,json=diskGib,proto3" json:"disk_gib,omitempty"`
-	// Price of one period without tax; fixed when it was ordered.
+	// Price of one period without tax, from the next renewal on; fixed when it was ordered, or when plan or period was changed.
 	Price *money.Money `protobuf:"bytes,16,opt,name=price,proto3" json:"price,omitempty"`
-	// The span one price pays for.
+	// The span one price pays for, from the next renewal on.
 	Period v1.BillingPeriod `protobuf:"varint,17,opt,name=period,proto3,enum=sewa.api.v1.BillingPeriod" json:"period,omitempty"`
 	// Paid until; absent before the first payment is captured.
 	PaidUntil *timestamppb.Timestamp `protobuf:"bytes,18,opt,name=paid_until,json=paidUntil,proto3" json:"paid_until,omitempty"`
@@ -238,9 +270,11 @@ type Instance struct {
 	// When it last changed.
 	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,26,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
 	// Changes with every change; send it back to make sure nobody was faster.
-	Etag          string `protobuf:"bytes,27,opt,name=etag,proto3" json:"etag,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Etag string `protobuf:"bytes,27,opt,name=etag,proto3" json:"etag,omitempty"`
+	// Until when ShowFirstPassword shows the first password; absent once it was shown, replaced or forgotten.
+	FirstPasswordExpireTime *timestamppb.Timestamp `protobuf:"bytes,28,opt,name=first_password_expire_time,json=firstPasswordExpireTime,proto3" json:"first_password_expire_time,omitempty"`
+	unknownFields           protoimpl.UnknownFields
+	sizeCache               protoimpl.SizeCache
 }
 
 func (x *Instance) Reset() {
@@ -462,6 +496,13 @@ func (x *Instance) GetEtag() string {
 	return ""
 }
 
+func (x *Instance) GetFirstPasswordExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FirstPasswordExpireTime
+	}
+	return nil
+}
+
 // Asks for instances.
 type ListInstancesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -472,7 +513,9 @@ type ListInstancesRequest struct {
 	// Only this state; all but DELETED and FAILED if not set.
 	State Instance_State `protobuf:"varint,3,opt,name=state,proto3,enum=sewa.instance.v1.Instance_State" json:"state,omitempty"`
 	// Staff: the account to look at. Empty for the caller's own.
-	AccountId     string `protobuf:"bytes,4,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	AccountId string `protobuf:"bytes,4,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	// Only those that have all of these labels, each `key` for any value or `key=value`. A label without a value is what others call a tag. Of all if empty.
+	Labels        []string `protobuf:"bytes,5,rep,name=labels,proto3" json:"labels,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -533,6 +576,13 @@ func (x *ListInstancesRequest) GetAccountId() string {
 		return x.AccountId
 	}
 	return ""
+}
+
+func (x *ListInstancesRequest) GetLabels() []string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
 }
 
 // A page of instances.
@@ -1195,7 +1245,12 @@ type RebuildInstanceRequest struct {
 	// The image; the present one if empty.
 	ImageId string `protobuf:"bytes,2,opt,name=image_id,json=imageId,proto3" json:"image_id,omitempty"`
 	// The etag last read; empty to act whatever it is.
-	Etag          string `protobuf:"bytes,3,opt,name=etag,proto3" json:"etag,omitempty"`
+	Etag string `protobuf:"bytes,3,opt,name=etag,proto3" json:"etag,omitempty"`
+	// SSH keys of the account that open the machine for its administrator, at most 10. Their texts are taken as they are now.
+	SshKeyIds []string `protobuf:"bytes,4,rep,name=ssh_key_ids,json=sshKeyIds,proto3" json:"ssh_key_ids,omitempty"`
+	// What cloud-init does at the first boot from the new disk: a document that begins with `#cloud-config`, or a script that begins with `#!`; at most 16384 bytes of UTF-8.
+	// Empty for none. It may hold secrets: it is sealed until the machine has it, forgotten then, and never shown again.
+	UserData      string `protobuf:"bytes,5,opt,name=user_data,json=userData,proto3" json:"user_data,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1251,6 +1306,20 @@ func (x *RebuildInstanceRequest) GetEtag() string {
 	return ""
 }
 
+func (x *RebuildInstanceRequest) GetSshKeyIds() []string {
+	if x != nil {
+		return x.SshKeyIds
+	}
+	return nil
+}
+
+func (x *RebuildInstanceRequest) GetUserData() string {
+	if x != nil {
+		return x.UserData
+	}
+	return ""
+}
+
 // It is recorded.
 type RebuildInstanceResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1297,6 +1366,98 @@ func (x *RebuildInstanceResponse) GetOperation() *v1.Operation {
 	return nil
 }
 
+// Asks for the first password.
+type ShowFirstPasswordRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The instance.
+	InstanceId    string `protobuf:"bytes,1,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShowFirstPasswordRequest) Reset() {
+	*x = ShowFirstPasswordRequest{}
+	mi := &file_sewa_instance_v1_instance_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShowFirstPasswordRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShowFirstPasswordRequest) ProtoMessage() {}
+
+func (x *ShowFirstPasswordRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sewa_instance_v1_instance_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShowFirstPasswordRequest.ProtoReflect.Descriptor instead.
+func (*ShowFirstPasswordRequest) Descriptor() ([]byte, []int) {
+	return file_sewa_instance_v1_instance_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ShowFirstPasswordRequest) GetInstanceId() string {
+	if x != nil {
+		return x.InstanceId
+	}
+	return ""
+}
+
+// The first password.
+type ShowFirstPasswordResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The password of the administrator, `root`; shown once.
+	Password      string `protobuf:"bytes,1,opt,name=password,proto3" json:"password,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShowFirstPasswordResponse) Reset() {
+	*x = ShowFirstPasswordResponse{}
+	mi := &file_sewa_instance_v1_instance_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShowFirstPasswordResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShowFirstPasswordResponse) ProtoMessage() {}
+
+func (x *ShowFirstPasswordResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sewa_instance_v1_instance_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShowFirstPasswordResponse.ProtoReflect.Descriptor instead.
+func (*ShowFirstPasswordResponse) Descriptor() ([]byte, []int) {
+	return file_sewa_instance_v1_instance_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ShowFirstPasswordResponse) GetPassword() string {
+	if x != nil {
+		return x.Password
+	}
+	return ""
+}
+
 // Sets a new password.
 type ResetInstancePasswordRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1308,7 +1469,7 @@ type ResetInstancePasswordRequest struct {
 
 func (x *ResetInstancePasswordRequest) Reset() {
 	*x = ResetInstancePasswordRequest{}
-	mi := &file_sewa_instance_v1_instance_proto_msgTypes[17]
+	mi := &file_sewa_instance_v1_instance_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1320,7 +1481,7 @@ func (x *ResetInstancePasswordRequest) String() string {
 func (*ResetInstancePasswordRequest) ProtoMessage() {}
 
 func (x *ResetInstancePasswordRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_instance_v1_instance_proto_msgTypes[17]
+	mi := &file_sewa_instance_v1_instance_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1333,7 +1494,7 @@ func (x *ResetInstancePasswordRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResetInstancePasswordRequest.ProtoReflect.Descriptor instead.
 func (*ResetInstancePasswordRequest) Descriptor() ([]byte, []int) {
-	return file_sewa_instance_v1_instance_proto_rawDescGZIP(), []int{17}
+	return file_sewa_instance_v1_instance_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ResetInstancePasswordRequest) GetInstanceId() string {
@@ -1356,7 +1517,7 @@ type ResetInstancePasswordResponse struct {
 
 func (x *ResetInstancePasswordResponse) Reset() {
 	*x = ResetInstancePasswordResponse{}
-	mi := &file_sewa_instance_v1_instance_proto_msgTypes[18]
+	mi := &file_sewa_instance_v1_instance_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1368,7 +1529,7 @@ func (x *ResetInstancePasswordResponse) String() string {
 func (*ResetInstancePasswordResponse) ProtoMessage() {}
 
 func (x *ResetInstancePasswordResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_instance_v1_instance_proto_msgTypes[18]
+	mi := &file_sewa_instance_v1_instance_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1381,7 +1542,7 @@ func (x *ResetInstancePasswordResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResetInstancePasswordResponse.ProtoReflect.Descriptor instead.
 func (*ResetInstancePasswordResponse) Descriptor() ([]byte, []int) {
-	return file_sewa_instance_v1_instance_proto_rawDescGZIP(), []int{18}
+	return file_sewa_instance_v1_instance_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ResetInstancePasswordResponse) GetOperation() *v1.Operation {
@@ -1413,7 +1574,7 @@ type DeleteInstanceRequest struct {
 
 func (x *DeleteInstanceRequest) Reset() {
 	*x = DeleteInstanceRequest{}
-	mi := &file_sewa_instance_v1_instance_proto_msgTypes[19]
+	mi := &file_sewa_instance_v1_instance_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1425,7 +1586,7 @@ func (x *DeleteInstanceRequest) String() string {
 func (*DeleteInstanceRequest) ProtoMessage() {}
 
 func (x *DeleteInstanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_instance_v1_instance_proto_msgTypes[19]
+	mi := &file_sewa_instance_v1_instance_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1438,7 +1599,7 @@ func (x *DeleteInstanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteInstanceRequest.ProtoReflect.Descriptor instead.
 func (*DeleteInstanceRequest) Descriptor() ([]byte, []int) {
-	return file_sewa_instance_v1_instance_proto_rawDescGZIP(), []int{19}
+	return file_sewa_instance_v1_instance_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *DeleteInstanceRequest) GetInstanceId() string {
@@ -1473,7 +1634,7 @@ type DeleteInstanceResponse struct {
 
 func (x *DeleteInstanceResponse) Reset() {
 	*x = DeleteInstanceResponse{}
-	mi := &file_sewa_instance_v1_instance_proto_msgTypes[20]
+	mi := &file_sewa_instance_v1_instance_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1485,7 +1646,7 @@ func (x *DeleteInstanceResponse) String() string {
 func (*DeleteInstanceResponse) ProtoMessage() {}
 
 func (x *DeleteInstanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_instance_v1_instance_proto_msgTypes[20]
+	mi := &file_sewa_instance_v1_instance_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1498,7 +1659,7 @@ func (x *DeleteInstanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteInstanceResponse.ProtoReflect.Descriptor instead.
 func (*DeleteInstanceResponse) Descriptor() ([]byte, []int) {
-	return file_sewa_instance_v1_instance_proto_rawDescGZIP(), []int{20}
+	return file_sewa_instance_v1_instance_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *DeleteInstanceResponse) GetOperation() *v1.Operation {
@@ -1512,7 +1673,7 @@ var File_sewa_instance_v1_instance_proto protoreflect.FileDescriptor
 
 const file_sewa_instance_v1_instance_proto_rawDesc = "" +
 	"\n" +
-	"\x1fsewa/instance/v1/instance.proto\x12\x10sewa.instance.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\x19sewa/api/v1/billing.proto\x1a\x1bsewa/api/v1/operation.proto\x1a\x19sewa/api/v1/options.proto\"\xa1\v\n" +
+	"\x1fsewa/instance/v1/instance.proto\x12\x10sewa.instance.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\x19sewa/api/v1/billing.proto\x1a\x1bsewa/api/v1/operation.proto\x1a\x19sewa/api/v1/options.proto\"\x80\f\n" +
 	"\bInstance\x12\x14\n" +
 	"\x02id\x18\x01 \x01(\tB\x04\xe2A\x01\x03R\x02id\x12#\n" +
 	"\n" +
@@ -1548,7 +1709,8 @@ const file_sewa_instance_v1_instance_proto_rawDesc = "" +
 	"createTime\x12A\n" +
 	"\vupdate_time\x18\x1a \x01(\v2\x1a.google.protobuf.TimestampB\x04\xe2A\x01\x03R\n" +
 	"updateTime\x12\x14\n" +
-	"\x04etag\x18\x1b \x01(\tB\x00R\x04etag\x1a9\n" +
+	"\x04etag\x18\x1b \x01(\tB\x00R\x04etag\x12]\n" +
+	"\x1afirst_password_expire_time\x18\x1c \x01(\v2\x1a.google.protobuf.TimestampB\x04\xe2A\x01\x03R\x17firstPasswordExpireTime\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xba\x01\n" +
@@ -1562,14 +1724,15 @@ const file_sewa_instance_v1_instance_proto_rawDesc = "" +
 	"\rSTATE_DELETED\x10\x06\x12\x10\n" +
 	"\fSTATE_FAILED\x10\a\x12\x0e\n" +
 	"\n" +
-	"STATE_LOST\x10\b\"\xb1\x01\n" +
+	"STATE_LOST\x10\b\"\xcb\x01\n" +
 	"\x14ListInstancesRequest\x12\x1d\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\x00R\bpageSize\x12\x1f\n" +
 	"\n" +
 	"page_token\x18\x02 \x01(\tB\x00R\tpageToken\x128\n" +
 	"\x05state\x18\x03 \x01(\x0e2 .sewa.instance.v1.Instance.StateB\x00R\x05state\x12\x1f\n" +
 	"\n" +
-	"account_id\x18\x04 \x01(\tB\x00R\taccountId\"y\n" +
+	"account_id\x18\x04 \x01(\tB\x00R\taccountId\x12\x18\n" +
+	"\x06labels\x18\x05 \x03(\tB\x00R\x06labels\"y\n" +
 	"\x15ListInstancesResponse\x128\n" +
 	"\tinstances\x18\x01 \x03(\v2\x1a.sewa.instance.v1.InstanceR\tinstances\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\";\n" +
@@ -1607,14 +1770,21 @@ const file_sewa_instance_v1_instance_proto_rawDesc = "" +
 	"instanceId\x12\x14\n" +
 	"\x04etag\x18\x02 \x01(\tB\x00R\x04etag\"N\n" +
 	"\x16RebootInstanceResponse\x124\n" +
-	"\toperation\x18\x01 \x01(\v2\x16.sewa.api.v1.OperationR\toperation\"r\n" +
+	"\toperation\x18\x01 \x01(\v2\x16.sewa.api.v1.OperationR\toperation\"\xc2\x01\n" +
 	"\x16RebuildInstanceRequest\x12%\n" +
 	"\vinstance_id\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\n" +
 	"instanceId\x12\x1b\n" +
 	"\bimage_id\x18\x02 \x01(\tB\x00R\aimageId\x12\x14\n" +
-	"\x04etag\x18\x03 \x01(\tB\x00R\x04etag\"O\n" +
+	"\x04etag\x18\x03 \x01(\tB\x00R\x04etag\x12$\n" +
+	"\vssh_key_ids\x18\x04 \x03(\tB\x04\xe2A\x01\x04R\tsshKeyIds\x12(\n" +
+	"\tuser_data\x18\x05 \x01(\tB\v\xe2A\x01\x04\xa0\xb5\x18\x01\x80\x01\x01R\buserData\"O\n" +
 	"\x17RebuildInstanceResponse\x124\n" +
-	"\toperation\x18\x01 \x01(\v2\x16.sewa.api.v1.OperationR\toperation\"E\n" +
+	"\toperation\x18\x01 \x01(\v2\x16.sewa.api.v1.OperationR\toperation\"A\n" +
+	"\x18ShowFirstPasswordRequest\x12%\n" +
+	"\vinstance_id\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\n" +
+	"instanceId\"@\n" +
+	"\x19ShowFirstPasswordResponse\x12#\n" +
+	"\bpassword\x18\x01 \x01(\tB\a\xa0\xb5\x18\x02\x80\x01\x01R\bpassword\"E\n" +
 	"\x1cResetInstancePasswordRequest\x12%\n" +
 	"\vinstance_id\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\n" +
 	"instanceId\"z\n" +
@@ -1627,7 +1797,7 @@ const file_sewa_instance_v1_instance_proto_rawDesc = "" +
 	"\x10confirm_hostname\x18\x02 \x01(\tB\x04\xe2A\x01\x02R\x0fconfirmHostname\x12\x14\n" +
 	"\x04etag\x18\x03 \x01(\tB\x00R\x04etag\"N\n" +
 	"\x16DeleteInstanceResponse\x124\n" +
-	"\toperation\x18\x01 \x01(\v2\x16.sewa.api.v1.OperationR\toperation*\xca\a\n" +
+	"\toperation\x18\x01 \x01(\v2\x16.sewa.api.v1.OperationR\toperation*\xf3\x0f\n" +
 	"\x13InstanceErrorReason\x12%\n" +
 	"!INSTANCE_ERROR_REASON_UNSPECIFIED\x10\x00\x12c\n" +
 	"(INSTANCE_ERROR_REASON_INSTANCE_NOT_FOUND\x10\x01\x1a5\x9a\xb5\x181\n" +
@@ -1646,7 +1816,26 @@ const file_sewa_instance_v1_instance_proto_rawDesc = "" +
 	"\x10INVALID_ARGUMENT\x12\x04path\x18\x03\"-Name only writable fields in the update mask.\x12\x8c\x01\n" +
 	"/INSTANCE_ERROR_REASON_NOT_SUPPORTED_BY_PROVIDER\x10\b\x1aW\x9a\xb5\x18S\n" +
 	"\rUNIMPLEMENTED\x12\n" +
-	"capability\x18\x03\"4Use another way; GetInstance lists the capabilities.2\xbc\x15\n" +
+	"capability\x18\x03\"4Use another way; GetInstance lists the capabilities.\x12\xa8\x01\n" +
+	")INSTANCE_ERROR_REASON_FIRST_PASSWORD_GONE\x10\t\x1ay\x9a\xb5\x18u\n" +
+	"\x13FAILED_PRECONDITION\x18\x03\"\\Set a new one with ResetInstancePassword, or rebuild the machine, as its capabilities allow.\x12m\n" +
+	"'INSTANCE_ERROR_REASON_SSH_KEY_NOT_FOUND\x10\n" +
+	"\x1a@\x9a\xb5\x18<\n" +
+	"\tNOT_FOUND\x12\n" +
+	"ssh_key_id\x18\x03\"!List the SSH keys to find its id.\x12\xae\x01\n" +
+	"%INSTANCE_ERROR_REASON_SSH_KEY_INVALID\x10\v\x1a\x82\x01\x9a\xb5\x18~\n" +
+	"\x10INVALID_ARGUMENT\x12\aproblem\x18\x03\"_Send the one line of the .pub file of an Ed25519, ECDSA or RSA key; RSA has 2048 to 16384 bits.\x12`\n" +
+	"$INSTANCE_ERROR_REASON_SSH_KEY_EXISTS\x10\f\x1a6\x9a\xb5\x182\n" +
+	"\x0eALREADY_EXISTS\x12\n" +
+	"ssh_key_id\x18\x03\"\x12Use the key named.\x12t\n" +
+	"#INSTANCE_ERROR_REASON_SSH_KEY_LIMIT\x10\r\x1aK\x9a\xb5\x18G\n" +
+	"\x13FAILED_PRECONDITION\x12\x05limit\x18\x03\"'Delete keys that are not used any more.\x12c\n" +
+	"(INSTANCE_ERROR_REASON_SNAPSHOT_NOT_FOUND\x10\x0e\x1a5\x9a\xb5\x181\n" +
+	"\tNOT_FOUND\x18\x03\"\"List the snapshots to find its id.\x12w\n" +
+	"$INSTANCE_ERROR_REASON_SNAPSHOT_LIMIT\x10\x0f\x1aM\x9a\xb5\x18I\n" +
+	"\x13FAILED_PRECONDITION\x12\x05limit\x18\x03\")Delete a snapshot of this instance first.\x12\xa5\x01\n" +
+	",INSTANCE_ERROR_REASON_SNAPSHOT_NOT_AVAILABLE\x10\x10\x1as\x9a\xb5\x18o\n" +
+	"\x13FAILED_PRECONDITION\x12\x05state\x18\x02\"ORead the snapshot again; only one that is AVAILABLE can be restored or deleted.2\xfc\x17\n" +
 	"\x0fInstanceService\x12\xa3\x01\n" +
 	"\rListInstances\x12&.sewa.instance.v1.ListInstancesRequest\x1a'.sewa.instance.v1.ListInstancesResponse\"A\x8a\xb5\x18% \x01*\adefault2\b\n" +
 	"\x02\b\x05\x12\x02\b\x1e\n" +
@@ -1673,11 +1862,15 @@ const file_sewa_instance_v1_instance_proto_rawDesc = "" +
 	"\x0eRebootInstance\x12'.sewa.instance.v1.RebootInstanceRequest\x1a(.sewa.instance.v1.RebootInstanceResponse\"\xb3\x01\x8a\xb5\x18t \x02*\adefault2\b\n" +
 	"\x02\b\n" +
 	"\x12\x02\b\x1e:\x12INSTANCE_NOT_FOUND:\rILLEGAL_STATE:\x15OPERATION_IN_PROGRESS:\x12INSTANCE_SUSPENDED\n" +
-	"\x0finstances.power\x82\xd3\xe4\x93\x022:\x01*b\toperation\"\"/v1/instances/{instance_id}:reboot\x90\x02\x02\x12\xb3\x02\n" +
-	"\x0fRebuildInstance\x12(.sewa.instance.v1.RebuildInstanceRequest\x1a).sewa.instance.v1.RebuildInstanceResponse\"\xca\x01\x8a\xb5\x18\x89\x01 \x02*\adefault2\b\n" +
+	"\x0finstances.power\x82\xd3\xe4\x93\x022:\x01*b\toperation\"\"/v1/instances/{instance_id}:reboot\x90\x02\x02\x12\xe1\x02\n" +
+	"\x0fRebuildInstance\x12(.sewa.instance.v1.RebuildInstanceRequest\x1a).sewa.instance.v1.RebuildInstanceResponse\"\xf8\x01\x8a\xb5\x18\xb7\x01 \x02*\adefault2\b\n" +
 	"\x02\b\n" +
-	"\x12\x02\b\x1e:\x12INSTANCE_NOT_FOUND:\rILLEGAL_STATE:\x15OPERATION_IN_PROGRESS:\x12INSTANCE_SUSPENDED:\x11IMAGE_UNAVAILABLE\n" +
-	"\x11instances.rebuild\x82\xd3\xe4\x93\x023:\x01*b\toperation\"#/v1/instances/{instance_id}:rebuild\x90\x02\x02\x12\xc9\x02\n" +
+	"\x12\x02\b\x1e:\x12INSTANCE_NOT_FOUND:\rILLEGAL_STATE:\x15OPERATION_IN_PROGRESS:\x12INSTANCE_SUSPENDED:\x11IMAGE_UNAVAILABLE:\x11SSH_KEY_NOT_FOUND:\x19NOT_SUPPORTED_BY_PROVIDER\n" +
+	"\x11instances.rebuild\x82\xd3\xe4\x93\x023:\x01*b\toperation\"#/v1/instances/{instance_id}:rebuild\x90\x02\x02\x12\x8f\x02\n" +
+	"\x11ShowFirstPassword\x12*.sewa.instance.v1.ShowFirstPasswordRequest\x1a+.sewa.instance.v1.ShowFirstPasswordResponse\"\xa0\x01\x8a\xb5\x18a \x02*\adefault2\b\n" +
+	"\x02\b\n" +
+	"\x12\x02\b\x1e:\x12INSTANCE_NOT_FOUND:\rILLEGAL_STATE:\x13FIRST_PASSWORD_GONE\n" +
+	"\x12instances.password\x82\xd3\xe4\x93\x022:\x01*\"-/v1/instances/{instance_id}:showFirstPassword\x90\x02\x02\x12\xc9\x02\n" +
 	"\x15ResetInstancePassword\x12..sewa.instance.v1.ResetInstancePasswordRequest\x1a/.sewa.instance.v1.ResetInstancePasswordResponse\"\xce\x01\x8a\xb5\x18\x92\x01 \x02*\adefault2\b\n" +
 	"\x02\b\n" +
 	"\x12\x02\b\x1e:\x12INSTANCE_NOT_FOUND:\rILLEGAL_STATE:\x15OPERATION_IN_PROGRESS:\x12INSTANCE_SUSPENDED:\x19NOT_SUPPORTED_BY_PROVIDER\n" +
@@ -1700,7 +1893,7 @@ func file_sewa_instance_v1_instance_proto_rawDescGZIP() []byte {
 }
 
 var file_sewa_instance_v1_instance_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_sewa_instance_v1_instance_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_sewa_instance_v1_instance_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_sewa_instance_v1_instance_proto_goTypes = []any{
 	(InstanceErrorReason)(0),              // 0: sewa.instance.v1.InstanceErrorReason
 	(Instance_State)(0),                   // 1: sewa.instance.v1.Instance.State
@@ -1721,65 +1914,70 @@ var file_sewa_instance_v1_instance_proto_goTypes = []any{
 	(*RebootInstanceResponse)(nil),        // 16: sewa.instance.v1.RebootInstanceResponse
 	(*RebuildInstanceRequest)(nil),        // 17: sewa.instance.v1.RebuildInstanceRequest
 	(*RebuildInstanceResponse)(nil),       // 18: sewa.instance.v1.RebuildInstanceResponse
-	(*ResetInstancePasswordRequest)(nil),  // 19: sewa.instance.v1.ResetInstancePasswordRequest
-	(*ResetInstancePasswordResponse)(nil), // 20: sewa.instance.v1.ResetInstancePasswordResponse
-	(*DeleteInstanceRequest)(nil),         // 21: sewa.instance.v1.DeleteInstanceRequest
-	(*DeleteInstanceResponse)(nil),        // 22: sewa.instance.v1.DeleteInstanceResponse
-	nil,                                   // 23: sewa.instance.v1.Instance.LabelsEntry
-	(*money.Money)(nil),                   // 24: google.type.Money
-	(v1.BillingPeriod)(0),                 // 25: sewa.api.v1.BillingPeriod
-	(*timestamppb.Timestamp)(nil),         // 26: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil),         // 27: google.protobuf.FieldMask
-	(*v1.Operation)(nil),                  // 28: sewa.api.v1.Operation
+	(*ShowFirstPasswordRequest)(nil),      // 19: sewa.instance.v1.ShowFirstPasswordRequest
+	(*ShowFirstPasswordResponse)(nil),     // 20: sewa.instance.v1.ShowFirstPasswordResponse
+	(*ResetInstancePasswordRequest)(nil),  // 21: sewa.instance.v1.ResetInstancePasswordRequest
+	(*ResetInstancePasswordResponse)(nil), // 22: sewa.instance.v1.ResetInstancePasswordResponse
+	(*DeleteInstanceRequest)(nil),         // 23: sewa.instance.v1.DeleteInstanceRequest
+	(*DeleteInstanceResponse)(nil),        // 24: sewa.instance.v1.DeleteInstanceResponse
+	nil,                                   // 25: sewa.instance.v1.Instance.LabelsEntry
+	(*money.Money)(nil),                   // 26: google.type.Money
+	(v1.BillingPeriod)(0),                 // 27: sewa.api.v1.BillingPeriod
+	(*timestamppb.Timestamp)(nil),         // 28: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil),         // 29: google.protobuf.FieldMask
+	(*v1.Operation)(nil),                  // 30: sewa.api.v1.Operation
 }
 var file_sewa_instance_v1_instance_proto_depIdxs = []int32{
-	23, // 0: sewa.instance.v1.Instance.labels:type_name -> sewa.instance.v1.Instance.LabelsEntry
+	25, // 0: sewa.instance.v1.Instance.labels:type_name -> sewa.instance.v1.Instance.LabelsEntry
 	1,  // 1: sewa.instance.v1.Instance.state:type_name -> sewa.instance.v1.Instance.State
-	24, // 2: sewa.instance.v1.Instance.price:type_name -> google.type.Money
-	25, // 3: sewa.instance.v1.Instance.period:type_name -> sewa.api.v1.BillingPeriod
-	26, // 4: sewa.instance.v1.Instance.paid_until:type_name -> google.protobuf.Timestamp
-	24, // 5: sewa.instance.v1.Instance.next_charge:type_name -> google.type.Money
-	26, // 6: sewa.instance.v1.Instance.next_step_time:type_name -> google.protobuf.Timestamp
-	26, // 7: sewa.instance.v1.Instance.create_time:type_name -> google.protobuf.Timestamp
-	26, // 8: sewa.instance.v1.Instance.update_time:type_name -> google.protobuf.Timestamp
-	1,  // 9: sewa.instance.v1.ListInstancesRequest.state:type_name -> sewa.instance.v1.Instance.State
-	2,  // 10: sewa.instance.v1.ListInstancesResponse.instances:type_name -> sewa.instance.v1.Instance
-	2,  // 11: sewa.instance.v1.GetInstanceResponse.instance:type_name -> sewa.instance.v1.Instance
-	2,  // 12: sewa.instance.v1.UpdateInstanceRequest.instance:type_name -> sewa.instance.v1.Instance
-	27, // 13: sewa.instance.v1.UpdateInstanceRequest.update_mask:type_name -> google.protobuf.FieldMask
-	2,  // 14: sewa.instance.v1.UpdateInstanceResponse.instance:type_name -> sewa.instance.v1.Instance
-	28, // 15: sewa.instance.v1.PowerOnInstanceResponse.operation:type_name -> sewa.api.v1.Operation
-	28, // 16: sewa.instance.v1.PowerOffInstanceResponse.operation:type_name -> sewa.api.v1.Operation
-	28, // 17: sewa.instance.v1.ShutdownInstanceResponse.operation:type_name -> sewa.api.v1.Operation
-	28, // 18: sewa.instance.v1.RebootInstanceResponse.operation:type_name -> sewa.api.v1.Operation
-	28, // 19: sewa.instance.v1.RebuildInstanceResponse.operation:type_name -> sewa.api.v1.Operation
-	28, // 20: sewa.instance.v1.ResetInstancePasswordResponse.operation:type_name -> sewa.api.v1.Operation
-	28, // 21: sewa.instance.v1.DeleteInstanceResponse.operation:type_name -> sewa.api.v1.Operation
-	3,  // 22: sewa.instance.v1.InstanceService.ListInstances:input_type -> sewa.instance.v1.ListInstancesRequest
-	5,  // 23: sewa.instance.v1.InstanceService.GetInstance:input_type -> sewa.instance.v1.GetInstanceRequest
-	7,  // 24: sewa.instance.v1.InstanceService.UpdateInstance:input_type -> sewa.instance.v1.UpdateInstanceRequest
-	9,  // 25: sewa.instance.v1.InstanceService.PowerOnInstance:input_type -> sewa.instance.v1.PowerOnInstanceRequest
-	11, // 26: sewa.instance.v1.InstanceService.PowerOffInstance:input_type -> sewa.instance.v1.PowerOffInstanceRequest
-	13, // 27: sewa.instance.v1.InstanceService.ShutdownInstance:input_type -> sewa.instance.v1.ShutdownInstanceRequest
-	15, // 28: sewa.instance.v1.InstanceService.RebootInstance:input_type -> sewa.instance.v1.RebootInstanceRequest
-	17, // 29: sewa.instance.v1.InstanceService.RebuildInstance:input_type -> sewa.instance.v1.RebuildInstanceRequest
-	19, // 30: sewa.instance.v1.InstanceService.ResetInstancePassword:input_type -> sewa.instance.v1.ResetInstancePasswordRequest
-	21, // 31: sewa.instance.v1.InstanceService.DeleteInstance:input_type -> sewa.instance.v1.DeleteInstanceRequest
-	4,  // 32: sewa.instance.v1.InstanceService.ListInstances:output_type -> sewa.instance.v1.ListInstancesResponse
-	6,  // 33: sewa.instance.v1.InstanceService.GetInstance:output_type -> sewa.instance.v1.GetInstanceResponse
-	8,  // 34: sewa.instance.v1.InstanceService.UpdateInstance:output_type -> sewa.instance.v1.UpdateInstanceResponse
-	10, // 35: sewa.instance.v1.InstanceService.PowerOnInstance:output_type -> sewa.instance.v1.PowerOnInstanceResponse
-	12, // 36: sewa.instance.v1.InstanceService.PowerOffInstance:output_type -> sewa.instance.v1.PowerOffInstanceResponse
-	14, // 37: sewa.instance.v1.InstanceService.ShutdownInstance:output_type -> sewa.instance.v1.ShutdownInstanceResponse
-	16, // 38: sewa.instance.v1.InstanceService.RebootInstance:output_type -> sewa.instance.v1.RebootInstanceResponse
-	18, // 39: sewa.instance.v1.InstanceService.RebuildInstance:output_type -> sewa.instance.v1.RebuildInstanceResponse
-	20, // 40: sewa.instance.v1.InstanceService.ResetInstancePassword:output_type -> sewa.instance.v1.ResetInstancePasswordResponse
-	22, // 41: sewa.instance.v1.InstanceService.DeleteInstance:output_type -> sewa.instance.v1.DeleteInstanceResponse
-	32, // [32:42] is the sub-list for method output_type
-	22, // [22:32] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	26, // 2: sewa.instance.v1.Instance.price:type_name -> google.type.Money
+	27, // 3: sewa.instance.v1.Instance.period:type_name -> sewa.api.v1.BillingPeriod
+	28, // 4: sewa.instance.v1.Instance.paid_until:type_name -> google.protobuf.Timestamp
+	26, // 5: sewa.instance.v1.Instance.next_charge:type_name -> google.type.Money
+	28, // 6: sewa.instance.v1.Instance.next_step_time:type_name -> google.protobuf.Timestamp
+	28, // 7: sewa.instance.v1.Instance.create_time:type_name -> google.protobuf.Timestamp
+	28, // 8: sewa.instance.v1.Instance.update_time:type_name -> google.protobuf.Timestamp
+	28, // 9: sewa.instance.v1.Instance.first_password_expire_time:type_name -> google.protobuf.Timestamp
+	1,  // 10: sewa.instance.v1.ListInstancesRequest.state:type_name -> sewa.instance.v1.Instance.State
+	2,  // 11: sewa.instance.v1.ListInstancesResponse.instances:type_name -> sewa.instance.v1.Instance
+	2,  // 12: sewa.instance.v1.GetInstanceResponse.instance:type_name -> sewa.instance.v1.Instance
+	2,  // 13: sewa.instance.v1.UpdateInstanceRequest.instance:type_name -> sewa.instance.v1.Instance
+	29, // 14: sewa.instance.v1.UpdateInstanceRequest.update_mask:type_name -> google.protobuf.FieldMask
+	2,  // 15: sewa.instance.v1.UpdateInstanceResponse.instance:type_name -> sewa.instance.v1.Instance
+	30, // 16: sewa.instance.v1.PowerOnInstanceResponse.operation:type_name -> sewa.api.v1.Operation
+	30, // 17: sewa.instance.v1.PowerOffInstanceResponse.operation:type_name -> sewa.api.v1.Operation
+	30, // 18: sewa.instance.v1.ShutdownInstanceResponse.operation:type_name -> sewa.api.v1.Operation
+	30, // 19: sewa.instance.v1.RebootInstanceResponse.operation:type_name -> sewa.api.v1.Operation
+	30, // 20: sewa.instance.v1.RebuildInstanceResponse.operation:type_name -> sewa.api.v1.Operation
+	30, // 21: sewa.instance.v1.ResetInstancePasswordResponse.operation:type_name -> sewa.api.v1.Operation
+	30, // 22: sewa.instance.v1.DeleteInstanceResponse.operation:type_name -> sewa.api.v1.Operation
+	3,  // 23: sewa.instance.v1.InstanceService.ListInstances:input_type -> sewa.instance.v1.ListInstancesRequest
+	5,  // 24: sewa.instance.v1.InstanceService.GetInstance:input_type -> sewa.instance.v1.GetInstanceRequest
+	7,  // 25: sewa.instance.v1.InstanceService.UpdateInstance:input_type -> sewa.instance.v1.UpdateInstanceRequest
+	9,  // 26: sewa.instance.v1.InstanceService.PowerOnInstance:input_type -> sewa.instance.v1.PowerOnInstanceRequest
+	11, // 27: sewa.instance.v1.InstanceService.PowerOffInstance:input_type -> sewa.instance.v1.PowerOffInstanceRequest
+	13, // 28: sewa.instance.v1.InstanceService.ShutdownInstance:input_type -> sewa.instance.v1.ShutdownInstanceRequest
+	15, // 29: sewa.instance.v1.InstanceService.RebootInstance:input_type -> sewa.instance.v1.RebootInstanceRequest
+	17, // 30: sewa.instance.v1.InstanceService.RebuildInstance:input_type -> sewa.instance.v1.RebuildInstanceRequest
+	19, // 31: sewa.instance.v1.InstanceService.ShowFirstPassword:input_type -> sewa.instance.v1.ShowFirstPasswordRequest
+	21, // 32: sewa.instance.v1.InstanceService.ResetInstancePassword:input_type -> sewa.instance.v1.ResetInstancePasswordRequest
+	23, // 33: sewa.instance.v1.InstanceService.DeleteInstance:input_type -> sewa.instance.v1.DeleteInstanceRequest
+	4,  // 34: sewa.instance.v1.InstanceService.ListInstances:output_type -> sewa.instance.v1.ListInstancesResponse
+	6,  // 35: sewa.instance.v1.InstanceService.GetInstance:output_type -> sewa.instance.v1.GetInstanceResponse
+	8,  // 36: sewa.instance.v1.InstanceService.UpdateInstance:output_type -> sewa.instance.v1.UpdateInstanceResponse
+	10, // 37: sewa.instance.v1.InstanceService.PowerOnInstance:output_type -> sewa.instance.v1.PowerOnInstanceResponse
+	12, // 38: sewa.instance.v1.InstanceService.PowerOffInstance:output_type -> sewa.instance.v1.PowerOffInstanceResponse
+	14, // 39: sewa.instance.v1.InstanceService.ShutdownInstance:output_type -> sewa.instance.v1.ShutdownInstanceResponse
+	16, // 40: sewa.instance.v1.InstanceService.RebootInstance:output_type -> sewa.instance.v1.RebootInstanceResponse
+	18, // 41: sewa.instance.v1.InstanceService.RebuildInstance:output_type -> sewa.instance.v1.RebuildInstanceResponse
+	20, // 42: sewa.instance.v1.InstanceService.ShowFirstPassword:output_type -> sewa.instance.v1.ShowFirstPasswordResponse
+	22, // 43: sewa.instance.v1.InstanceService.ResetInstancePassword:output_type -> sewa.instance.v1.ResetInstancePasswordResponse
+	24, // 44: sewa.instance.v1.InstanceService.DeleteInstance:output_type -> sewa.instance.v1.DeleteInstanceResponse
+	34, // [34:45] is the sub-list for method output_type
+	23, // [23:34] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_sewa_instance_v1_instance_proto_init() }
@@ -1793,7 +1991,7 @@ func file_sewa_instance_v1_instance_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sewa_instance_v1_instance_proto_rawDesc), len(file_sewa_instance_v1_instance_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   22,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

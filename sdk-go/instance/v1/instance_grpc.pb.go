@@ -29,6 +29,7 @@ const (
 	InstanceService_ShutdownInstance_FullMethodName      = "/sewa.instance.v1.InstanceService/ShutdownInstance"
 	InstanceService_RebootInstance_FullMethodName        = "/sewa.instance.v1.InstanceService/RebootInstance"
 	InstanceService_RebuildInstance_FullMethodName       = "/sewa.instance.v1.InstanceService/RebuildInstance"
+	InstanceService_ShowFirstPassword_FullMethodName     = "/sewa.instance.v1.InstanceService/ShowFirstPassword"
 	InstanceService_ResetInstancePassword_FullMethodName = "/sewa.instance.v1.InstanceService/ResetInstancePassword"
 	InstanceService_DeleteInstance_FullMethodName        = "/sewa.instance.v1.InstanceService/DeleteInstance"
 )
@@ -66,8 +67,16 @@ type InstanceServiceClient interface {
 	RebootInstance(ctx context.Context, in *RebootInstanceRequest, opts ...grpc.CallOption) (*RebootInstanceResponse, error)
 	// Reinstalls the machine from an image. Everything on its disk is lost; its addresses stay. States: RUNNING, STOPPED.
 	//
+	// Where the provider has the capability `rebuild_credentials` the machine gets a new password, which ShowFirstPassword shows from the moment the provider has taken the
+	// work on, and the SSH keys and user data of this call alone. Elsewhere it gets those of its first boot again, and naming others is refused.
+	//
 	// Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "imageId": "0192f0c1-0000-7000-8000-000000000002"}`
 	RebuildInstance(ctx context.Context, in *RebuildInstanceRequest, opts ...grpc.CallOption) (*RebuildInstanceResponse, error)
+	// Shows the administrator's password that the platform made for a new or reinstalled machine. It is in this reply and nowhere else, also not in a replay of it, and is
+	// forgotten with it. It is kept for seven days at most, and ends with a password that is set later. States: all but PROVISIONING.
+	//
+	// Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001"}`
+	ShowFirstPassword(ctx context.Context, in *ShowFirstPasswordRequest, opts ...grpc.CallOption) (*ShowFirstPasswordResponse, error)
 	// Sets a new administrator password, made by the platform. It is in this reply and nowhere else, and works once the operation has succeeded. States: RUNNING.
 	//
 	// Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001"}`
@@ -167,6 +176,16 @@ func (c *instanceServiceClient) RebuildInstance(ctx context.Context, in *Rebuild
 	return out, nil
 }
 
+func (c *instanceServiceClient) ShowFirstPassword(ctx context.Context, in *ShowFirstPasswordRequest, opts ...grpc.CallOption) (*ShowFirstPasswordResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ShowFirstPasswordResponse)
+	err := c.cc.Invoke(ctx, InstanceService_ShowFirstPassword_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *instanceServiceClient) ResetInstancePassword(ctx context.Context, in *ResetInstancePasswordRequest, opts ...grpc.CallOption) (*ResetInstancePasswordResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ResetInstancePasswordResponse)
@@ -220,8 +239,16 @@ type InstanceServiceServer interface {
 	RebootInstance(context.Context, *RebootInstanceRequest) (*RebootInstanceResponse, error)
 	// Reinstalls the machine from an image. Everything on its disk is lost; its addresses stay. States: RUNNING, STOPPED.
 	//
+	// Where the provider has the capability `rebuild_credentials` the machine gets a new password, which ShowFirstPassword shows from the moment the provider has taken the
+	// work on, and the SSH keys and user data of this call alone. Elsewhere it gets those of its first boot again, and naming others is refused.
+	//
 	// Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "imageId": "0192f0c1-0000-7000-8000-000000000002"}`
 	RebuildInstance(context.Context, *RebuildInstanceRequest) (*RebuildInstanceResponse, error)
+	// Shows the administrator's password that the platform made for a new or reinstalled machine. It is in this reply and nowhere else, also not in a replay of it, and is
+	// forgotten with it. It is kept for seven days at most, and ends with a password that is set later. States: all but PROVISIONING.
+	//
+	// Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001"}`
+	ShowFirstPassword(context.Context, *ShowFirstPasswordRequest) (*ShowFirstPasswordResponse, error)
 	// Sets a new administrator password, made by the platform. It is in this reply and nowhere else, and works once the operation has succeeded. States: RUNNING.
 	//
 	// Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001"}`
@@ -264,6 +291,9 @@ func (UnimplementedInstanceServiceServer) RebootInstance(context.Context, *Reboo
 }
 func (UnimplementedInstanceServiceServer) RebuildInstance(context.Context, *RebuildInstanceRequest) (*RebuildInstanceResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RebuildInstance not implemented")
+}
+func (UnimplementedInstanceServiceServer) ShowFirstPassword(context.Context, *ShowFirstPasswordRequest) (*ShowFirstPasswordResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ShowFirstPassword not implemented")
 }
 func (UnimplementedInstanceServiceServer) ResetInstancePassword(context.Context, *ResetInstancePasswordRequest) (*ResetInstancePasswordResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ResetInstancePassword not implemented")
@@ -436,6 +466,24 @@ func _InstanceService_RebuildInstance_Handler(srv interface{}, ctx context.Conte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _InstanceService_ShowFirstPassword_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ShowFirstPasswordRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(InstanceServiceServer).ShowFirstPassword(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: InstanceService_ShowFirstPassword_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(InstanceServiceServer).ShowFirstPassword(ctx, req.(*ShowFirstPasswordRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _InstanceService_ResetInstancePassword_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ResetInstancePasswordRequest)
 	if err := dec(in); err != nil {
@@ -510,6 +558,10 @@ var InstanceService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RebuildInstance",
 			Handler:    _InstanceService_RebuildInstance_Handler,
+		},
+		{
+			MethodName: "ShowFirstPassword",
+			Handler:    _InstanceService_ShowFirstPassword_Handler,
 		},
 		{
 			MethodName: "ResetInstancePassword",

@@ -45,27 +45,63 @@ const (
 	LifecycleErrorReason_LIFECYCLE_ERROR_REASON_ACCOUNT_NOT_FOUND LifecycleErrorReason = 5
 	// No such policy.
 	LifecycleErrorReason_LIFECYCLE_ERROR_REASON_POLICY_NOT_FOUND LifecycleErrorReason = 6
+	// The period is over and the next one is not paid.
+	LifecycleErrorReason_LIFECYCLE_ERROR_REASON_SUBSCRIPTION_UNPAID LifecycleErrorReason = 7
+	// The plan does not exist or is not sold.
+	LifecycleErrorReason_LIFECYCLE_ERROR_REASON_PLAN_UNAVAILABLE LifecycleErrorReason = 8
+	// The plan has no price for this period now.
+	LifecycleErrorReason_LIFECYCLE_ERROR_REASON_PERIOD_UNAVAILABLE LifecycleErrorReason = 9
+	// The machine cannot be made into one of the plan. `problem` is `same_plan`, `other_provider` or `disk_smaller`.
+	LifecycleErrorReason_LIFECYCLE_ERROR_REASON_PLAN_UNSUITABLE LifecycleErrorReason = 10
+	// The provider that runs the machine cannot do this.
+	LifecycleErrorReason_LIFECYCLE_ERROR_REASON_NOT_SUPPORTED_BY_PROVIDER LifecycleErrorReason = 11
+	// The total differs from expected_total.
+	LifecycleErrorReason_LIFECYCLE_ERROR_REASON_PRICE_CHANGED LifecycleErrorReason = 12
+	// Another operation is under way on the instance.
+	LifecycleErrorReason_LIFECYCLE_ERROR_REASON_OPERATION_IN_PROGRESS LifecycleErrorReason = 13
+	// The instance's state does not allow it.
+	LifecycleErrorReason_LIFECYCLE_ERROR_REASON_ILLEGAL_STATE LifecycleErrorReason = 14
+	// Something differs in the account's books. No money of it moves until staff have looked.
+	LifecycleErrorReason_LIFECYCLE_ERROR_REASON_WALLET_FROZEN LifecycleErrorReason = 30
 )
 
 // Enum value maps for LifecycleErrorReason.
 var (
 	LifecycleErrorReason_name = map[int32]string{
-		0: "LIFECYCLE_ERROR_REASON_UNSPECIFIED",
-		1: "LIFECYCLE_ERROR_REASON_INSTANCE_NOT_FOUND",
-		2: "LIFECYCLE_ERROR_REASON_SUBSCRIPTION_ENDED",
-		3: "LIFECYCLE_ERROR_REASON_ALREADY_PREPAID",
-		4: "LIFECYCLE_ERROR_REASON_INSUFFICIENT_BALANCE",
-		5: "LIFECYCLE_ERROR_REASON_ACCOUNT_NOT_FOUND",
-		6: "LIFECYCLE_ERROR_REASON_POLICY_NOT_FOUND",
+		0:  "LIFECYCLE_ERROR_REASON_UNSPECIFIED",
+		1:  "LIFECYCLE_ERROR_REASON_INSTANCE_NOT_FOUND",
+		2:  "LIFECYCLE_ERROR_REASON_SUBSCRIPTION_ENDED",
+		3:  "LIFECYCLE_ERROR_REASON_ALREADY_PREPAID",
+		4:  "LIFECYCLE_ERROR_REASON_INSUFFICIENT_BALANCE",
+		5:  "LIFECYCLE_ERROR_REASON_ACCOUNT_NOT_FOUND",
+		6:  "LIFECYCLE_ERROR_REASON_POLICY_NOT_FOUND",
+		7:  "LIFECYCLE_ERROR_REASON_SUBSCRIPTION_UNPAID",
+		8:  "LIFECYCLE_ERROR_REASON_PLAN_UNAVAILABLE",
+		9:  "LIFECYCLE_ERROR_REASON_PERIOD_UNAVAILABLE",
+		10: "LIFECYCLE_ERROR_REASON_PLAN_UNSUITABLE",
+		11: "LIFECYCLE_ERROR_REASON_NOT_SUPPORTED_BY_PROVIDER",
+		12: "LIFECYCLE_ERROR_REASON_PRICE_CHANGED",
+		13: "LIFECYCLE_ERROR_REASON_OPERATION_IN_PROGRESS",
+		14: "LIFECYCLE_ERROR_REASON_ILLEGAL_STATE",
+		30: "LIFECYCLE_ERROR_REASON_WALLET_FROZEN",
 	}
 	LifecycleErrorReason_value = map[string]int32{
-		"LIFECYCLE_ERROR_REASON_UNSPECIFIED":          0,
-		"LIFECYCLE_ERROR_REASON_INSTANCE_NOT_FOUND":   1,
-		"LIFECYCLE_ERROR_REASON_SUBSCRIPTION_ENDED":   2,
-		"LIFECYCLE_ERROR_REASON_ALREADY_PREPAID":      3,
-		"LIFECYCLE_ERROR_REASON_INSUFFICIENT_BALANCE": 4,
-		"LIFECYCLE_ERROR_REASON_ACCOUNT_NOT_FOUND":    5,
-		"LIFECYCLE_ERROR_REASON_POLICY_NOT_FOUND":     6,
+		"LIFECYCLE_ERROR_REASON_UNSPECIFIED":               0,
+		"LIFECYCLE_ERROR_REASON_INSTANCE_NOT_FOUND":        1,
+		"LIFECYCLE_ERROR_REASON_SUBSCRIPTION_ENDED":        2,
+		"LIFECYCLE_ERROR_REASON_ALREADY_PREPAID":           3,
+		"LIFECYCLE_ERROR_REASON_INSUFFICIENT_BALANCE":      4,
+		"LIFECYCLE_ERROR_REASON_ACCOUNT_NOT_FOUND":         5,
+		"LIFECYCLE_ERROR_REASON_POLICY_NOT_FOUND":          6,
+		"LIFECYCLE_ERROR_REASON_SUBSCRIPTION_UNPAID":       7,
+		"LIFECYCLE_ERROR_REASON_PLAN_UNAVAILABLE":          8,
+		"LIFECYCLE_ERROR_REASON_PERIOD_UNAVAILABLE":        9,
+		"LIFECYCLE_ERROR_REASON_PLAN_UNSUITABLE":           10,
+		"LIFECYCLE_ERROR_REASON_NOT_SUPPORTED_BY_PROVIDER": 11,
+		"LIFECYCLE_ERROR_REASON_PRICE_CHANGED":             12,
+		"LIFECYCLE_ERROR_REASON_OPERATION_IN_PROGRESS":     13,
+		"LIFECYCLE_ERROR_REASON_ILLEGAL_STATE":             14,
+		"LIFECYCLE_ERROR_REASON_WALLET_FROZEN":             30,
 	}
 )
 
@@ -286,9 +322,9 @@ type Subscription struct {
 	InstanceId string `protobuf:"bytes,1,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
 	// How it stands.
 	State Subscription_State `protobuf:"varint,2,opt,name=state,proto3,enum=sewa.lifecycle.v1.Subscription_State" json:"state,omitempty"`
-	// Price of one period without tax.
+	// Price of one period without tax, from the next renewal on.
 	Price *money.Money `protobuf:"bytes,3,opt,name=price,proto3" json:"price,omitempty"`
-	// The span one price pays for.
+	// The span one price pays for, from the next renewal on.
 	Period v1.BillingPeriod `protobuf:"varint,4,opt,name=period,proto3,enum=sewa.api.v1.BillingPeriod" json:"period,omitempty"`
 	// Paid until.
 	PaidUntil *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=paid_until,json=paidUntil,proto3" json:"paid_until,omitempty"`
@@ -615,6 +651,142 @@ func (x *Renewal) GetCreateTime() *timestamppb.Timestamp {
 	return nil
 }
 
+// A change of plan: what it costs, or what is given back.
+type PlanChange struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The instance.
+	InstanceId string `protobuf:"bytes,1,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	// The plan it has.
+	FromPlanId string `protobuf:"bytes,2,opt,name=from_plan_id,json=fromPlanId,proto3" json:"from_plan_id,omitempty"`
+	// The plan it is to have.
+	PlanId string `protobuf:"bytes,3,opt,name=plan_id,json=planId,proto3" json:"plan_id,omitempty"`
+	// Days of the present period that are priced anew: the one that has begun, and those to come.
+	RemainingDays int32 `protobuf:"varint,4,opt,name=remaining_days,json=remainingDays,proto3" json:"remaining_days,omitempty"`
+	// Days of the whole present period.
+	PeriodDays int32 `protobuf:"varint,5,opt,name=period_days,json=periodDays,proto3" json:"period_days,omitempty"`
+	// Without tax; negative where it is given back.
+	Net *money.Money `protobuf:"bytes,6,opt,name=net,proto3" json:"net,omitempty"`
+	// Tax on it, with the same sign.
+	Tax *money.Money `protobuf:"bytes,7,opt,name=tax,proto3" json:"tax,omitempty"`
+	// What is charged, or, if negative, given back.
+	Total *money.Money `protobuf:"bytes,8,opt,name=total,proto3" json:"total,omitempty"`
+	// Price of one period of the new plan without tax.
+	Price *money.Money `protobuf:"bytes,9,opt,name=price,proto3" json:"price,omitempty"`
+	// The span it pays for.
+	Period v1.BillingPeriod `protobuf:"varint,10,opt,name=period,proto3,enum=sewa.api.v1.BillingPeriod" json:"period,omitempty"`
+	// What the next renewal will charge, tax included.
+	NextCharge    *money.Money `protobuf:"bytes,11,opt,name=next_charge,json=nextCharge,proto3" json:"next_charge,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlanChange) Reset() {
+	*x = PlanChange{}
+	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlanChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlanChange) ProtoMessage() {}
+
+func (x *PlanChange) ProtoReflect() protoreflect.Message {
+	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlanChange.ProtoReflect.Descriptor instead.
+func (*PlanChange) Descriptor() ([]byte, []int) {
+	return file_sewa_lifecycle_v1_lifecycle_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *PlanChange) GetInstanceId() string {
+	if x != nil {
+		return x.InstanceId
+	}
+	return ""
+}
+
+func (x *PlanChange) GetFromPlanId() string {
+	if x != nil {
+		return x.FromPlanId
+	}
+	return ""
+}
+
+func (x *PlanChange) GetPlanId() string {
+	if x != nil {
+		return x.PlanId
+	}
+	return ""
+}
+
+func (x *PlanChange) GetRemainingDays() int32 {
+	if x != nil {
+		return x.RemainingDays
+	}
+	return 0
+}
+
+func (x *PlanChange) GetPeriodDays() int32 {
+	if x != nil {
+		return x.PeriodDays
+	}
+	return 0
+}
+
+func (x *PlanChange) GetNet() *money.Money {
+	if x != nil {
+		return x.Net
+	}
+	return nil
+}
+
+func (x *PlanChange) GetTax() *money.Money {
+	if x != nil {
+		return x.Tax
+	}
+	return nil
+}
+
+func (x *PlanChange) GetTotal() *money.Money {
+	if x != nil {
+		return x.Total
+	}
+	return nil
+}
+
+func (x *PlanChange) GetPrice() *money.Money {
+	if x != nil {
+		return x.Price
+	}
+	return nil
+}
+
+func (x *PlanChange) GetPeriod() v1.BillingPeriod {
+	if x != nil {
+		return x.Period
+	}
+	return v1.BillingPeriod(0)
+}
+
+func (x *PlanChange) GetNextCharge() *money.Money {
+	if x != nil {
+		return x.NextCharge
+	}
+	return nil
+}
+
 // When unpaid instances are suspended and terminated.
 type Policy struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -630,7 +802,7 @@ type Policy struct {
 
 func (x *Policy) Reset() {
 	*x = Policy{}
-	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[3]
+	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -642,7 +814,7 @@ func (x *Policy) String() string {
 func (*Policy) ProtoMessage() {}
 
 func (x *Policy) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[3]
+	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -655,7 +827,7 @@ func (x *Policy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Policy.ProtoReflect.Descriptor instead.
 func (*Policy) Descriptor() ([]byte, []int) {
-	return file_sewa_lifecycle_v1_lifecycle_proto_rawDescGZIP(), []int{3}
+	return file_sewa_lifecycle_v1_lifecycle_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Policy) GetCode() string {
@@ -696,7 +868,7 @@ type PreviewScheduleRequest struct {
 
 func (x *PreviewScheduleRequest) Reset() {
 	*x = PreviewScheduleRequest{}
-	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[4]
+	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -708,7 +880,7 @@ func (x *PreviewScheduleRequest) String() string {
 func (*PreviewScheduleRequest) ProtoMessage() {}
 
 func (x *PreviewScheduleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[4]
+	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -721,7 +893,7 @@ func (x *PreviewScheduleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreviewScheduleRequest.ProtoReflect.Descriptor instead.
 func (*PreviewScheduleRequest) Descriptor() ([]byte, []int) {
-	return file_sewa_lifecycle_v1_lifecycle_proto_rawDescGZIP(), []int{4}
+	return file_sewa_lifecycle_v1_lifecycle_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *PreviewScheduleRequest) GetPageSize() int32 {
@@ -765,7 +937,7 @@ type PreviewScheduleResponse struct {
 
 func (x *PreviewScheduleResponse) Reset() {
 	*x = PreviewScheduleResponse{}
-	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[5]
+	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -777,7 +949,7 @@ func (x *PreviewScheduleResponse) String() string {
 func (*PreviewScheduleResponse) ProtoMessage() {}
 
 func (x *PreviewScheduleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[5]
+	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -790,7 +962,7 @@ func (x *PreviewScheduleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreviewScheduleResponse.ProtoReflect.Descriptor instead.
 func (*PreviewScheduleResponse) Descriptor() ([]byte, []int) {
-	return file_sewa_lifecycle_v1_lifecycle_proto_rawDescGZIP(), []int{5}
+	return file_sewa_lifecycle_v1_lifecycle_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *PreviewScheduleResponse) GetSteps() []*ScheduledStep {
@@ -820,7 +992,7 @@ type SetAutoRenewRequest struct {
 
 func (x *SetAutoRenewRequest) Reset() {
 	*x = SetAutoRenewRequest{}
-	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[6]
+	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -832,7 +1004,7 @@ func (x *SetAutoRenewRequest) String() string {
 func (*SetAutoRenewRequest) ProtoMessage() {}
 
 func (x *SetAutoRenewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[6]
+	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -845,7 +1017,7 @@ func (x *SetAutoRenewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetAutoRenewRequest.ProtoReflect.Descriptor instead.
 func (*SetAutoRenewRequest) Descriptor() ([]byte, []int) {
-	return file_sewa_lifecycle_v1_lifecycle_proto_rawDescGZIP(), []int{6}
+	return file_sewa_lifecycle_v1_lifecycle_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *SetAutoRenewRequest) GetInstanceId() string {
@@ -873,7 +1045,7 @@ type SetAutoRenewResponse struct {
 
 func (x *SetAutoRenewResponse) Reset() {
 	*x = SetAutoRenewResponse{}
-	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[7]
+	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -885,7 +1057,7 @@ func (x *SetAutoRenewResponse) String() string {
 func (*SetAutoRenewResponse) ProtoMessage() {}
 
 func (x *SetAutoRenewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[7]
+	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -898,7 +1070,7 @@ func (x *SetAutoRenewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetAutoRenewResponse.ProtoReflect.Descriptor instead.
 func (*SetAutoRenewResponse) Descriptor() ([]byte, []int) {
-	return file_sewa_lifecycle_v1_lifecycle_proto_rawDescGZIP(), []int{7}
+	return file_sewa_lifecycle_v1_lifecycle_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *SetAutoRenewResponse) GetSubscription() *Subscription {
@@ -919,7 +1091,7 @@ type PreviewRenewalRequest struct {
 
 func (x *PreviewRenewalRequest) Reset() {
 	*x = PreviewRenewalRequest{}
-	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[8]
+	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -931,7 +1103,7 @@ func (x *PreviewRenewalRequest) String() string {
 func (*PreviewRenewalRequest) ProtoMessage() {}
 
 func (x *PreviewRenewalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[8]
+	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -944,7 +1116,7 @@ func (x *PreviewRenewalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreviewRenewalRequest.ProtoReflect.Descriptor instead.
 func (*PreviewRenewalRequest) Descriptor() ([]byte, []int) {
-	return file_sewa_lifecycle_v1_lifecycle_proto_rawDescGZIP(), []int{8}
+	return file_sewa_lifecycle_v1_lifecycle_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *PreviewRenewalRequest) GetInstanceId() string {
@@ -965,7 +1137,7 @@ type PreviewRenewalResponse struct {
 
 func (x *PreviewRenewalResponse) Reset() {
 	*x = PreviewRenewalResponse{}
-	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[9]
+	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -977,7 +1149,7 @@ func (x *PreviewRenewalResponse) String() string {
 func (*PreviewRenewalResponse) ProtoMessage() {}
 
 func (x *PreviewRenewalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[9]
+	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -990,7 +1162,7 @@ func (x *PreviewRenewalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreviewRenewalResponse.ProtoReflect.Descriptor instead.
 func (*PreviewRenewalResponse) Descriptor() ([]byte, []int) {
-	return file_sewa_lifecycle_v1_lifecycle_proto_rawDescGZIP(), []int{9}
+	return file_sewa_lifecycle_v1_lifecycle_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *PreviewRenewalResponse) GetRenewal() *Renewal {
@@ -1011,7 +1183,7 @@ type RenewInstanceRequest struct {
 
 func (x *RenewInstanceRequest) Reset() {
 	*x = RenewInstanceRequest{}
-	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[10]
+	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1023,7 +1195,7 @@ func (x *RenewInstanceRequest) String() string {
 func (*RenewInstanceRequest) ProtoMessage() {}
 
 func (x *RenewInstanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[10]
+	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1036,7 +1208,7 @@ func (x *RenewInstanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewInstanceRequest.ProtoReflect.Descriptor instead.
 func (*RenewInstanceRequest) Descriptor() ([]byte, []int) {
-	return file_sewa_lifecycle_v1_lifecycle_proto_rawDescGZIP(), []int{10}
+	return file_sewa_lifecycle_v1_lifecycle_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RenewInstanceRequest) GetInstanceId() string {
@@ -1057,7 +1229,7 @@ type RenewInstanceResponse struct {
 
 func (x *RenewInstanceResponse) Reset() {
 	*x = RenewInstanceResponse{}
-	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[11]
+	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1069,7 +1241,7 @@ func (x *RenewInstanceResponse) String() string {
 func (*RenewInstanceResponse) ProtoMessage() {}
 
 func (x *RenewInstanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[11]
+	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1082,12 +1254,434 @@ func (x *RenewInstanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewInstanceResponse.ProtoReflect.Descriptor instead.
 func (*RenewInstanceResponse) Descriptor() ([]byte, []int) {
-	return file_sewa_lifecycle_v1_lifecycle_proto_rawDescGZIP(), []int{11}
+	return file_sewa_lifecycle_v1_lifecycle_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RenewInstanceResponse) GetRenewal() *Renewal {
 	if x != nil {
 		return x.Renewal
+	}
+	return nil
+}
+
+// Asks what a change of plan would cost.
+type PreviewPlanChangeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The instance.
+	InstanceId string `protobuf:"bytes,1,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	// The plan it is to have.
+	PlanId        string `protobuf:"bytes,2,opt,name=plan_id,json=planId,proto3" json:"plan_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PreviewPlanChangeRequest) Reset() {
+	*x = PreviewPlanChangeRequest{}
+	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PreviewPlanChangeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PreviewPlanChangeRequest) ProtoMessage() {}
+
+func (x *PreviewPlanChangeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PreviewPlanChangeRequest.ProtoReflect.Descriptor instead.
+func (*PreviewPlanChangeRequest) Descriptor() ([]byte, []int) {
+	return file_sewa_lifecycle_v1_lifecycle_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *PreviewPlanChangeRequest) GetInstanceId() string {
+	if x != nil {
+		return x.InstanceId
+	}
+	return ""
+}
+
+func (x *PreviewPlanChangeRequest) GetPlanId() string {
+	if x != nil {
+		return x.PlanId
+	}
+	return ""
+}
+
+// What it would cost.
+type PreviewPlanChangeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The change, not made.
+	PlanChange    *PlanChange `protobuf:"bytes,1,opt,name=plan_change,json=planChange,proto3" json:"plan_change,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PreviewPlanChangeResponse) Reset() {
+	*x = PreviewPlanChangeResponse{}
+	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PreviewPlanChangeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PreviewPlanChangeResponse) ProtoMessage() {}
+
+func (x *PreviewPlanChangeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PreviewPlanChangeResponse.ProtoReflect.Descriptor instead.
+func (*PreviewPlanChangeResponse) Descriptor() ([]byte, []int) {
+	return file_sewa_lifecycle_v1_lifecycle_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *PreviewPlanChangeResponse) GetPlanChange() *PlanChange {
+	if x != nil {
+		return x.PlanChange
+	}
+	return nil
+}
+
+// Changes the plan.
+type ChangePlanRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The instance.
+	InstanceId string `protobuf:"bytes,1,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	// The plan it is to have.
+	PlanId string `protobuf:"bytes,2,opt,name=plan_id,json=planId,proto3" json:"plan_id,omitempty"`
+	// The total shown to the owner, negative where money is given back; a different total is refused with PRICE_CHANGED. Absent to accept any.
+	ExpectedTotal *money.Money `protobuf:"bytes,3,opt,name=expected_total,json=expectedTotal,proto3" json:"expected_total,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangePlanRequest) Reset() {
+	*x = ChangePlanRequest{}
+	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangePlanRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangePlanRequest) ProtoMessage() {}
+
+func (x *ChangePlanRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangePlanRequest.ProtoReflect.Descriptor instead.
+func (*ChangePlanRequest) Descriptor() ([]byte, []int) {
+	return file_sewa_lifecycle_v1_lifecycle_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ChangePlanRequest) GetInstanceId() string {
+	if x != nil {
+		return x.InstanceId
+	}
+	return ""
+}
+
+func (x *ChangePlanRequest) GetPlanId() string {
+	if x != nil {
+		return x.PlanId
+	}
+	return ""
+}
+
+func (x *ChangePlanRequest) GetExpectedTotal() *money.Money {
+	if x != nil {
+		return x.ExpectedTotal
+	}
+	return nil
+}
+
+// It is recorded.
+type ChangePlanResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The change and its price.
+	PlanChange *PlanChange `protobuf:"bytes,1,opt,name=plan_change,json=planChange,proto3" json:"plan_change,omitempty"`
+	// The operation that makes it.
+	Operation     *v1.Operation `protobuf:"bytes,2,opt,name=operation,proto3" json:"operation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangePlanResponse) Reset() {
+	*x = ChangePlanResponse{}
+	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangePlanResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangePlanResponse) ProtoMessage() {}
+
+func (x *ChangePlanResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangePlanResponse.ProtoReflect.Descriptor instead.
+func (*ChangePlanResponse) Descriptor() ([]byte, []int) {
+	return file_sewa_lifecycle_v1_lifecycle_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ChangePlanResponse) GetPlanChange() *PlanChange {
+	if x != nil {
+		return x.PlanChange
+	}
+	return nil
+}
+
+func (x *ChangePlanResponse) GetOperation() *v1.Operation {
+	if x != nil {
+		return x.Operation
+	}
+	return nil
+}
+
+// Asks what another span would cost.
+type PreviewPeriodChangeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The instance.
+	InstanceId string `protobuf:"bytes,1,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	// The span one price is to pay for: a day, a month or a year.
+	Period        v1.BillingPeriod `protobuf:"varint,2,opt,name=period,proto3,enum=sewa.api.v1.BillingPeriod" json:"period,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PreviewPeriodChangeRequest) Reset() {
+	*x = PreviewPeriodChangeRequest{}
+	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PreviewPeriodChangeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PreviewPeriodChangeRequest) ProtoMessage() {}
+
+func (x *PreviewPeriodChangeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PreviewPeriodChangeRequest.ProtoReflect.Descriptor instead.
+func (*PreviewPeriodChangeRequest) Descriptor() ([]byte, []int) {
+	return file_sewa_lifecycle_v1_lifecycle_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *PreviewPeriodChangeRequest) GetInstanceId() string {
+	if x != nil {
+		return x.InstanceId
+	}
+	return ""
+}
+
+func (x *PreviewPeriodChangeRequest) GetPeriod() v1.BillingPeriod {
+	if x != nil {
+		return x.Period
+	}
+	return v1.BillingPeriod(0)
+}
+
+// What the next period would be.
+type PreviewPeriodChangeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The next renewal, not made.
+	Renewal       *Renewal `protobuf:"bytes,1,opt,name=renewal,proto3" json:"renewal,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PreviewPeriodChangeResponse) Reset() {
+	*x = PreviewPeriodChangeResponse{}
+	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PreviewPeriodChangeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PreviewPeriodChangeResponse) ProtoMessage() {}
+
+func (x *PreviewPeriodChangeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PreviewPeriodChangeResponse.ProtoReflect.Descriptor instead.
+func (*PreviewPeriodChangeResponse) Descriptor() ([]byte, []int) {
+	return file_sewa_lifecycle_v1_lifecycle_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *PreviewPeriodChangeResponse) GetRenewal() *Renewal {
+	if x != nil {
+		return x.Renewal
+	}
+	return nil
+}
+
+// Changes the span.
+type ChangePeriodRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The instance.
+	InstanceId string `protobuf:"bytes,1,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	// The span one price is to pay for: a day, a month or a year.
+	Period        v1.BillingPeriod `protobuf:"varint,2,opt,name=period,proto3,enum=sewa.api.v1.BillingPeriod" json:"period,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangePeriodRequest) Reset() {
+	*x = ChangePeriodRequest{}
+	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangePeriodRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangePeriodRequest) ProtoMessage() {}
+
+func (x *ChangePeriodRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangePeriodRequest.ProtoReflect.Descriptor instead.
+func (*ChangePeriodRequest) Descriptor() ([]byte, []int) {
+	return file_sewa_lifecycle_v1_lifecycle_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ChangePeriodRequest) GetInstanceId() string {
+	if x != nil {
+		return x.InstanceId
+	}
+	return ""
+}
+
+func (x *ChangePeriodRequest) GetPeriod() v1.BillingPeriod {
+	if x != nil {
+		return x.Period
+	}
+	return v1.BillingPeriod(0)
+}
+
+// The subscription.
+type ChangePeriodResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The subscription as it is now.
+	Subscription  *Subscription `protobuf:"bytes,1,opt,name=subscription,proto3" json:"subscription,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangePeriodResponse) Reset() {
+	*x = ChangePeriodResponse{}
+	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangePeriodResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangePeriodResponse) ProtoMessage() {}
+
+func (x *ChangePeriodResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangePeriodResponse.ProtoReflect.Descriptor instead.
+func (*ChangePeriodResponse) Descriptor() ([]byte, []int) {
+	return file_sewa_lifecycle_v1_lifecycle_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ChangePeriodResponse) GetSubscription() *Subscription {
+	if x != nil {
+		return x.Subscription
 	}
 	return nil
 }
@@ -1109,7 +1703,7 @@ type ListRenewalsRequest struct {
 
 func (x *ListRenewalsRequest) Reset() {
 	*x = ListRenewalsRequest{}
-	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[12]
+	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1121,7 +1715,7 @@ func (x *ListRenewalsRequest) String() string {
 func (*ListRenewalsRequest) ProtoMessage() {}
 
 func (x *ListRenewalsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[12]
+	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1134,7 +1728,7 @@ func (x *ListRenewalsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRenewalsRequest.ProtoReflect.Descriptor instead.
 func (*ListRenewalsRequest) Descriptor() ([]byte, []int) {
-	return file_sewa_lifecycle_v1_lifecycle_proto_rawDescGZIP(), []int{12}
+	return file_sewa_lifecycle_v1_lifecycle_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListRenewalsRequest) GetPageSize() int32 {
@@ -1178,7 +1772,7 @@ type ListRenewalsResponse struct {
 
 func (x *ListRenewalsResponse) Reset() {
 	*x = ListRenewalsResponse{}
-	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[13]
+	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1190,7 +1784,7 @@ func (x *ListRenewalsResponse) String() string {
 func (*ListRenewalsResponse) ProtoMessage() {}
 
 func (x *ListRenewalsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[13]
+	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1203,7 +1797,7 @@ func (x *ListRenewalsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRenewalsResponse.ProtoReflect.Descriptor instead.
 func (*ListRenewalsResponse) Descriptor() ([]byte, []int) {
-	return file_sewa_lifecycle_v1_lifecycle_proto_rawDescGZIP(), []int{13}
+	return file_sewa_lifecycle_v1_lifecycle_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListRenewalsResponse) GetRenewals() []*Renewal {
@@ -1233,7 +1827,7 @@ type ListPoliciesRequest struct {
 
 func (x *ListPoliciesRequest) Reset() {
 	*x = ListPoliciesRequest{}
-	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[14]
+	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1245,7 +1839,7 @@ func (x *ListPoliciesRequest) String() string {
 func (*ListPoliciesRequest) ProtoMessage() {}
 
 func (x *ListPoliciesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[14]
+	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1258,7 +1852,7 @@ func (x *ListPoliciesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPoliciesRequest.ProtoReflect.Descriptor instead.
 func (*ListPoliciesRequest) Descriptor() ([]byte, []int) {
-	return file_sewa_lifecycle_v1_lifecycle_proto_rawDescGZIP(), []int{14}
+	return file_sewa_lifecycle_v1_lifecycle_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListPoliciesRequest) GetPageSize() int32 {
@@ -1288,7 +1882,7 @@ type ListPoliciesResponse struct {
 
 func (x *ListPoliciesResponse) Reset() {
 	*x = ListPoliciesResponse{}
-	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[15]
+	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1300,7 +1894,7 @@ func (x *ListPoliciesResponse) String() string {
 func (*ListPoliciesResponse) ProtoMessage() {}
 
 func (x *ListPoliciesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[15]
+	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1313,7 +1907,7 @@ func (x *ListPoliciesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPoliciesResponse.ProtoReflect.Descriptor instead.
 func (*ListPoliciesResponse) Descriptor() ([]byte, []int) {
-	return file_sewa_lifecycle_v1_lifecycle_proto_rawDescGZIP(), []int{15}
+	return file_sewa_lifecycle_v1_lifecycle_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ListPoliciesResponse) GetPolicies() []*Policy {
@@ -1343,7 +1937,7 @@ type SetAccountPolicyRequest struct {
 
 func (x *SetAccountPolicyRequest) Reset() {
 	*x = SetAccountPolicyRequest{}
-	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[16]
+	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1355,7 +1949,7 @@ func (x *SetAccountPolicyRequest) String() string {
 func (*SetAccountPolicyRequest) ProtoMessage() {}
 
 func (x *SetAccountPolicyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[16]
+	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1368,7 +1962,7 @@ func (x *SetAccountPolicyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetAccountPolicyRequest.ProtoReflect.Descriptor instead.
 func (*SetAccountPolicyRequest) Descriptor() ([]byte, []int) {
-	return file_sewa_lifecycle_v1_lifecycle_proto_rawDescGZIP(), []int{16}
+	return file_sewa_lifecycle_v1_lifecycle_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SetAccountPolicyRequest) GetAccountId() string {
@@ -1396,7 +1990,7 @@ type SetAccountPolicyResponse struct {
 
 func (x *SetAccountPolicyResponse) Reset() {
 	*x = SetAccountPolicyResponse{}
-	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[17]
+	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1408,7 +2002,7 @@ func (x *SetAccountPolicyResponse) String() string {
 func (*SetAccountPolicyResponse) ProtoMessage() {}
 
 func (x *SetAccountPolicyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[17]
+	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1421,7 +2015,7 @@ func (x *SetAccountPolicyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetAccountPolicyResponse.ProtoReflect.Descriptor instead.
 func (*SetAccountPolicyResponse) Descriptor() ([]byte, []int) {
-	return file_sewa_lifecycle_v1_lifecycle_proto_rawDescGZIP(), []int{17}
+	return file_sewa_lifecycle_v1_lifecycle_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SetAccountPolicyResponse) GetPolicy() string {
@@ -1446,7 +2040,7 @@ type Policy_Rule struct {
 
 func (x *Policy_Rule) Reset() {
 	*x = Policy_Rule{}
-	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[18]
+	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1458,7 +2052,7 @@ func (x *Policy_Rule) String() string {
 func (*Policy_Rule) ProtoMessage() {}
 
 func (x *Policy_Rule) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[18]
+	mi := &file_sewa_lifecycle_v1_lifecycle_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1471,7 +2065,7 @@ func (x *Policy_Rule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Policy_Rule.ProtoReflect.Descriptor instead.
 func (*Policy_Rule) Descriptor() ([]byte, []int) {
-	return file_sewa_lifecycle_v1_lifecycle_proto_rawDescGZIP(), []int{3, 0}
+	return file_sewa_lifecycle_v1_lifecycle_proto_rawDescGZIP(), []int{4, 0}
 }
 
 func (x *Policy_Rule) GetPeriod() v1.BillingPeriod {
@@ -1499,7 +2093,7 @@ var File_sewa_lifecycle_v1_lifecycle_proto protoreflect.FileDescriptor
 
 const file_sewa_lifecycle_v1_lifecycle_proto_rawDesc = "" +
 	"\n" +
-	"!sewa/lifecycle/v1/lifecycle.proto\x12\x11sewa.lifecycle.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\x19sewa/api/v1/billing.proto\x1a\x19sewa/api/v1/options.proto\"\xda\x04\n" +
+	"!sewa/lifecycle/v1/lifecycle.proto\x12\x11sewa.lifecycle.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\x19sewa/api/v1/billing.proto\x1a\x1bsewa/api/v1/operation.proto\x1a\x19sewa/api/v1/options.proto\"\xda\x04\n" +
 	"\fSubscription\x12%\n" +
 	"\vinstance_id\x18\x01 \x01(\tB\x04\xe2A\x01\x03R\n" +
 	"instanceId\x12A\n" +
@@ -1556,7 +2150,25 @@ const file_sewa_lifecycle_v1_lifecycle_proto_rawDesc = "" +
 	"\n" +
 	"STATE_PAID\x10\x03\x12\x10\n" +
 	"\fSTATE_UNPAID\x10\x04\x12\x12\n" +
-	"\x0eSTATE_RELEASED\x10\x05\"\xba\x02\n" +
+	"\x0eSTATE_RELEASED\x10\x05\"\xfb\x03\n" +
+	"\n" +
+	"PlanChange\x12%\n" +
+	"\vinstance_id\x18\x01 \x01(\tB\x04\xe2A\x01\x03R\n" +
+	"instanceId\x12&\n" +
+	"\ffrom_plan_id\x18\x02 \x01(\tB\x04\xe2A\x01\x03R\n" +
+	"fromPlanId\x12\x1d\n" +
+	"\aplan_id\x18\x03 \x01(\tB\x04\xe2A\x01\x03R\x06planId\x12+\n" +
+	"\x0eremaining_days\x18\x04 \x01(\x05B\x04\xe2A\x01\x03R\rremainingDays\x12%\n" +
+	"\vperiod_days\x18\x05 \x01(\x05B\x04\xe2A\x01\x03R\n" +
+	"periodDays\x12*\n" +
+	"\x03net\x18\x06 \x01(\v2\x12.google.type.MoneyB\x04\xe2A\x01\x03R\x03net\x12*\n" +
+	"\x03tax\x18\a \x01(\v2\x12.google.type.MoneyB\x04\xe2A\x01\x03R\x03tax\x12.\n" +
+	"\x05total\x18\b \x01(\v2\x12.google.type.MoneyB\x04\xe2A\x01\x03R\x05total\x12.\n" +
+	"\x05price\x18\t \x01(\v2\x12.google.type.MoneyB\x04\xe2A\x01\x03R\x05price\x128\n" +
+	"\x06period\x18\n" +
+	" \x01(\x0e2\x1a.sewa.api.v1.BillingPeriodB\x04\xe2A\x01\x03R\x06period\x129\n" +
+	"\vnext_charge\x18\v \x01(\v2\x12.google.type.MoneyB\x04\xe2A\x01\x03R\n" +
+	"nextCharge\"\xba\x02\n" +
 	"\x06Policy\x12\x18\n" +
 	"\x04code\x18\x01 \x01(\tB\x04\xe2A\x01\x03R\x04code\x12'\n" +
 	"\fdisplay_name\x18\x02 \x01(\tB\x04\xe2A\x01\x03R\vdisplayName\x12:\n" +
@@ -1591,7 +2203,35 @@ const file_sewa_lifecycle_v1_lifecycle_proto_rawDesc = "" +
 	"\vinstance_id\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\n" +
 	"instanceId\"M\n" +
 	"\x15RenewInstanceResponse\x124\n" +
-	"\arenewal\x18\x01 \x01(\v2\x1a.sewa.lifecycle.v1.RenewalR\arenewal\"\x99\x01\n" +
+	"\arenewal\x18\x01 \x01(\v2\x1a.sewa.lifecycle.v1.RenewalR\arenewal\"`\n" +
+	"\x18PreviewPlanChangeRequest\x12%\n" +
+	"\vinstance_id\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\n" +
+	"instanceId\x12\x1d\n" +
+	"\aplan_id\x18\x02 \x01(\tB\x04\xe2A\x01\x02R\x06planId\"[\n" +
+	"\x19PreviewPlanChangeResponse\x12>\n" +
+	"\vplan_change\x18\x01 \x01(\v2\x1d.sewa.lifecycle.v1.PlanChangeR\n" +
+	"planChange\"\x96\x01\n" +
+	"\x11ChangePlanRequest\x12%\n" +
+	"\vinstance_id\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\n" +
+	"instanceId\x12\x1d\n" +
+	"\aplan_id\x18\x02 \x01(\tB\x04\xe2A\x01\x02R\x06planId\x12;\n" +
+	"\x0eexpected_total\x18\x03 \x01(\v2\x12.google.type.MoneyB\x00R\rexpectedTotal\"\x8a\x01\n" +
+	"\x12ChangePlanResponse\x12>\n" +
+	"\vplan_change\x18\x01 \x01(\v2\x1d.sewa.lifecycle.v1.PlanChangeR\n" +
+	"planChange\x124\n" +
+	"\toperation\x18\x02 \x01(\v2\x16.sewa.api.v1.OperationR\toperation\"}\n" +
+	"\x1aPreviewPeriodChangeRequest\x12%\n" +
+	"\vinstance_id\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\n" +
+	"instanceId\x128\n" +
+	"\x06period\x18\x02 \x01(\x0e2\x1a.sewa.api.v1.BillingPeriodB\x04\xe2A\x01\x02R\x06period\"S\n" +
+	"\x1bPreviewPeriodChangeResponse\x124\n" +
+	"\arenewal\x18\x01 \x01(\v2\x1a.sewa.lifecycle.v1.RenewalR\arenewal\"v\n" +
+	"\x13ChangePeriodRequest\x12%\n" +
+	"\vinstance_id\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\n" +
+	"instanceId\x128\n" +
+	"\x06period\x18\x02 \x01(\x0e2\x1a.sewa.api.v1.BillingPeriodB\x04\xe2A\x01\x02R\x06period\"[\n" +
+	"\x14ChangePeriodResponse\x12C\n" +
+	"\fsubscription\x18\x01 \x01(\v2\x1f.sewa.lifecycle.v1.SubscriptionR\fsubscription\"\x99\x01\n" +
 	"\x13ListRenewalsRequest\x12\x1d\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\x00R\bpageSize\x12\x1f\n" +
 	"\n" +
@@ -1615,7 +2255,7 @@ const file_sewa_lifecycle_v1_lifecycle_proto_rawDesc = "" +
 	"account_id\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\taccountId\x12\x1c\n" +
 	"\x06policy\x18\x02 \x01(\tB\x04\xe2A\x01\x02R\x06policy\"2\n" +
 	"\x18SetAccountPolicyResponse\x12\x16\n" +
-	"\x06policy\x18\x01 \x01(\tR\x06policy*\xbf\x05\n" +
+	"\x06policy\x18\x01 \x01(\tR\x06policy*\xdf\x0e\n" +
 	"\x14LifecycleErrorReason\x12&\n" +
 	"\"LIFECYCLE_ERROR_REASON_UNSPECIFIED\x10\x00\x12d\n" +
 	")LIFECYCLE_ERROR_REASON_INSTANCE_NOT_FOUND\x10\x01\x1a5\x9a\xb5\x181\n" +
@@ -1630,7 +2270,27 @@ const file_sewa_lifecycle_v1_lifecycle_proto_rawDesc = "" +
 	"(LIFECYCLE_ERROR_REASON_ACCOUNT_NOT_FOUND\x10\x05\x1a(\x9a\xb5\x18$\n" +
 	"\tNOT_FOUND\x18\x03\"\x15Check the account id.\x12X\n" +
 	"'LIFECYCLE_ERROR_REASON_POLICY_NOT_FOUND\x10\x06\x1a+\x9a\xb5\x18'\n" +
-	"\tNOT_FOUND\x18\x03\"\x18ListPolicies names them.2\xb3\f\n" +
+	"\tNOT_FOUND\x18\x03\"\x18ListPolicies names them.\x12\\\n" +
+	"*LIFECYCLE_ERROR_REASON_SUBSCRIPTION_UNPAID\x10\a\x1a,\x9a\xb5\x18(\n" +
+	"\x13FAILED_PRECONDITION\x18\x03\"\x0fRenew it first.\x12g\n" +
+	"'LIFECYCLE_ERROR_REASON_PLAN_UNAVAILABLE\x10\b\x1a:\x9a\xb5\x186\n" +
+	"\x13FAILED_PRECONDITION\x12\aplan_id\x18\x03\"\x14Choose another plan.\x12}\n" +
+	")LIFECYCLE_ERROR_REASON_PERIOD_UNAVAILABLE\x10\t\x1aN\x9a\xb5\x18J\n" +
+	"\x13FAILED_PRECONDITION\x12\x06period\x18\x03\")Choose a period the plan has a price for.\x12\xb6\x01\n" +
+	"&LIFECYCLE_ERROR_REASON_PLAN_UNSUITABLE\x10\n" +
+	"\x1a\x89\x01\x9a\xb5\x18\x84\x01\n" +
+	"\x13FAILED_PRECONDITION\x12\aproblem\x18\x03\"bChoose another plan of the same provider whose disk is at least as large, or order a new instance.\x12\x8d\x01\n" +
+	"0LIFECYCLE_ERROR_REASON_NOT_SUPPORTED_BY_PROVIDER\x10\v\x1aW\x9a\xb5\x18S\n" +
+	"\rUNIMPLEMENTED\x12\n" +
+	"capability\x18\x03\"4Use another way; GetInstance lists the capabilities.\x12}\n" +
+	"$LIFECYCLE_ERROR_REASON_PRICE_CHANGED\x10\f\x1aS\x9a\xb5\x18O\n" +
+	"\x13FAILED_PRECONDITION\x12\bexpected\x12\x05total\x18\x02\"%Preview again and show the new total.\x12\x80\x01\n" +
+	",LIFECYCLE_ERROR_REASON_OPERATION_IN_PROGRESS\x10\r\x1aN\x9a\xb5\x18J\n" +
+	"\aABORTED\x12\foperation_id\x18\x02\"/Wait for the operation named, then decide anew.\x12f\n" +
+	"$LIFECYCLE_ERROR_REASON_ILLEGAL_STATE\x10\x0e\x1a<\x9a\xb5\x188\n" +
+	"\x13FAILED_PRECONDITION\x12\x05state\x18\x02\"\x18Read the instance again.\x12\xa4\x01\n" +
+	"$LIFECYCLE_ERROR_REASON_WALLET_FROZEN\x10\x1e\x1az\x9a\xb5\x18v\n" +
+	"\x13FAILED_PRECONDITION\x18\x03\"]Ask support. Staff see what differs with ProveLedger, and end the freeze with UnfreezeWallet.2\x85\x19\n" +
 	"\x10LifecycleService\x12\xb2\x01\n" +
 	"\x0fPreviewSchedule\x12).sewa.lifecycle.v1.PreviewScheduleRequest\x1a*.sewa.lifecycle.v1.PreviewScheduleResponse\"H\x8a\xb5\x18% \x01*\adefault2\b\n" +
 	"\x02\b\x05\x12\x02\b\x1e\n" +
@@ -1641,11 +2301,26 @@ const file_sewa_lifecycle_v1_lifecycle_proto_rawDesc = "" +
 	"\x0flifecycle.write\x82\xd3\xe4\x93\x02;:\x01*b\fsubscription\"(/v1/instances/{instance_id}:setAutoRenew\x90\x02\x02\x12\x88\x02\n" +
 	"\x0ePreviewRenewal\x12(.sewa.lifecycle.v1.PreviewRenewalRequest\x1a).sewa.lifecycle.v1.PreviewRenewalResponse\"\xa0\x01\x8a\xb5\x18^ \x01*\adefault2\b\n" +
 	"\x02\b\x05\x12\x02\b\x1e:\x12INSTANCE_NOT_FOUND:\x12SUBSCRIPTION_ENDED:\x0fALREADY_PREPAID\n" +
-	"\x0elifecycle.read\x82\xd3\xe4\x93\x025b\arenewal\x12*/v1/instances/{instance_id}:previewRenewal\x90\x02\x01\x12\x96\x02\n" +
-	"\rRenewInstance\x12'.sewa.lifecycle.v1.RenewInstanceRequest\x1a(.sewa.lifecycle.v1.RenewInstanceResponse\"\xb1\x01\x8a\xb5\x18u \x03*\adefault2\b\n" +
+	"\x0elifecycle.read\x82\xd3\xe4\x93\x025b\arenewal\x12*/v1/instances/{instance_id}:previewRenewal\x90\x02\x01\x12\xbd\x02\n" +
+	"\rRenewInstance\x12'.sewa.lifecycle.v1.RenewInstanceRequest\x1a(.sewa.lifecycle.v1.RenewInstanceResponse\"\xd8\x01\x8a\xb5\x18\x9b\x01 \x03*\adefault2\b\n" +
 	"\x02\b\n" +
-	"\x12\x02\b\x1e:\x12INSTANCE_NOT_FOUND:\x12SUBSCRIPTION_ENDED:\x0fALREADY_PREPAID:\x14INSUFFICIENT_BALANCE\n" +
-	"\x0flifecycle.renew\x82\xd3\xe4\x93\x02/:\x01*b\arenewal\"!/v1/instances/{instance_id}:renew\x90\x02\x02\x12\xa1\x01\n" +
+	"\x12\x02\b\x1e:\x12INSTANCE_NOT_FOUND:\x12SUBSCRIPTION_ENDED:\x0fALREADY_PREPAID:\x15OPERATION_IN_PROGRESS:\x14INSUFFICIENT_BALANCE:\rWALLET_FROZEN\n" +
+	"\x0flifecycle.renew\x82\xd3\xe4\x93\x02/:\x01*b\arenewal\"!/v1/instances/{instance_id}:renew\x90\x02\x02\x12\x9a\x03\n" +
+	"\x11PreviewPlanChange\x12+.sewa.lifecycle.v1.PreviewPlanChangeRequest\x1a,.sewa.lifecycle.v1.PreviewPlanChangeResponse\"\xa9\x02\x8a\xb5\x18\xdc\x01 \x01*\adefault2\b\n" +
+	"\x02\b\x05\x12\x02\b\x1e:\x12INSTANCE_NOT_FOUND:\x12SUBSCRIPTION_ENDED:\x13SUBSCRIPTION_UNPAID:\x0fALREADY_PREPAID:\x15OPERATION_IN_PROGRESS:\x10PLAN_UNAVAILABLE:\x12PERIOD_UNAVAILABLE:\x0fPLAN_UNSUITABLE:\x19NOT_SUPPORTED_BY_PROVIDER\n" +
+	"\x0elifecycle.read\x82\xd3\xe4\x93\x02?:\x01*b\vplan_change\"-/v1/instances/{instance_id}:previewPlanChange\x90\x02\x01\x12\xb6\x03\n" +
+	"\n" +
+	"ChangePlan\x12$.sewa.lifecycle.v1.ChangePlanRequest\x1a%.sewa.lifecycle.v1.ChangePlanResponse\"\xda\x02\x8a\xb5\x18\xa1\x02 \x03*\adefault2\b\n" +
+	"\x02\b\n" +
+	"\x12\x02\b\x1e:\x12INSTANCE_NOT_FOUND:\x12SUBSCRIPTION_ENDED:\x13SUBSCRIPTION_UNPAID:\x0fALREADY_PREPAID:\x10PLAN_UNAVAILABLE:\x12PERIOD_UNAVAILABLE:\x0fPLAN_UNSUITABLE:\x19NOT_SUPPORTED_BY_PROVIDER:\rPRICE_CHANGED:\x14INSUFFICIENT_BALANCE:\rWALLET_FROZEN:\x15OPERATION_IN_PROGRESS:\rILLEGAL_STATE\n" +
+	"\x10lifecycle.change\x82\xd3\xe4\x93\x02+:\x01*\"&/v1/instances/{instance_id}:changePlan\x90\x02\x02\x12\xf2\x02\n" +
+	"\x13PreviewPeriodChange\x12-.sewa.lifecycle.v1.PreviewPeriodChangeRequest\x1a..sewa.lifecycle.v1.PreviewPeriodChangeResponse\"\xfb\x01\x8a\xb5\x18\xb0\x01 \x01*\adefault2\b\n" +
+	"\x02\b\x05\x12\x02\b\x1e:\x12INSTANCE_NOT_FOUND:\x12SUBSCRIPTION_ENDED:\x13SUBSCRIPTION_UNPAID:\x0fALREADY_PREPAID:\x15OPERATION_IN_PROGRESS:\x10PLAN_UNAVAILABLE:\x12PERIOD_UNAVAILABLE\n" +
+	"\x0elifecycle.read\x82\xd3\xe4\x93\x02=:\x01*b\arenewal\"//v1/instances/{instance_id}:previewPeriodChange\x90\x02\x01\x12\xdd\x02\n" +
+	"\fChangePeriod\x12&.sewa.lifecycle.v1.ChangePeriodRequest\x1a'.sewa.lifecycle.v1.ChangePeriodResponse\"\xfb\x01\x8a\xb5\x18\xb2\x01 \x02*\adefault2\b\n" +
+	"\x02\b\n" +
+	"\x12\x02\b\x1e:\x12INSTANCE_NOT_FOUND:\x12SUBSCRIPTION_ENDED:\x13SUBSCRIPTION_UNPAID:\x0fALREADY_PREPAID:\x15OPERATION_IN_PROGRESS:\x10PLAN_UNAVAILABLE:\x12PERIOD_UNAVAILABLE\n" +
+	"\x10lifecycle.change\x82\xd3\xe4\x93\x02;:\x01*b\fsubscription\"(/v1/instances/{instance_id}:changePeriod\x90\x02\x02\x12\xa1\x01\n" +
 	"\fListRenewals\x12&.sewa.lifecycle.v1.ListRenewalsRequest\x1a'.sewa.lifecycle.v1.ListRenewalsResponse\"@\x8a\xb5\x18% \x01*\adefault2\b\n" +
 	"\x02\b\x05\x12\x02\b\x1e\n" +
 	"\x0elifecycle.read\x82\xd3\xe4\x93\x02\x0e\x12\f/v1/renewals\x90\x02\x01\x12\xab\x01\n" +
@@ -1670,78 +2345,110 @@ func file_sewa_lifecycle_v1_lifecycle_proto_rawDescGZIP() []byte {
 }
 
 var file_sewa_lifecycle_v1_lifecycle_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_sewa_lifecycle_v1_lifecycle_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_sewa_lifecycle_v1_lifecycle_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_sewa_lifecycle_v1_lifecycle_proto_goTypes = []any{
-	(LifecycleErrorReason)(0),        // 0: sewa.lifecycle.v1.LifecycleErrorReason
-	(Subscription_State)(0),          // 1: sewa.lifecycle.v1.Subscription.State
-	(ScheduledStep_Kind)(0),          // 2: sewa.lifecycle.v1.ScheduledStep.Kind
-	(Renewal_State)(0),               // 3: sewa.lifecycle.v1.Renewal.State
-	(*Subscription)(nil),             // 4: sewa.lifecycle.v1.Subscription
-	(*ScheduledStep)(nil),            // 5: sewa.lifecycle.v1.ScheduledStep
-	(*Renewal)(nil),                  // 6: sewa.lifecycle.v1.Renewal
-	(*Policy)(nil),                   // 7: sewa.lifecycle.v1.Policy
-	(*PreviewScheduleRequest)(nil),   // 8: sewa.lifecycle.v1.PreviewScheduleRequest
-	(*PreviewScheduleResponse)(nil),  // 9: sewa.lifecycle.v1.PreviewScheduleResponse
-	(*SetAutoRenewRequest)(nil),      // 10: sewa.lifecycle.v1.SetAutoRenewRequest
-	(*SetAutoRenewResponse)(nil),     // 11: sewa.lifecycle.v1.SetAutoRenewResponse
-	(*PreviewRenewalRequest)(nil),    // 12: sewa.lifecycle.v1.PreviewRenewalRequest
-	(*PreviewRenewalResponse)(nil),   // 13: sewa.lifecycle.v1.PreviewRenewalResponse
-	(*RenewInstanceRequest)(nil),     // 14: sewa.lifecycle.v1.RenewInstanceRequest
-	(*RenewInstanceResponse)(nil),    // 15: sewa.lifecycle.v1.RenewInstanceResponse
-	(*ListRenewalsRequest)(nil),      // 16: sewa.lifecycle.v1.ListRenewalsRequest
-	(*ListRenewalsResponse)(nil),     // 17: sewa.lifecycle.v1.ListRenewalsResponse
-	(*ListPoliciesRequest)(nil),      // 18: sewa.lifecycle.v1.ListPoliciesRequest
-	(*ListPoliciesResponse)(nil),     // 19: sewa.lifecycle.v1.ListPoliciesResponse
-	(*SetAccountPolicyRequest)(nil),  // 20: sewa.lifecycle.v1.SetAccountPolicyRequest
-	(*SetAccountPolicyResponse)(nil), // 21: sewa.lifecycle.v1.SetAccountPolicyResponse
-	(*Policy_Rule)(nil),              // 22: sewa.lifecycle.v1.Policy.Rule
-	(*money.Money)(nil),              // 23: google.type.Money
-	(v1.BillingPeriod)(0),            // 24: sewa.api.v1.BillingPeriod
-	(*timestamppb.Timestamp)(nil),    // 25: google.protobuf.Timestamp
+	(LifecycleErrorReason)(0),           // 0: sewa.lifecycle.v1.LifecycleErrorReason
+	(Subscription_State)(0),             // 1: sewa.lifecycle.v1.Subscription.State
+	(ScheduledStep_Kind)(0),             // 2: sewa.lifecycle.v1.ScheduledStep.Kind
+	(Renewal_State)(0),                  // 3: sewa.lifecycle.v1.Renewal.State
+	(*Subscription)(nil),                // 4: sewa.lifecycle.v1.Subscription
+	(*ScheduledStep)(nil),               // 5: sewa.lifecycle.v1.ScheduledStep
+	(*Renewal)(nil),                     // 6: sewa.lifecycle.v1.Renewal
+	(*PlanChange)(nil),                  // 7: sewa.lifecycle.v1.PlanChange
+	(*Policy)(nil),                      // 8: sewa.lifecycle.v1.Policy
+	(*PreviewScheduleRequest)(nil),      // 9: sewa.lifecycle.v1.PreviewScheduleRequest
+	(*PreviewScheduleResponse)(nil),     // 10: sewa.lifecycle.v1.PreviewScheduleResponse
+	(*SetAutoRenewRequest)(nil),         // 11: sewa.lifecycle.v1.SetAutoRenewRequest
+	(*SetAutoRenewResponse)(nil),        // 12: sewa.lifecycle.v1.SetAutoRenewResponse
+	(*PreviewRenewalRequest)(nil),       // 13: sewa.lifecycle.v1.PreviewRenewalRequest
+	(*PreviewRenewalResponse)(nil),      // 14: sewa.lifecycle.v1.PreviewRenewalResponse
+	(*RenewInstanceRequest)(nil),        // 15: sewa.lifecycle.v1.RenewInstanceRequest
+	(*RenewInstanceResponse)(nil),       // 16: sewa.lifecycle.v1.RenewInstanceResponse
+	(*PreviewPlanChangeRequest)(nil),    // 17: sewa.lifecycle.v1.PreviewPlanChangeRequest
+	(*PreviewPlanChangeResponse)(nil),   // 18: sewa.lifecycle.v1.PreviewPlanChangeResponse
+	(*ChangePlanRequest)(nil),           // 19: sewa.lifecycle.v1.ChangePlanRequest
+	(*ChangePlanResponse)(nil),          // 20: sewa.lifecycle.v1.ChangePlanResponse
+	(*PreviewPeriodChangeRequest)(nil),  // 21: sewa.lifecycle.v1.PreviewPeriodChangeRequest
+	(*PreviewPeriodChangeResponse)(nil), // 22: sewa.lifecycle.v1.PreviewPeriodChangeResponse
+	(*ChangePeriodRequest)(nil),         // 23: sewa.lifecycle.v1.ChangePeriodRequest
+	(*ChangePeriodResponse)(nil),        // 24: sewa.lifecycle.v1.ChangePeriodResponse
+	(*ListRenewalsRequest)(nil),         // 25: sewa.lifecycle.v1.ListRenewalsRequest
+	(*ListRenewalsResponse)(nil),        // 26: sewa.lifecycle.v1.ListRenewalsResponse
+	(*ListPoliciesRequest)(nil),         // 27: sewa.lifecycle.v1.ListPoliciesRequest
+	(*ListPoliciesResponse)(nil),        // 28: sewa.lifecycle.v1.ListPoliciesResponse
+	(*SetAccountPolicyRequest)(nil),     // 29: sewa.lifecycle.v1.SetAccountPolicyRequest
+	(*SetAccountPolicyResponse)(nil),    // 30: sewa.lifecycle.v1.SetAccountPolicyResponse
+	(*Policy_Rule)(nil),                 // 31: sewa.lifecycle.v1.Policy.Rule
+	(*money.Money)(nil),                 // 32: google.type.Money
+	(v1.BillingPeriod)(0),               // 33: sewa.api.v1.BillingPeriod
+	(*timestamppb.Timestamp)(nil),       // 34: google.protobuf.Timestamp
+	(*v1.Operation)(nil),                // 35: sewa.api.v1.Operation
 }
 var file_sewa_lifecycle_v1_lifecycle_proto_depIdxs = []int32{
 	1,  // 0: sewa.lifecycle.v1.Subscription.state:type_name -> sewa.lifecycle.v1.Subscription.State
-	23, // 1: sewa.lifecycle.v1.Subscription.price:type_name -> google.type.Money
-	24, // 2: sewa.lifecycle.v1.Subscription.period:type_name -> sewa.api.v1.BillingPeriod
-	25, // 3: sewa.lifecycle.v1.Subscription.paid_until:type_name -> google.protobuf.Timestamp
-	25, // 4: sewa.lifecycle.v1.Subscription.next_step_time:type_name -> google.protobuf.Timestamp
+	32, // 1: sewa.lifecycle.v1.Subscription.price:type_name -> google.type.Money
+	33, // 2: sewa.lifecycle.v1.Subscription.period:type_name -> sewa.api.v1.BillingPeriod
+	34, // 3: sewa.lifecycle.v1.Subscription.paid_until:type_name -> google.protobuf.Timestamp
+	34, // 4: sewa.lifecycle.v1.Subscription.next_step_time:type_name -> google.protobuf.Timestamp
 	2,  // 5: sewa.lifecycle.v1.ScheduledStep.kind:type_name -> sewa.lifecycle.v1.ScheduledStep.Kind
-	25, // 6: sewa.lifecycle.v1.ScheduledStep.step_time:type_name -> google.protobuf.Timestamp
-	23, // 7: sewa.lifecycle.v1.ScheduledStep.amount:type_name -> google.type.Money
-	25, // 8: sewa.lifecycle.v1.Renewal.period_start_time:type_name -> google.protobuf.Timestamp
-	25, // 9: sewa.lifecycle.v1.Renewal.period_end_time:type_name -> google.protobuf.Timestamp
-	23, // 10: sewa.lifecycle.v1.Renewal.price:type_name -> google.type.Money
-	23, // 11: sewa.lifecycle.v1.Renewal.tax:type_name -> google.type.Money
-	23, // 12: sewa.lifecycle.v1.Renewal.total:type_name -> google.type.Money
+	34, // 6: sewa.lifecycle.v1.ScheduledStep.step_time:type_name -> google.protobuf.Timestamp
+	32, // 7: sewa.lifecycle.v1.ScheduledStep.amount:type_name -> google.type.Money
+	34, // 8: sewa.lifecycle.v1.Renewal.period_start_time:type_name -> google.protobuf.Timestamp
+	34, // 9: sewa.lifecycle.v1.Renewal.period_end_time:type_name -> google.protobuf.Timestamp
+	32, // 10: sewa.lifecycle.v1.Renewal.price:type_name -> google.type.Money
+	32, // 11: sewa.lifecycle.v1.Renewal.tax:type_name -> google.type.Money
+	32, // 12: sewa.lifecycle.v1.Renewal.total:type_name -> google.type.Money
 	3,  // 13: sewa.lifecycle.v1.Renewal.state:type_name -> sewa.lifecycle.v1.Renewal.State
-	25, // 14: sewa.lifecycle.v1.Renewal.create_time:type_name -> google.protobuf.Timestamp
-	22, // 15: sewa.lifecycle.v1.Policy.rules:type_name -> sewa.lifecycle.v1.Policy.Rule
-	5,  // 16: sewa.lifecycle.v1.PreviewScheduleResponse.steps:type_name -> sewa.lifecycle.v1.ScheduledStep
-	4,  // 17: sewa.lifecycle.v1.SetAutoRenewResponse.subscription:type_name -> sewa.lifecycle.v1.Subscription
-	6,  // 18: sewa.lifecycle.v1.PreviewRenewalResponse.renewal:type_name -> sewa.lifecycle.v1.Renewal
-	6,  // 19: sewa.lifecycle.v1.RenewInstanceResponse.renewal:type_name -> sewa.lifecycle.v1.Renewal
-	6,  // 20: sewa.lifecycle.v1.ListRenewalsResponse.renewals:type_name -> sewa.lifecycle.v1.Renewal
-	7,  // 21: sewa.lifecycle.v1.ListPoliciesResponse.policies:type_name -> sewa.lifecycle.v1.Policy
-	24, // 22: sewa.lifecycle.v1.Policy.Rule.period:type_name -> sewa.api.v1.BillingPeriod
-	8,  // 23: sewa.lifecycle.v1.LifecycleService.PreviewSchedule:input_type -> sewa.lifecycle.v1.PreviewScheduleRequest
-	10, // 24: sewa.lifecycle.v1.LifecycleService.SetAutoRenew:input_type -> sewa.lifecycle.v1.SetAutoRenewRequest
-	12, // 25: sewa.lifecycle.v1.LifecycleService.PreviewRenewal:input_type -> sewa.lifecycle.v1.PreviewRenewalRequest
-	14, // 26: sewa.lifecycle.v1.LifecycleService.RenewInstance:input_type -> sewa.lifecycle.v1.RenewInstanceRequest
-	16, // 27: sewa.lifecycle.v1.LifecycleService.ListRenewals:input_type -> sewa.lifecycle.v1.ListRenewalsRequest
-	18, // 28: sewa.lifecycle.v1.LifecycleService.ListPolicies:input_type -> sewa.lifecycle.v1.ListPoliciesRequest
-	20, // 29: sewa.lifecycle.v1.LifecycleService.SetAccountPolicy:input_type -> sewa.lifecycle.v1.SetAccountPolicyRequest
-	9,  // 30: sewa.lifecycle.v1.LifecycleService.PreviewSchedule:output_type -> sewa.lifecycle.v1.PreviewScheduleResponse
-	11, // 31: sewa.lifecycle.v1.LifecycleService.SetAutoRenew:output_type -> sewa.lifecycle.v1.SetAutoRenewResponse
-	13, // 32: sewa.lifecycle.v1.LifecycleService.PreviewRenewal:output_type -> sewa.lifecycle.v1.PreviewRenewalResponse
-	15, // 33: sewa.lifecycle.v1.LifecycleService.RenewInstance:output_type -> sewa.lifecycle.v1.RenewInstanceResponse
-	17, // 34: sewa.lifecycle.v1.LifecycleService.ListRenewals:output_type -> sewa.lifecycle.v1.ListRenewalsResponse
-	19, // 35: sewa.lifecycle.v1.LifecycleService.ListPolicies:output_type -> sewa.lifecycle.v1.ListPoliciesResponse
-	21, // 36: sewa.lifecycle.v1.LifecycleService.SetAccountPolicy:output_type -> sewa.lifecycle.v1.SetAccountPolicyResponse
-	30, // [30:37] is the sub-list for method output_type
-	23, // [23:30] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	34, // 14: sewa.lifecycle.v1.Renewal.create_time:type_name -> google.protobuf.Timestamp
+	32, // 15: sewa.lifecycle.v1.PlanChange.net:type_name -> google.type.Money
+	32, // 16: sewa.lifecycle.v1.PlanChange.tax:type_name -> google.type.Money
+	32, // 17: sewa.lifecycle.v1.PlanChange.total:type_name -> google.type.Money
+	32, // 18: sewa.lifecycle.v1.PlanChange.price:type_name -> google.type.Money
+	33, // 19: sewa.lifecycle.v1.PlanChange.period:type_name -> sewa.api.v1.BillingPeriod
+	32, // 20: sewa.lifecycle.v1.PlanChange.next_charge:type_name -> google.type.Money
+	31, // 21: sewa.lifecycle.v1.Policy.rules:type_name -> sewa.lifecycle.v1.Policy.Rule
+	5,  // 22: sewa.lifecycle.v1.PreviewScheduleResponse.steps:type_name -> sewa.lifecycle.v1.ScheduledStep
+	4,  // 23: sewa.lifecycle.v1.SetAutoRenewResponse.subscription:type_name -> sewa.lifecycle.v1.Subscription
+	6,  // 24: sewa.lifecycle.v1.PreviewRenewalResponse.renewal:type_name -> sewa.lifecycle.v1.Renewal
+	6,  // 25: sewa.lifecycle.v1.RenewInstanceResponse.renewal:type_name -> sewa.lifecycle.v1.Renewal
+	7,  // 26: sewa.lifecycle.v1.PreviewPlanChangeResponse.plan_change:type_name -> sewa.lifecycle.v1.PlanChange
+	32, // 27: sewa.lifecycle.v1.ChangePlanRequest.expected_total:type_name -> google.type.Money
+	7,  // 28: sewa.lifecycle.v1.ChangePlanResponse.plan_change:type_name -> sewa.lifecycle.v1.PlanChange
+	35, // 29: sewa.lifecycle.v1.ChangePlanResponse.operation:type_name -> sewa.api.v1.Operation
+	33, // 30: sewa.lifecycle.v1.PreviewPeriodChangeRequest.period:type_name -> sewa.api.v1.BillingPeriod
+	6,  // 31: sewa.lifecycle.v1.PreviewPeriodChangeResponse.renewal:type_name -> sewa.lifecycle.v1.Renewal
+	33, // 32: sewa.lifecycle.v1.ChangePeriodRequest.period:type_name -> sewa.api.v1.BillingPeriod
+	4,  // 33: sewa.lifecycle.v1.ChangePeriodResponse.subscription:type_name -> sewa.lifecycle.v1.Subscription
+	6,  // 34: sewa.lifecycle.v1.ListRenewalsResponse.renewals:type_name -> sewa.lifecycle.v1.Renewal
+	8,  // 35: sewa.lifecycle.v1.ListPoliciesResponse.policies:type_name -> sewa.lifecycle.v1.Policy
+	33, // 36: sewa.lifecycle.v1.Policy.Rule.period:type_name -> sewa.api.v1.BillingPeriod
+	9,  // 37: sewa.lifecycle.v1.LifecycleService.PreviewSchedule:input_type -> sewa.lifecycle.v1.PreviewScheduleRequest
+	11, // 38: sewa.lifecycle.v1.LifecycleService.SetAutoRenew:input_type -> sewa.lifecycle.v1.SetAutoRenewRequest
+	13, // 39: sewa.lifecycle.v1.LifecycleService.PreviewRenewal:input_type -> sewa.lifecycle.v1.PreviewRenewalRequest
+	15, // 40: sewa.lifecycle.v1.LifecycleService.RenewInstance:input_type -> sewa.lifecycle.v1.RenewInstanceRequest
+	17, // 41: sewa.lifecycle.v1.LifecycleService.PreviewPlanChange:input_type -> sewa.lifecycle.v1.PreviewPlanChangeRequest
+	19, // 42: sewa.lifecycle.v1.LifecycleService.ChangePlan:input_type -> sewa.lifecycle.v1.ChangePlanRequest
+	21, // 43: sewa.lifecycle.v1.LifecycleService.PreviewPeriodChange:input_type -> sewa.lifecycle.v1.PreviewPeriodChangeRequest
+	23, // 44: sewa.lifecycle.v1.LifecycleService.ChangePeriod:input_type -> sewa.lifecycle.v1.ChangePeriodRequest
+	25, // 45: sewa.lifecycle.v1.LifecycleService.ListRenewals:input_type -> sewa.lifecycle.v1.ListRenewalsRequest
+	27, // 46: sewa.lifecycle.v1.LifecycleService.ListPolicies:input_type -> sewa.lifecycle.v1.ListPoliciesRequest
+	29, // 47: sewa.lifecycle.v1.LifecycleService.SetAccountPolicy:input_type -> sewa.lifecycle.v1.SetAccountPolicyRequest
+	10, // 48: sewa.lifecycle.v1.LifecycleService.PreviewSchedule:output_type -> sewa.lifecycle.v1.PreviewScheduleResponse
+	12, // 49: sewa.lifecycle.v1.LifecycleService.SetAutoRenew:output_type -> sewa.lifecycle.v1.SetAutoRenewResponse
+	14, // 50: sewa.lifecycle.v1.LifecycleService.PreviewRenewal:output_type -> sewa.lifecycle.v1.PreviewRenewalResponse
+	16, // 51: sewa.lifecycle.v1.LifecycleService.RenewInstance:output_type -> sewa.lifecycle.v1.RenewInstanceResponse
+	18, // 52: sewa.lifecycle.v1.LifecycleService.PreviewPlanChange:output_type -> sewa.lifecycle.v1.PreviewPlanChangeResponse
+	20, // 53: sewa.lifecycle.v1.LifecycleService.ChangePlan:output_type -> sewa.lifecycle.v1.ChangePlanResponse
+	22, // 54: sewa.lifecycle.v1.LifecycleService.PreviewPeriodChange:output_type -> sewa.lifecycle.v1.PreviewPeriodChangeResponse
+	24, // 55: sewa.lifecycle.v1.LifecycleService.ChangePeriod:output_type -> sewa.lifecycle.v1.ChangePeriodResponse
+	26, // 56: sewa.lifecycle.v1.LifecycleService.ListRenewals:output_type -> sewa.lifecycle.v1.ListRenewalsResponse
+	28, // 57: sewa.lifecycle.v1.LifecycleService.ListPolicies:output_type -> sewa.lifecycle.v1.ListPoliciesResponse
+	30, // 58: sewa.lifecycle.v1.LifecycleService.SetAccountPolicy:output_type -> sewa.lifecycle.v1.SetAccountPolicyResponse
+	48, // [48:59] is the sub-list for method output_type
+	37, // [37:48] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_sewa_lifecycle_v1_lifecycle_proto_init() }
@@ -1755,7 +2462,7 @@ func file_sewa_lifecycle_v1_lifecycle_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sewa_lifecycle_v1_lifecycle_proto_rawDesc), len(file_sewa_lifecycle_v1_lifecycle_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   19,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

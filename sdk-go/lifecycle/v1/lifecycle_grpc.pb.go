@@ -21,13 +21,17 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	LifecycleService_PreviewSchedule_FullMethodName  = "/sewa.lifecycle.v1.LifecycleService/PreviewSchedule"
-	LifecycleService_SetAutoRenew_FullMethodName     = "/sewa.lifecycle.v1.LifecycleService/SetAutoRenew"
-	LifecycleService_PreviewRenewal_FullMethodName   = "/sewa.lifecycle.v1.LifecycleService/PreviewRenewal"
-	LifecycleService_RenewInstance_FullMethodName    = "/sewa.lifecycle.v1.LifecycleService/RenewInstance"
-	LifecycleService_ListRenewals_FullMethodName     = "/sewa.lifecycle.v1.LifecycleService/ListRenewals"
-	LifecycleService_ListPolicies_FullMethodName     = "/sewa.lifecycle.v1.LifecycleService/ListPolicies"
-	LifecycleService_SetAccountPolicy_FullMethodName = "/sewa.lifecycle.v1.LifecycleService/SetAccountPolicy"
+	LifecycleService_PreviewSchedule_FullMethodName     = "/sewa.lifecycle.v1.LifecycleService/PreviewSchedule"
+	LifecycleService_SetAutoRenew_FullMethodName        = "/sewa.lifecycle.v1.LifecycleService/SetAutoRenew"
+	LifecycleService_PreviewRenewal_FullMethodName      = "/sewa.lifecycle.v1.LifecycleService/PreviewRenewal"
+	LifecycleService_RenewInstance_FullMethodName       = "/sewa.lifecycle.v1.LifecycleService/RenewInstance"
+	LifecycleService_PreviewPlanChange_FullMethodName   = "/sewa.lifecycle.v1.LifecycleService/PreviewPlanChange"
+	LifecycleService_ChangePlan_FullMethodName          = "/sewa.lifecycle.v1.LifecycleService/ChangePlan"
+	LifecycleService_PreviewPeriodChange_FullMethodName = "/sewa.lifecycle.v1.LifecycleService/PreviewPeriodChange"
+	LifecycleService_ChangePeriod_FullMethodName        = "/sewa.lifecycle.v1.LifecycleService/ChangePeriod"
+	LifecycleService_ListRenewals_FullMethodName        = "/sewa.lifecycle.v1.LifecycleService/ListRenewals"
+	LifecycleService_ListPolicies_FullMethodName        = "/sewa.lifecycle.v1.LifecycleService/ListPolicies"
+	LifecycleService_SetAccountPolicy_FullMethodName    = "/sewa.lifecycle.v1.LifecycleService/SetAccountPolicy"
 )
 
 // LifecycleServiceClient is the client API for LifecycleService service.
@@ -49,6 +53,29 @@ type LifecycleServiceClient interface {
 	//
 	// Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001"}`
 	RenewInstance(ctx context.Context, in *RenewInstanceRequest, opts ...grpc.CallOption) (*RenewInstanceResponse, error)
+	// Prices a change of plan without making it. ChangePlan at the same time charges, or gives back, exactly this total.
+	//
+	// The rest of the period that is paid is priced to the day: of its days, the one that has begun and those to come count. What the new plan costs for them, less
+	// what the present one does, is charged, or given back. Never more is given back than was paid for these days beyond the price of the new plan. Later periods cost
+	// the new plan's price of now.
+	//
+	// Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "planId": "0192f0c1-0000-7000-8000-000000000002"}`
+	PreviewPlanChange(ctx context.Context, in *PreviewPlanChangeRequest, opts ...grpc.CallOption) (*PreviewPlanChangeResponse, error)
+	// Changes the plan of an instance, up or down. What is to be paid is held; when the machine has its new size the money is captured, or given back as a refund, and the
+	// plan and its price are the new ones from then on. If the provider refuses or does not finish, the hold is released and all stays as it was; the operation says why.
+	// States: RUNNING, STOPPED. Where the machine has to be off for it, it is shut down first and powered on again. A disk never becomes smaller.
+	// While the operation is open the instance neither renews nor is suspended.
+	//
+	// Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "planId": "0192f0c1-0000-7000-8000-000000000002"}`
+	ChangePlan(ctx context.Context, in *ChangePlanRequest, opts ...grpc.CallOption) (*ChangePlanResponse, error)
+	// Says what the next period would be, were the instance to be paid by another span.
+	//
+	// Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "period": "BILLING_PERIOD_YEAR"}`
+	PreviewPeriodChange(ctx context.Context, in *PreviewPeriodChangeRequest, opts ...grpc.CallOption) (*PreviewPeriodChangeResponse, error)
+	// Pays the instance by another span from the next renewal on, at the plan's price of now for it. The period that is paid ends when it would; no money moves now.
+	//
+	// Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "period": "BILLING_PERIOD_YEAR"}`
+	ChangePeriod(ctx context.Context, in *ChangePeriodRequest, opts ...grpc.CallOption) (*ChangePeriodResponse, error)
 	// Lists renewals and attempts at them, newest first.
 	ListRenewals(ctx context.Context, in *ListRenewalsRequest, opts ...grpc.CallOption) (*ListRenewalsResponse, error)
 	// Lists the policies: how long after the due time an unpaid instance is suspended and terminated.
@@ -107,6 +134,46 @@ func (c *lifecycleServiceClient) RenewInstance(ctx context.Context, in *RenewIns
 	return out, nil
 }
 
+func (c *lifecycleServiceClient) PreviewPlanChange(ctx context.Context, in *PreviewPlanChangeRequest, opts ...grpc.CallOption) (*PreviewPlanChangeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PreviewPlanChangeResponse)
+	err := c.cc.Invoke(ctx, LifecycleService_PreviewPlanChange_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *lifecycleServiceClient) ChangePlan(ctx context.Context, in *ChangePlanRequest, opts ...grpc.CallOption) (*ChangePlanResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ChangePlanResponse)
+	err := c.cc.Invoke(ctx, LifecycleService_ChangePlan_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *lifecycleServiceClient) PreviewPeriodChange(ctx context.Context, in *PreviewPeriodChangeRequest, opts ...grpc.CallOption) (*PreviewPeriodChangeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PreviewPeriodChangeResponse)
+	err := c.cc.Invoke(ctx, LifecycleService_PreviewPeriodChange_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *lifecycleServiceClient) ChangePeriod(ctx context.Context, in *ChangePeriodRequest, opts ...grpc.CallOption) (*ChangePeriodResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ChangePeriodResponse)
+	err := c.cc.Invoke(ctx, LifecycleService_ChangePeriod_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *lifecycleServiceClient) ListRenewals(ctx context.Context, in *ListRenewalsRequest, opts ...grpc.CallOption) (*ListRenewalsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListRenewalsResponse)
@@ -156,6 +223,29 @@ type LifecycleServiceServer interface {
 	//
 	// Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001"}`
 	RenewInstance(context.Context, *RenewInstanceRequest) (*RenewInstanceResponse, error)
+	// Prices a change of plan without making it. ChangePlan at the same time charges, or gives back, exactly this total.
+	//
+	// The rest of the period that is paid is priced to the day: of its days, the one that has begun and those to come count. What the new plan costs for them, less
+	// what the present one does, is charged, or given back. Never more is given back than was paid for these days beyond the price of the new plan. Later periods cost
+	// the new plan's price of now.
+	//
+	// Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "planId": "0192f0c1-0000-7000-8000-000000000002"}`
+	PreviewPlanChange(context.Context, *PreviewPlanChangeRequest) (*PreviewPlanChangeResponse, error)
+	// Changes the plan of an instance, up or down. What is to be paid is held; when the machine has its new size the money is captured, or given back as a refund, and the
+	// plan and its price are the new ones from then on. If the provider refuses or does not finish, the hold is released and all stays as it was; the operation says why.
+	// States: RUNNING, STOPPED. Where the machine has to be off for it, it is shut down first and powered on again. A disk never becomes smaller.
+	// While the operation is open the instance neither renews nor is suspended.
+	//
+	// Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "planId": "0192f0c1-0000-7000-8000-000000000002"}`
+	ChangePlan(context.Context, *ChangePlanRequest) (*ChangePlanResponse, error)
+	// Says what the next period would be, were the instance to be paid by another span.
+	//
+	// Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "period": "BILLING_PERIOD_YEAR"}`
+	PreviewPeriodChange(context.Context, *PreviewPeriodChangeRequest) (*PreviewPeriodChangeResponse, error)
+	// Pays the instance by another span from the next renewal on, at the plan's price of now for it. The period that is paid ends when it would; no money moves now.
+	//
+	// Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "period": "BILLING_PERIOD_YEAR"}`
+	ChangePeriod(context.Context, *ChangePeriodRequest) (*ChangePeriodResponse, error)
 	// Lists renewals and attempts at them, newest first.
 	ListRenewals(context.Context, *ListRenewalsRequest) (*ListRenewalsResponse, error)
 	// Lists the policies: how long after the due time an unpaid instance is suspended and terminated.
@@ -185,6 +275,18 @@ func (UnimplementedLifecycleServiceServer) PreviewRenewal(context.Context, *Prev
 }
 func (UnimplementedLifecycleServiceServer) RenewInstance(context.Context, *RenewInstanceRequest) (*RenewInstanceResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RenewInstance not implemented")
+}
+func (UnimplementedLifecycleServiceServer) PreviewPlanChange(context.Context, *PreviewPlanChangeRequest) (*PreviewPlanChangeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PreviewPlanChange not implemented")
+}
+func (UnimplementedLifecycleServiceServer) ChangePlan(context.Context, *ChangePlanRequest) (*ChangePlanResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ChangePlan not implemented")
+}
+func (UnimplementedLifecycleServiceServer) PreviewPeriodChange(context.Context, *PreviewPeriodChangeRequest) (*PreviewPeriodChangeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PreviewPeriodChange not implemented")
+}
+func (UnimplementedLifecycleServiceServer) ChangePeriod(context.Context, *ChangePeriodRequest) (*ChangePeriodResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ChangePeriod not implemented")
 }
 func (UnimplementedLifecycleServiceServer) ListRenewals(context.Context, *ListRenewalsRequest) (*ListRenewalsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListRenewals not implemented")
@@ -288,6 +390,78 @@ func _LifecycleService_RenewInstance_Handler(srv interface{}, ctx context.Contex
 	return interceptor(ctx, in, info, handler)
 }
 
+func _LifecycleService_PreviewPlanChange_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PreviewPlanChangeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LifecycleServiceServer).PreviewPlanChange(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LifecycleService_PreviewPlanChange_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LifecycleServiceServer).PreviewPlanChange(ctx, req.(*PreviewPlanChangeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _LifecycleService_ChangePlan_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ChangePlanRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LifecycleServiceServer).ChangePlan(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LifecycleService_ChangePlan_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LifecycleServiceServer).ChangePlan(ctx, req.(*ChangePlanRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _LifecycleService_PreviewPeriodChange_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PreviewPeriodChangeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LifecycleServiceServer).PreviewPeriodChange(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LifecycleService_PreviewPeriodChange_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LifecycleServiceServer).PreviewPeriodChange(ctx, req.(*PreviewPeriodChangeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _LifecycleService_ChangePeriod_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ChangePeriodRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LifecycleServiceServer).ChangePeriod(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LifecycleService_ChangePeriod_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LifecycleServiceServer).ChangePeriod(ctx, req.(*ChangePeriodRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _LifecycleService_ListRenewals_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListRenewalsRequest)
 	if err := dec(in); err != nil {
@@ -364,6 +538,22 @@ var LifecycleService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RenewInstance",
 			Handler:    _LifecycleService_RenewInstance_Handler,
+		},
+		{
+			MethodName: "PreviewPlanChange",
+			Handler:    _LifecycleService_PreviewPlanChange_Handler,
+		},
+		{
+			MethodName: "ChangePlan",
+			Handler:    _LifecycleService_ChangePlan_Handler,
+		},
+		{
+			MethodName: "PreviewPeriodChange",
+			Handler:    _LifecycleService_PreviewPeriodChange_Handler,
+		},
+		{
+			MethodName: "ChangePeriod",
+			Handler:    _LifecycleService_ChangePeriod_Handler,
 		},
 		{
 			MethodName: "ListRenewals",

@@ -9,7 +9,8 @@
 package orderv1
 
 import (
-	v1 "github.com/sewa-project/sewa/sdk-go/api/v1"
+	v11 "github.com/sewa-project/sewa/sdk-go/api/v1"
+	v1 "github.com/sewa-project/sewa/sdk-go/wallet/v1"
 	_ "google.golang.org/genproto/googleapis/api/annotations"
 	money "google.golang.org/genproto/googleapis/type/money"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
@@ -59,6 +60,15 @@ const (
 	OrderErrorReason_ORDER_ERROR_REASON_PROVIDER_UNAVAILABLE OrderErrorReason = 12
 	// The provider has no room. Found in an order's failure, not in a reply.
 	OrderErrorReason_ORDER_ERROR_REASON_OUT_OF_CAPACITY OrderErrorReason = 13
+	// The coupon is not taken. `why` is UNKNOWN (also for one that is switched off, or whose discount has just changed), NOT_STARTED, ENDED, OTHER_PLAN, OTHER_PERIOD,
+	// BELOW_MINIMUM, USED_UP or USED_BY_ACCOUNT.
+	OrderErrorReason_ORDER_ERROR_REASON_INVALID_COUPON OrderErrorReason = 14
+	// Something differs in the account's books. No money of it moves until staff have looked.
+	OrderErrorReason_ORDER_ERROR_REASON_WALLET_FROZEN OrderErrorReason = 30
+	// An SSH key that is named does not exist in this account.
+	OrderErrorReason_ORDER_ERROR_REASON_SSH_KEY_NOT_FOUND OrderErrorReason = 31
+	// The account pays with real money, and has not said who its invoices are made out to.
+	OrderErrorReason_ORDER_ERROR_REASON_BILLING_PROFILE_INCOMPLETE OrderErrorReason = 40
 )
 
 // Enum value maps for OrderErrorReason.
@@ -78,22 +88,30 @@ var (
 		11: "ORDER_ERROR_REASON_PROVISIONING_TIMEOUT",
 		12: "ORDER_ERROR_REASON_PROVIDER_UNAVAILABLE",
 		13: "ORDER_ERROR_REASON_OUT_OF_CAPACITY",
+		14: "ORDER_ERROR_REASON_INVALID_COUPON",
+		30: "ORDER_ERROR_REASON_WALLET_FROZEN",
+		31: "ORDER_ERROR_REASON_SSH_KEY_NOT_FOUND",
+		40: "ORDER_ERROR_REASON_BILLING_PROFILE_INCOMPLETE",
 	}
 	OrderErrorReason_value = map[string]int32{
-		"ORDER_ERROR_REASON_UNSPECIFIED":             0,
-		"ORDER_ERROR_REASON_ORDER_NOT_FOUND":         1,
-		"ORDER_ERROR_REASON_PLAN_UNAVAILABLE":        2,
-		"ORDER_ERROR_REASON_REGION_UNAVAILABLE":      3,
-		"ORDER_ERROR_REASON_IMAGE_UNAVAILABLE":       4,
-		"ORDER_ERROR_REASON_PERIOD_UNAVAILABLE":      5,
-		"ORDER_ERROR_REASON_INSUFFICIENT_BALANCE":    6,
-		"ORDER_ERROR_REASON_PRICE_CHANGED":           7,
-		"ORDER_ERROR_REASON_CLIENT_REFERENCE_TAKEN":  8,
-		"ORDER_ERROR_REASON_ORDER_STATE_CONFLICT":    9,
-		"ORDER_ERROR_REASON_PAYMENT_STATUS_CONFLICT": 10,
-		"ORDER_ERROR_REASON_PROVISIONING_TIMEOUT":    11,
-		"ORDER_ERROR_REASON_PROVIDER_UNAVAILABLE":    12,
-		"ORDER_ERROR_REASON_OUT_OF_CAPACITY":         13,
+		"ORDER_ERROR_REASON_UNSPECIFIED":                0,
+		"ORDER_ERROR_REASON_ORDER_NOT_FOUND":            1,
+		"ORDER_ERROR_REASON_PLAN_UNAVAILABLE":           2,
+		"ORDER_ERROR_REASON_REGION_UNAVAILABLE":         3,
+		"ORDER_ERROR_REASON_IMAGE_UNAVAILABLE":          4,
+		"ORDER_ERROR_REASON_PERIOD_UNAVAILABLE":         5,
+		"ORDER_ERROR_REASON_INSUFFICIENT_BALANCE":       6,
+		"ORDER_ERROR_REASON_PRICE_CHANGED":              7,
+		"ORDER_ERROR_REASON_CLIENT_REFERENCE_TAKEN":     8,
+		"ORDER_ERROR_REASON_ORDER_STATE_CONFLICT":       9,
+		"ORDER_ERROR_REASON_PAYMENT_STATUS_CONFLICT":    10,
+		"ORDER_ERROR_REASON_PROVISIONING_TIMEOUT":       11,
+		"ORDER_ERROR_REASON_PROVIDER_UNAVAILABLE":       12,
+		"ORDER_ERROR_REASON_OUT_OF_CAPACITY":            13,
+		"ORDER_ERROR_REASON_INVALID_COUPON":             14,
+		"ORDER_ERROR_REASON_WALLET_FROZEN":              30,
+		"ORDER_ERROR_REASON_SSH_KEY_NOT_FOUND":          31,
+		"ORDER_ERROR_REASON_BILLING_PROFILE_INCOMPLETE": 40,
 	}
 )
 
@@ -134,6 +152,8 @@ const (
 	Payment_PAYMENT_WALLET Payment = 1
 	// Outside the platform; the order waits as PENDING_PAYMENT until staff approve it.
 	Payment_PAYMENT_STAFF_APPROVAL Payment = 2
+	// Directly at a payment gateway; the order waits as PENDING_PAYMENT until its deposit is paid.
+	Payment_PAYMENT_GATEWAY Payment = 3
 )
 
 // Enum value maps for Payment.
@@ -142,11 +162,13 @@ var (
 		0: "PAYMENT_UNSPECIFIED",
 		1: "PAYMENT_WALLET",
 		2: "PAYMENT_STAFF_APPROVAL",
+		3: "PAYMENT_GATEWAY",
 	}
 	Payment_value = map[string]int32{
 		"PAYMENT_UNSPECIFIED":    0,
 		"PAYMENT_WALLET":         1,
 		"PAYMENT_STAFF_APPROVAL": 2,
+		"PAYMENT_GATEWAY":        3,
 	}
 )
 
@@ -187,6 +209,10 @@ const (
 	Quote_Line_KIND_BASE Quote_Line_Kind = 1
 	// Value-added tax (PPN).
 	Quote_Line_KIND_TAX Quote_Line_Kind = 2
+	// What a coupon takes off; negative.
+	Quote_Line_KIND_COUPON Quote_Line_Kind = 3
+	// What a promotion of the plan takes off; negative. It comes before a coupon, which sees the lower price.
+	Quote_Line_KIND_PROMOTION Quote_Line_Kind = 4
 )
 
 // Enum value maps for Quote_Line_Kind.
@@ -195,11 +221,15 @@ var (
 		0: "KIND_UNSPECIFIED",
 		1: "KIND_BASE",
 		2: "KIND_TAX",
+		3: "KIND_COUPON",
+		4: "KIND_PROMOTION",
 	}
 	Quote_Line_Kind_value = map[string]int32{
 		"KIND_UNSPECIFIED": 0,
 		"KIND_BASE":        1,
 		"KIND_TAX":         2,
+		"KIND_COUPON":      3,
+		"KIND_PROMOTION":   4,
 	}
 )
 
@@ -227,7 +257,7 @@ func (x Quote_Line_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Quote_Line_Kind.Descriptor instead.
 func (Quote_Line_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{1, 0, 0}
+	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{2, 0, 0}
 }
 
 // How far an order is. ACTIVE, REFUNDED, CANCELLED and EXPIRED are final; FAILED is final where no money was taken.
@@ -236,7 +266,7 @@ type Order_State int32
 const (
 	// Not set.
 	Order_STATE_UNSPECIFIED Order_State = 0
-	// Waiting for staff to confirm payment.
+	// Waiting for the payment at a gateway, or for staff to confirm it.
 	Order_STATE_PENDING_PAYMENT Order_State = 1
 	// Money is held; the machine was not asked for yet.
 	Order_STATE_PAID Order_State = 2
@@ -248,7 +278,7 @@ const (
 	Order_STATE_FAILED Order_State = 5
 	// The machine could not be had; the money is back.
 	Order_STATE_REFUNDED Order_State = 6
-	// Called off; the money is back.
+	// Called off, or ended because its payment was taken back; what was held is not held any more.
 	Order_STATE_CANCELLED Order_State = 7
 	// Not paid in time.
 	Order_STATE_EXPIRED Order_State = 8
@@ -304,7 +334,62 @@ func (x Order_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Order_State.Descriptor instead.
 func (Order_State) EnumDescriptor() ([]byte, []int) {
-	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{2, 0}
+	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{4, 0}
+}
+
+// A way to pay at a payment gateway, as CreateDeposit takes it.
+type GatewayPayment struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How it will be paid.
+	Method v1.Deposit_Method `protobuf:"varint,1,opt,name=method,proto3,enum=sewa.wallet.v1.Deposit_Method" json:"method,omitempty"`
+	// Code of a channel of the method, from ListDepositChannels. Empty for METHOD_SANDBOX.
+	Channel       string `protobuf:"bytes,2,opt,name=channel,proto3" json:"channel,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GatewayPayment) Reset() {
+	*x = GatewayPayment{}
+	mi := &file_sewa_order_v1_order_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GatewayPayment) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GatewayPayment) ProtoMessage() {}
+
+func (x *GatewayPayment) ProtoReflect() protoreflect.Message {
+	mi := &file_sewa_order_v1_order_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GatewayPayment.ProtoReflect.Descriptor instead.
+func (*GatewayPayment) Descriptor() ([]byte, []int) {
+	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *GatewayPayment) GetMethod() v1.Deposit_Method {
+	if x != nil {
+		return x.Method
+	}
+	return v1.Deposit_Method(0)
+}
+
+func (x *GatewayPayment) GetChannel() string {
+	if x != nil {
+		return x.Channel
+	}
+	return ""
 }
 
 // What is to be bought.
@@ -317,20 +402,22 @@ type OrderDraft struct {
 	// With which image.
 	ImageId string `protobuf:"bytes,3,opt,name=image_id,json=imageId,proto3" json:"image_id,omitempty"`
 	// Paid for which span; not HOUR.
-	Period v1.BillingPeriod `protobuf:"varint,4,opt,name=period,proto3,enum=sewa.api.v1.BillingPeriod" json:"period,omitempty"`
+	Period v11.BillingPeriod `protobuf:"varint,4,opt,name=period,proto3,enum=sewa.api.v1.BillingPeriod" json:"period,omitempty"`
 	// Host name, lower-case letters, digits and hyphens, 1 to 63 characters.
 	Hostname string `protobuf:"bytes,5,opt,name=hostname,proto3" json:"hostname,omitempty"`
 	// True to renew by itself from the wallet.
 	AutoRenew bool `protobuf:"varint,6,opt,name=auto_renew,json=autoRenew,proto3" json:"auto_renew,omitempty"`
 	// Labels kept with order and instance, at most 32.
-	Labels        map[string]string `protobuf:"bytes,7,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Labels map[string]string `protobuf:"bytes,7,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Code of a coupon; empty for none. An order that fails or is called off returns it.
+	CouponCode    string `protobuf:"bytes,8,opt,name=coupon_code,json=couponCode,proto3" json:"coupon_code,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *OrderDraft) Reset() {
 	*x = OrderDraft{}
-	mi := &file_sewa_order_v1_order_proto_msgTypes[0]
+	mi := &file_sewa_order_v1_order_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -342,7 +429,7 @@ func (x *OrderDraft) String() string {
 func (*OrderDraft) ProtoMessage() {}
 
 func (x *OrderDraft) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_order_v1_order_proto_msgTypes[0]
+	mi := &file_sewa_order_v1_order_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -355,7 +442,7 @@ func (x *OrderDraft) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderDraft.ProtoReflect.Descriptor instead.
 func (*OrderDraft) Descriptor() ([]byte, []int) {
-	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{0}
+	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *OrderDraft) GetPlanId() string {
@@ -379,11 +466,11 @@ func (x *OrderDraft) GetImageId() string {
 	return ""
 }
 
-func (x *OrderDraft) GetPeriod() v1.BillingPeriod {
+func (x *OrderDraft) GetPeriod() v11.BillingPeriod {
 	if x != nil {
 		return x.Period
 	}
-	return v1.BillingPeriod(0)
+	return v11.BillingPeriod(0)
 }
 
 func (x *OrderDraft) GetHostname() string {
@@ -407,26 +494,35 @@ func (x *OrderDraft) GetLabels() map[string]string {
 	return nil
 }
 
+func (x *OrderDraft) GetCouponCode() string {
+	if x != nil {
+		return x.CouponCode
+	}
+	return ""
+}
+
 // A price, line by line. Whole rupiah.
 type Quote struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The lines; their amounts add up to `total`.
 	Lines []*Quote_Line `protobuf:"bytes,1,rep,name=lines,proto3" json:"lines,omitempty"`
-	// Sum before tax.
+	// Sum before tax, less what a promotion and a coupon take off.
 	Subtotal *money.Money `protobuf:"bytes,2,opt,name=subtotal,proto3" json:"subtotal,omitempty"`
 	// Value-added tax: 12 % on 11/12 of the subtotal, rounded half up to the rupiah.
 	Tax *money.Money `protobuf:"bytes,3,opt,name=tax,proto3" json:"tax,omitempty"`
 	// What is held and captured.
 	Total *money.Money `protobuf:"bytes,4,opt,name=total,proto3" json:"total,omitempty"`
-	// Until when the price is certain not to change; absent where no change is planned.
-	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// When the price changes, or a promotion within it ends; absent where no change is planned. Promotions and coupons may be used up sooner.
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// What the caller's wallet would pay of it now. Only PreviewOrder shows it, and not to staff.
+	Wallet        *WalletShare `protobuf:"bytes,6,opt,name=wallet,proto3" json:"wallet,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Quote) Reset() {
 	*x = Quote{}
-	mi := &file_sewa_order_v1_order_proto_msgTypes[1]
+	mi := &file_sewa_order_v1_order_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -438,7 +534,7 @@ func (x *Quote) String() string {
 func (*Quote) ProtoMessage() {}
 
 func (x *Quote) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_order_v1_order_proto_msgTypes[1]
+	mi := &file_sewa_order_v1_order_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -451,7 +547,7 @@ func (x *Quote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Quote.ProtoReflect.Descriptor instead.
 func (*Quote) Descriptor() ([]byte, []int) {
-	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{1}
+	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Quote) GetLines() []*Quote_Line {
@@ -489,6 +585,77 @@ func (x *Quote) GetExpireTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Quote) GetWallet() *WalletShare {
+	if x != nil {
+		return x.Wallet
+	}
+	return nil
+}
+
+// What a wallet pays of a total: promo credit first, then what is available. What is withdrawable is never spent. Whole rupiah.
+type WalletShare struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// From promo credit.
+	Promo *money.Money `protobuf:"bytes,1,opt,name=promo,proto3" json:"promo,omitempty"`
+	// From the available balance.
+	Available *money.Money `protobuf:"bytes,2,opt,name=available,proto3" json:"available,omitempty"`
+	// What the wallet lacks; 0 if it covers the total.
+	Missing       *money.Money `protobuf:"bytes,3,opt,name=missing,proto3" json:"missing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WalletShare) Reset() {
+	*x = WalletShare{}
+	mi := &file_sewa_order_v1_order_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WalletShare) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WalletShare) ProtoMessage() {}
+
+func (x *WalletShare) ProtoReflect() protoreflect.Message {
+	mi := &file_sewa_order_v1_order_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WalletShare.ProtoReflect.Descriptor instead.
+func (*WalletShare) Descriptor() ([]byte, []int) {
+	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *WalletShare) GetPromo() *money.Money {
+	if x != nil {
+		return x.Promo
+	}
+	return nil
+}
+
+func (x *WalletShare) GetAvailable() *money.Money {
+	if x != nil {
+		return x.Available
+	}
+	return nil
+}
+
+func (x *WalletShare) GetMissing() *money.Money {
+	if x != nil {
+		return x.Missing
+	}
+	return nil
+}
+
 // An order.
 type Order struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -508,7 +675,7 @@ type Order struct {
 	InstanceId string `protobuf:"bytes,7,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
 	// The operation that makes it; empty before payment.
 	OperationId string `protobuf:"bytes,8,opt,name=operation_id,json=operationId,proto3" json:"operation_id,omitempty"`
-	// Why it failed; absent otherwise.
+	// Why it failed, or ended because its payment was taken back; absent otherwise.
 	Failure *OrderFailure `protobuf:"bytes,9,opt,name=failure,proto3" json:"failure,omitempty"`
 	// Every move, oldest first. Lists leave it empty.
 	History []*OrderMove `protobuf:"bytes,10,rep,name=history,proto3" json:"history,omitempty"`
@@ -520,15 +687,23 @@ type Order struct {
 	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
 	// Attempts made at the provider.
 	Attempts int32 `protobuf:"varint,14,opt,name=attempts,proto3" json:"attempts,omitempty"`
-	// What went wrong at the last attempt, for staff; empty for others.
-	LastError     string `protobuf:"bytes,15,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
+	// What went wrong at the last attempt, in the provider's own words where it had some, for staff; empty for others.
+	LastError string `protobuf:"bytes,15,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
+	// When the next attempt is made, for staff; absent for others, and for orders whose machine is not being made.
+	NextAttemptTime *timestamppb.Timestamp `protobuf:"bytes,80,opt,name=next_attempt_time,json=nextAttemptTime,proto3" json:"next_attempt_time,omitempty"`
+	// When it is given up and its money given back, for staff; absent as above.
+	DeadlineTime *timestamppb.Timestamp `protobuf:"bytes,81,opt,name=deadline_time,json=deadlineTime,proto3" json:"deadline_time,omitempty"`
+	// The deposit by which it is paid directly; empty for other payments.
+	DepositId string `protobuf:"bytes,16,opt,name=deposit_id,json=depositId,proto3" json:"deposit_id,omitempty"`
+	// That deposit, with how to pay. Only PlaceOrder and GetOrder show it.
+	Deposit       *v1.Deposit `protobuf:"bytes,17,opt,name=deposit,proto3" json:"deposit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Order) Reset() {
 	*x = Order{}
-	mi := &file_sewa_order_v1_order_proto_msgTypes[2]
+	mi := &file_sewa_order_v1_order_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -540,7 +715,7 @@ func (x *Order) String() string {
 func (*Order) ProtoMessage() {}
 
 func (x *Order) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_order_v1_order_proto_msgTypes[2]
+	mi := &file_sewa_order_v1_order_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -553,7 +728,7 @@ func (x *Order) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Order.ProtoReflect.Descriptor instead.
 func (*Order) Descriptor() ([]byte, []int) {
-	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{2}
+	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Order) GetId() string {
@@ -661,10 +836,38 @@ func (x *Order) GetLastError() string {
 	return ""
 }
 
+func (x *Order) GetNextAttemptTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NextAttemptTime
+	}
+	return nil
+}
+
+func (x *Order) GetDeadlineTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DeadlineTime
+	}
+	return nil
+}
+
+func (x *Order) GetDepositId() string {
+	if x != nil {
+		return x.DepositId
+	}
+	return ""
+}
+
+func (x *Order) GetDeposit() *v1.Deposit {
+	if x != nil {
+		return x.Deposit
+	}
+	return nil
+}
+
 // Why an order failed.
 type OrderFailure struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// A stable reason: PROVISIONING_TIMEOUT, PROVIDER_UNAVAILABLE or OUT_OF_CAPACITY.
+	// A stable reason: PROVISIONING_TIMEOUT, PROVIDER_UNAVAILABLE, OUT_OF_CAPACITY or PAYMENT_REVERSED.
 	Reason string `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
 	// For people.
 	Message       string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
@@ -674,7 +877,7 @@ type OrderFailure struct {
 
 func (x *OrderFailure) Reset() {
 	*x = OrderFailure{}
-	mi := &file_sewa_order_v1_order_proto_msgTypes[3]
+	mi := &file_sewa_order_v1_order_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -686,7 +889,7 @@ func (x *OrderFailure) String() string {
 func (*OrderFailure) ProtoMessage() {}
 
 func (x *OrderFailure) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_order_v1_order_proto_msgTypes[3]
+	mi := &file_sewa_order_v1_order_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -699,7 +902,7 @@ func (x *OrderFailure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderFailure.ProtoReflect.Descriptor instead.
 func (*OrderFailure) Descriptor() ([]byte, []int) {
-	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{3}
+	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *OrderFailure) GetReason() string {
@@ -735,7 +938,7 @@ type OrderMove struct {
 
 func (x *OrderMove) Reset() {
 	*x = OrderMove{}
-	mi := &file_sewa_order_v1_order_proto_msgTypes[4]
+	mi := &file_sewa_order_v1_order_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -747,7 +950,7 @@ func (x *OrderMove) String() string {
 func (*OrderMove) ProtoMessage() {}
 
 func (x *OrderMove) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_order_v1_order_proto_msgTypes[4]
+	mi := &file_sewa_order_v1_order_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -760,7 +963,7 @@ func (x *OrderMove) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderMove.ProtoReflect.Descriptor instead.
 func (*OrderMove) Descriptor() ([]byte, []int) {
-	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{4}
+	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *OrderMove) GetFrom() Order_State {
@@ -809,7 +1012,7 @@ type PreviewOrderRequest struct {
 
 func (x *PreviewOrderRequest) Reset() {
 	*x = PreviewOrderRequest{}
-	mi := &file_sewa_order_v1_order_proto_msgTypes[5]
+	mi := &file_sewa_order_v1_order_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -821,7 +1024,7 @@ func (x *PreviewOrderRequest) String() string {
 func (*PreviewOrderRequest) ProtoMessage() {}
 
 func (x *PreviewOrderRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_order_v1_order_proto_msgTypes[5]
+	mi := &file_sewa_order_v1_order_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -834,7 +1037,7 @@ func (x *PreviewOrderRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreviewOrderRequest.ProtoReflect.Descriptor instead.
 func (*PreviewOrderRequest) Descriptor() ([]byte, []int) {
-	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{5}
+	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *PreviewOrderRequest) GetDraft() *OrderDraft {
@@ -855,7 +1058,7 @@ type PreviewOrderResponse struct {
 
 func (x *PreviewOrderResponse) Reset() {
 	*x = PreviewOrderResponse{}
-	mi := &file_sewa_order_v1_order_proto_msgTypes[6]
+	mi := &file_sewa_order_v1_order_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -867,7 +1070,7 @@ func (x *PreviewOrderResponse) String() string {
 func (*PreviewOrderResponse) ProtoMessage() {}
 
 func (x *PreviewOrderResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_order_v1_order_proto_msgTypes[6]
+	mi := &file_sewa_order_v1_order_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -880,7 +1083,7 @@ func (x *PreviewOrderResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreviewOrderResponse.ProtoReflect.Descriptor instead.
 func (*PreviewOrderResponse) Descriptor() ([]byte, []int) {
-	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{6}
+	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *PreviewOrderResponse) GetQuote() *Quote {
@@ -901,13 +1104,21 @@ type PlaceOrderRequest struct {
 	ExpectedTotal *money.Money `protobuf:"bytes,3,opt,name=expected_total,json=expectedTotal,proto3" json:"expected_total,omitempty"`
 	// The caller's own reference, unique for ever within the account; empty for none.
 	ClientReference string `protobuf:"bytes,4,opt,name=client_reference,json=clientReference,proto3" json:"client_reference,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// How to pay at a gateway; with PAYMENT_GATEWAY only.
+	Gateway *GatewayPayment `protobuf:"bytes,5,opt,name=gateway,proto3" json:"gateway,omitempty"`
+	// SSH keys of the account that open the machine for its administrator, at most 10. Their texts are taken as they are now; what becomes of the keys afterwards does not
+	// change the machine. The order does not repeat them.
+	SshKeyIds []string `protobuf:"bytes,30,rep,name=ssh_key_ids,json=sshKeyIds,proto3" json:"ssh_key_ids,omitempty"`
+	// What cloud-init does when the machine first boots: a document that begins with `#cloud-config`, or a script that begins with `#!`; at most 16384 bytes of UTF-8. Empty
+	// for none. It may hold secrets: it is sealed until the machine has it, forgotten then, and never shown again.
+	UserData      string `protobuf:"bytes,31,opt,name=user_data,json=userData,proto3" json:"user_data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PlaceOrderRequest) Reset() {
 	*x = PlaceOrderRequest{}
-	mi := &file_sewa_order_v1_order_proto_msgTypes[7]
+	mi := &file_sewa_order_v1_order_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -919,7 +1130,7 @@ func (x *PlaceOrderRequest) String() string {
 func (*PlaceOrderRequest) ProtoMessage() {}
 
 func (x *PlaceOrderRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_order_v1_order_proto_msgTypes[7]
+	mi := &file_sewa_order_v1_order_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -932,7 +1143,7 @@ func (x *PlaceOrderRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlaceOrderRequest.ProtoReflect.Descriptor instead.
 func (*PlaceOrderRequest) Descriptor() ([]byte, []int) {
-	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{7}
+	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *PlaceOrderRequest) GetDraft() *OrderDraft {
@@ -963,20 +1174,41 @@ func (x *PlaceOrderRequest) GetClientReference() string {
 	return ""
 }
 
+func (x *PlaceOrderRequest) GetGateway() *GatewayPayment {
+	if x != nil {
+		return x.Gateway
+	}
+	return nil
+}
+
+func (x *PlaceOrderRequest) GetSshKeyIds() []string {
+	if x != nil {
+		return x.SshKeyIds
+	}
+	return nil
+}
+
+func (x *PlaceOrderRequest) GetUserData() string {
+	if x != nil {
+		return x.UserData
+	}
+	return ""
+}
+
 // The placed order.
 type PlaceOrderResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The order.
 	Order *Order `protobuf:"bytes,1,opt,name=order,proto3" json:"order,omitempty"`
 	// The operation that fulfils it; absent while it waits for payment.
-	Operation     *v1.Operation `protobuf:"bytes,2,opt,name=operation,proto3" json:"operation,omitempty"`
+	Operation     *v11.Operation `protobuf:"bytes,2,opt,name=operation,proto3" json:"operation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PlaceOrderResponse) Reset() {
 	*x = PlaceOrderResponse{}
-	mi := &file_sewa_order_v1_order_proto_msgTypes[8]
+	mi := &file_sewa_order_v1_order_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -988,7 +1220,7 @@ func (x *PlaceOrderResponse) String() string {
 func (*PlaceOrderResponse) ProtoMessage() {}
 
 func (x *PlaceOrderResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_order_v1_order_proto_msgTypes[8]
+	mi := &file_sewa_order_v1_order_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1001,7 +1233,7 @@ func (x *PlaceOrderResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlaceOrderResponse.ProtoReflect.Descriptor instead.
 func (*PlaceOrderResponse) Descriptor() ([]byte, []int) {
-	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{8}
+	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *PlaceOrderResponse) GetOrder() *Order {
@@ -1011,7 +1243,7 @@ func (x *PlaceOrderResponse) GetOrder() *Order {
 	return nil
 }
 
-func (x *PlaceOrderResponse) GetOperation() *v1.Operation {
+func (x *PlaceOrderResponse) GetOperation() *v11.Operation {
 	if x != nil {
 		return x.Operation
 	}
@@ -1029,7 +1261,7 @@ type GetOrderRequest struct {
 
 func (x *GetOrderRequest) Reset() {
 	*x = GetOrderRequest{}
-	mi := &file_sewa_order_v1_order_proto_msgTypes[9]
+	mi := &file_sewa_order_v1_order_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1041,7 +1273,7 @@ func (x *GetOrderRequest) String() string {
 func (*GetOrderRequest) ProtoMessage() {}
 
 func (x *GetOrderRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_order_v1_order_proto_msgTypes[9]
+	mi := &file_sewa_order_v1_order_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1054,7 +1286,7 @@ func (x *GetOrderRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetOrderRequest.ProtoReflect.Descriptor instead.
 func (*GetOrderRequest) Descriptor() ([]byte, []int) {
-	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{9}
+	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *GetOrderRequest) GetOrderId() string {
@@ -1075,7 +1307,7 @@ type GetOrderResponse struct {
 
 func (x *GetOrderResponse) Reset() {
 	*x = GetOrderResponse{}
-	mi := &file_sewa_order_v1_order_proto_msgTypes[10]
+	mi := &file_sewa_order_v1_order_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1087,7 +1319,7 @@ func (x *GetOrderResponse) String() string {
 func (*GetOrderResponse) ProtoMessage() {}
 
 func (x *GetOrderResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_order_v1_order_proto_msgTypes[10]
+	mi := &file_sewa_order_v1_order_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1100,7 +1332,7 @@ func (x *GetOrderResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetOrderResponse.ProtoReflect.Descriptor instead.
 func (*GetOrderResponse) Descriptor() ([]byte, []int) {
-	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{10}
+	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *GetOrderResponse) GetOrder() *Order {
@@ -1135,7 +1367,7 @@ type ListOrdersRequest struct {
 
 func (x *ListOrdersRequest) Reset() {
 	*x = ListOrdersRequest{}
-	mi := &file_sewa_order_v1_order_proto_msgTypes[11]
+	mi := &file_sewa_order_v1_order_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1147,7 +1379,7 @@ func (x *ListOrdersRequest) String() string {
 func (*ListOrdersRequest) ProtoMessage() {}
 
 func (x *ListOrdersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_order_v1_order_proto_msgTypes[11]
+	mi := &file_sewa_order_v1_order_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1160,7 +1392,7 @@ func (x *ListOrdersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOrdersRequest.ProtoReflect.Descriptor instead.
 func (*ListOrdersRequest) Descriptor() ([]byte, []int) {
-	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{11}
+	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListOrdersRequest) GetPageSize() int32 {
@@ -1232,7 +1464,7 @@ type ListOrdersResponse struct {
 
 func (x *ListOrdersResponse) Reset() {
 	*x = ListOrdersResponse{}
-	mi := &file_sewa_order_v1_order_proto_msgTypes[12]
+	mi := &file_sewa_order_v1_order_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1244,7 +1476,7 @@ func (x *ListOrdersResponse) String() string {
 func (*ListOrdersResponse) ProtoMessage() {}
 
 func (x *ListOrdersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_order_v1_order_proto_msgTypes[12]
+	mi := &file_sewa_order_v1_order_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1257,7 +1489,7 @@ func (x *ListOrdersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOrdersResponse.ProtoReflect.Descriptor instead.
 func (*ListOrdersResponse) Descriptor() ([]byte, []int) {
-	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{12}
+	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListOrdersResponse) GetOrders() []*Order {
@@ -1287,7 +1519,7 @@ type CancelOrderRequest struct {
 
 func (x *CancelOrderRequest) Reset() {
 	*x = CancelOrderRequest{}
-	mi := &file_sewa_order_v1_order_proto_msgTypes[13]
+	mi := &file_sewa_order_v1_order_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1299,7 +1531,7 @@ func (x *CancelOrderRequest) String() string {
 func (*CancelOrderRequest) ProtoMessage() {}
 
 func (x *CancelOrderRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_order_v1_order_proto_msgTypes[13]
+	mi := &file_sewa_order_v1_order_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1312,7 +1544,7 @@ func (x *CancelOrderRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelOrderRequest.ProtoReflect.Descriptor instead.
 func (*CancelOrderRequest) Descriptor() ([]byte, []int) {
-	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{13}
+	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CancelOrderRequest) GetOrderId() string {
@@ -1340,7 +1572,7 @@ type CancelOrderResponse struct {
 
 func (x *CancelOrderResponse) Reset() {
 	*x = CancelOrderResponse{}
-	mi := &file_sewa_order_v1_order_proto_msgTypes[14]
+	mi := &file_sewa_order_v1_order_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1352,7 +1584,7 @@ func (x *CancelOrderResponse) String() string {
 func (*CancelOrderResponse) ProtoMessage() {}
 
 func (x *CancelOrderResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_order_v1_order_proto_msgTypes[14]
+	mi := &file_sewa_order_v1_order_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1365,7 +1597,7 @@ func (x *CancelOrderResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelOrderResponse.ProtoReflect.Descriptor instead.
 func (*CancelOrderResponse) Descriptor() ([]byte, []int) {
-	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{14}
+	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CancelOrderResponse) GetOrder() *Order {
@@ -1392,7 +1624,7 @@ type SearchOrdersRequest struct {
 
 func (x *SearchOrdersRequest) Reset() {
 	*x = SearchOrdersRequest{}
-	mi := &file_sewa_order_v1_order_proto_msgTypes[15]
+	mi := &file_sewa_order_v1_order_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1404,7 +1636,7 @@ func (x *SearchOrdersRequest) String() string {
 func (*SearchOrdersRequest) ProtoMessage() {}
 
 func (x *SearchOrdersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_order_v1_order_proto_msgTypes[15]
+	mi := &file_sewa_order_v1_order_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1417,7 +1649,7 @@ func (x *SearchOrdersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SearchOrdersRequest.ProtoReflect.Descriptor instead.
 func (*SearchOrdersRequest) Descriptor() ([]byte, []int) {
-	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{15}
+	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SearchOrdersRequest) GetPageSize() int32 {
@@ -1461,7 +1693,7 @@ type SearchOrdersResponse struct {
 
 func (x *SearchOrdersResponse) Reset() {
 	*x = SearchOrdersResponse{}
-	mi := &file_sewa_order_v1_order_proto_msgTypes[16]
+	mi := &file_sewa_order_v1_order_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1473,7 +1705,7 @@ func (x *SearchOrdersResponse) String() string {
 func (*SearchOrdersResponse) ProtoMessage() {}
 
 func (x *SearchOrdersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_order_v1_order_proto_msgTypes[16]
+	mi := &file_sewa_order_v1_order_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1486,7 +1718,7 @@ func (x *SearchOrdersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SearchOrdersResponse.ProtoReflect.Descriptor instead.
 func (*SearchOrdersResponse) Descriptor() ([]byte, []int) {
-	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{16}
+	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SearchOrdersResponse) GetOrders() []*Order {
@@ -1516,7 +1748,7 @@ type ApproveOrderPaymentRequest struct {
 
 func (x *ApproveOrderPaymentRequest) Reset() {
 	*x = ApproveOrderPaymentRequest{}
-	mi := &file_sewa_order_v1_order_proto_msgTypes[17]
+	mi := &file_sewa_order_v1_order_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1528,7 +1760,7 @@ func (x *ApproveOrderPaymentRequest) String() string {
 func (*ApproveOrderPaymentRequest) ProtoMessage() {}
 
 func (x *ApproveOrderPaymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_order_v1_order_proto_msgTypes[17]
+	mi := &file_sewa_order_v1_order_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1541,7 +1773,7 @@ func (x *ApproveOrderPaymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveOrderPaymentRequest.ProtoReflect.Descriptor instead.
 func (*ApproveOrderPaymentRequest) Descriptor() ([]byte, []int) {
-	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{17}
+	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ApproveOrderPaymentRequest) GetOrderId() string {
@@ -1569,7 +1801,7 @@ type ApproveOrderPaymentResponse struct {
 
 func (x *ApproveOrderPaymentResponse) Reset() {
 	*x = ApproveOrderPaymentResponse{}
-	mi := &file_sewa_order_v1_order_proto_msgTypes[18]
+	mi := &file_sewa_order_v1_order_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1581,7 +1813,7 @@ func (x *ApproveOrderPaymentResponse) String() string {
 func (*ApproveOrderPaymentResponse) ProtoMessage() {}
 
 func (x *ApproveOrderPaymentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_order_v1_order_proto_msgTypes[18]
+	mi := &file_sewa_order_v1_order_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1594,7 +1826,7 @@ func (x *ApproveOrderPaymentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveOrderPaymentResponse.ProtoReflect.Descriptor instead.
 func (*ApproveOrderPaymentResponse) Descriptor() ([]byte, []int) {
-	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{18}
+	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ApproveOrderPaymentResponse) GetOrder() *Order {
@@ -1617,7 +1849,7 @@ type RejectOrderPaymentRequest struct {
 
 func (x *RejectOrderPaymentRequest) Reset() {
 	*x = RejectOrderPaymentRequest{}
-	mi := &file_sewa_order_v1_order_proto_msgTypes[19]
+	mi := &file_sewa_order_v1_order_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1629,7 +1861,7 @@ func (x *RejectOrderPaymentRequest) String() string {
 func (*RejectOrderPaymentRequest) ProtoMessage() {}
 
 func (x *RejectOrderPaymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_order_v1_order_proto_msgTypes[19]
+	mi := &file_sewa_order_v1_order_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1642,7 +1874,7 @@ func (x *RejectOrderPaymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RejectOrderPaymentRequest.ProtoReflect.Descriptor instead.
 func (*RejectOrderPaymentRequest) Descriptor() ([]byte, []int) {
-	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{19}
+	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *RejectOrderPaymentRequest) GetOrderId() string {
@@ -1670,7 +1902,7 @@ type RejectOrderPaymentResponse struct {
 
 func (x *RejectOrderPaymentResponse) Reset() {
 	*x = RejectOrderPaymentResponse{}
-	mi := &file_sewa_order_v1_order_proto_msgTypes[20]
+	mi := &file_sewa_order_v1_order_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1682,7 +1914,7 @@ func (x *RejectOrderPaymentResponse) String() string {
 func (*RejectOrderPaymentResponse) ProtoMessage() {}
 
 func (x *RejectOrderPaymentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_order_v1_order_proto_msgTypes[20]
+	mi := &file_sewa_order_v1_order_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1695,7 +1927,7 @@ func (x *RejectOrderPaymentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RejectOrderPaymentResponse.ProtoReflect.Descriptor instead.
 func (*RejectOrderPaymentResponse) Descriptor() ([]byte, []int) {
-	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{20}
+	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RejectOrderPaymentResponse) GetOrder() *Order {
@@ -1718,7 +1950,7 @@ type RetryOrderRequest struct {
 
 func (x *RetryOrderRequest) Reset() {
 	*x = RetryOrderRequest{}
-	mi := &file_sewa_order_v1_order_proto_msgTypes[21]
+	mi := &file_sewa_order_v1_order_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1730,7 +1962,7 @@ func (x *RetryOrderRequest) String() string {
 func (*RetryOrderRequest) ProtoMessage() {}
 
 func (x *RetryOrderRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_order_v1_order_proto_msgTypes[21]
+	mi := &file_sewa_order_v1_order_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1743,7 +1975,7 @@ func (x *RetryOrderRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryOrderRequest.ProtoReflect.Descriptor instead.
 func (*RetryOrderRequest) Descriptor() ([]byte, []int) {
-	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{21}
+	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *RetryOrderRequest) GetOrderId() string {
@@ -1761,6 +1993,107 @@ func (x *RetryOrderRequest) GetReason() string {
 }
 
 // The order.
+type GiveUpOrderResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The order as it is now.
+	Order         *Order `protobuf:"bytes,1,opt,name=order,proto3" json:"order,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GiveUpOrderResponse) Reset() {
+	*x = GiveUpOrderResponse{}
+	mi := &file_sewa_order_v1_order_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GiveUpOrderResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GiveUpOrderResponse) ProtoMessage() {}
+
+func (x *GiveUpOrderResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sewa_order_v1_order_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GiveUpOrderResponse.ProtoReflect.Descriptor instead.
+func (*GiveUpOrderResponse) Descriptor() ([]byte, []int) {
+	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *GiveUpOrderResponse) GetOrder() *Order {
+	if x != nil {
+		return x.Order
+	}
+	return nil
+}
+
+// Gives an order up.
+type GiveUpOrderRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The order.
+	OrderId string `protobuf:"bytes,1,opt,name=order_id,json=orderId,proto3" json:"order_id,omitempty"`
+	// Why; kept in the order's history.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GiveUpOrderRequest) Reset() {
+	*x = GiveUpOrderRequest{}
+	mi := &file_sewa_order_v1_order_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GiveUpOrderRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GiveUpOrderRequest) ProtoMessage() {}
+
+func (x *GiveUpOrderRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sewa_order_v1_order_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GiveUpOrderRequest.ProtoReflect.Descriptor instead.
+func (*GiveUpOrderRequest) Descriptor() ([]byte, []int) {
+	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *GiveUpOrderRequest) GetOrderId() string {
+	if x != nil {
+		return x.OrderId
+	}
+	return ""
+}
+
+func (x *GiveUpOrderRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// The order.
 type RetryOrderResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The order as it is now.
@@ -1771,7 +2104,7 @@ type RetryOrderResponse struct {
 
 func (x *RetryOrderResponse) Reset() {
 	*x = RetryOrderResponse{}
-	mi := &file_sewa_order_v1_order_proto_msgTypes[22]
+	mi := &file_sewa_order_v1_order_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1783,7 +2116,7 @@ func (x *RetryOrderResponse) String() string {
 func (*RetryOrderResponse) ProtoMessage() {}
 
 func (x *RetryOrderResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_order_v1_order_proto_msgTypes[22]
+	mi := &file_sewa_order_v1_order_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1796,7 +2129,7 @@ func (x *RetryOrderResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryOrderResponse.ProtoReflect.Descriptor instead.
 func (*RetryOrderResponse) Descriptor() ([]byte, []int) {
-	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{22}
+	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *RetryOrderResponse) GetOrder() *Order {
@@ -1821,7 +2154,7 @@ type Quote_Line struct {
 
 func (x *Quote_Line) Reset() {
 	*x = Quote_Line{}
-	mi := &file_sewa_order_v1_order_proto_msgTypes[24]
+	mi := &file_sewa_order_v1_order_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1833,7 +2166,7 @@ func (x *Quote_Line) String() string {
 func (*Quote_Line) ProtoMessage() {}
 
 func (x *Quote_Line) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_order_v1_order_proto_msgTypes[24]
+	mi := &file_sewa_order_v1_order_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1846,7 +2179,7 @@ func (x *Quote_Line) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Quote_Line.ProtoReflect.Descriptor instead.
 func (*Quote_Line) Descriptor() ([]byte, []int) {
-	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{1, 0}
+	return file_sewa_order_v1_order_proto_rawDescGZIP(), []int{2, 0}
 }
 
 func (x *Quote_Line) GetKind() Quote_Line_Kind {
@@ -1874,7 +2207,10 @@ var File_sewa_order_v1_order_proto protoreflect.FileDescriptor
 
 const file_sewa_order_v1_order_proto_rawDesc = "" +
 	"\n" +
-	"\x19sewa/order/v1/order.proto\x12\rsewa.order.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\x19sewa/api/v1/billing.proto\x1a\x1bsewa/api/v1/operation.proto\x1a\x19sewa/api/v1/options.proto\"\xe6\x02\n" +
+	"\x19sewa/order/v1/order.proto\x12\rsewa.order.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\x19sewa/api/v1/billing.proto\x1a\x1bsewa/api/v1/operation.proto\x1a\x19sewa/api/v1/options.proto\x1a\x1bsewa/wallet/v1/wallet.proto\"j\n" +
+	"\x0eGatewayPayment\x12<\n" +
+	"\x06method\x18\x01 \x01(\x0e2\x1e.sewa.wallet.v1.Deposit.MethodB\x04\xe2A\x01\x02R\x06method\x12\x1a\n" +
+	"\achannel\x18\x02 \x01(\tB\x00R\achannel\"\x89\x03\n" +
 	"\n" +
 	"OrderDraft\x12\x1d\n" +
 	"\aplan_id\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\x06planId\x12!\n" +
@@ -1884,25 +2220,34 @@ const file_sewa_order_v1_order_proto_rawDesc = "" +
 	"\bhostname\x18\x05 \x01(\tB\x04\xe2A\x01\x02R\bhostname\x12\x1d\n" +
 	"\n" +
 	"auto_renew\x18\x06 \x01(\bR\tautoRenew\x12?\n" +
-	"\x06labels\x18\a \x03(\v2%.sewa.order.v1.OrderDraft.LabelsEntryB\x00R\x06labels\x1a9\n" +
+	"\x06labels\x18\a \x03(\v2%.sewa.order.v1.OrderDraft.LabelsEntryB\x00R\x06labels\x12!\n" +
+	"\vcoupon_code\x18\b \x01(\tB\x00R\n" +
+	"couponCode\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xbb\x03\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x94\x04\n" +
 	"\x05Quote\x12/\n" +
 	"\x05lines\x18\x01 \x03(\v2\x19.sewa.order.v1.Quote.LineR\x05lines\x12.\n" +
 	"\bsubtotal\x18\x02 \x01(\v2\x12.google.type.MoneyR\bsubtotal\x12$\n" +
 	"\x03tax\x18\x03 \x01(\v2\x12.google.type.MoneyR\x03tax\x12(\n" +
 	"\x05total\x18\x04 \x01(\v2\x12.google.type.MoneyR\x05total\x12;\n" +
 	"\vexpire_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"expireTime\x1a\xc3\x01\n" +
+	"expireTime\x122\n" +
+	"\x06wallet\x18\x06 \x01(\v2\x1a.sewa.order.v1.WalletShareR\x06wallet\x1a\xe8\x01\n" +
 	"\x04Line\x122\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1e.sewa.order.v1.Quote.Line.KindR\x04kind\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\x12*\n" +
-	"\x06amount\x18\x03 \x01(\v2\x12.google.type.MoneyR\x06amount\"9\n" +
+	"\x06amount\x18\x03 \x01(\v2\x12.google.type.MoneyR\x06amount\"^\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tKIND_BASE\x10\x01\x12\f\n" +
-	"\bKIND_TAX\x10\x02\"\xa4\a\n" +
+	"\bKIND_TAX\x10\x02\x12\x0f\n" +
+	"\vKIND_COUPON\x10\x03\x12\x12\n" +
+	"\x0eKIND_PROMOTION\x10\x04\"\x97\x01\n" +
+	"\vWalletShare\x12(\n" +
+	"\x05promo\x18\x01 \x01(\v2\x12.google.type.MoneyR\x05promo\x120\n" +
+	"\tavailable\x18\x02 \x01(\v2\x12.google.type.MoneyR\tavailable\x12,\n" +
+	"\amissing\x18\x03 \x01(\v2\x12.google.type.MoneyR\amissing\"\x97\t\n" +
 	"\x05Order\x12\x14\n" +
 	"\x02id\x18\x01 \x01(\tB\x04\xe2A\x01\x03R\x02id\x12#\n" +
 	"\n" +
@@ -1924,7 +2269,12 @@ const file_sewa_order_v1_order_proto_rawDesc = "" +
 	"updateTime\x12 \n" +
 	"\battempts\x18\x0e \x01(\x05B\x04\xe2A\x01\x03R\battempts\x12#\n" +
 	"\n" +
-	"last_error\x18\x0f \x01(\tB\x04\xe2A\x01\x03R\tlastError\"\xc1\x01\n" +
+	"last_error\x18\x0f \x01(\tB\x04\xe2A\x01\x03R\tlastError\x12L\n" +
+	"\x11next_attempt_time\x18P \x01(\v2\x1a.google.protobuf.TimestampB\x04\xe2A\x01\x03R\x0fnextAttemptTime\x12E\n" +
+	"\rdeadline_time\x18Q \x01(\v2\x1a.google.protobuf.TimestampB\x04\xe2A\x01\x03R\fdeadlineTime\x12#\n" +
+	"\n" +
+	"deposit_id\x18\x10 \x01(\tB\x04\xe2A\x01\x03R\tdepositId\x127\n" +
+	"\adeposit\x18\x11 \x01(\v2\x17.sewa.wallet.v1.DepositB\x04\xe2A\x01\x03R\adeposit\"\xc1\x01\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15STATE_PENDING_PAYMENT\x10\x01\x12\x0e\n" +
@@ -1948,12 +2298,15 @@ const file_sewa_order_v1_order_proto_rawDesc = "" +
 	"\x13PreviewOrderRequest\x125\n" +
 	"\x05draft\x18\x01 \x01(\v2\x19.sewa.order.v1.OrderDraftB\x04\xe2A\x01\x02R\x05draft\"B\n" +
 	"\x14PreviewOrderResponse\x12*\n" +
-	"\x05quote\x18\x01 \x01(\v2\x14.sewa.order.v1.QuoteR\x05quote\"\xec\x01\n" +
+	"\x05quote\x18\x01 \x01(\v2\x14.sewa.order.v1.QuoteR\x05quote\"\xf7\x02\n" +
 	"\x11PlaceOrderRequest\x125\n" +
 	"\x05draft\x18\x01 \x01(\v2\x19.sewa.order.v1.OrderDraftB\x04\xe2A\x01\x02R\x05draft\x126\n" +
 	"\apayment\x18\x02 \x01(\x0e2\x16.sewa.order.v1.PaymentB\x04\xe2A\x01\x02R\apayment\x12;\n" +
 	"\x0eexpected_total\x18\x03 \x01(\v2\x12.google.type.MoneyB\x00R\rexpectedTotal\x12+\n" +
-	"\x10client_reference\x18\x04 \x01(\tB\x00R\x0fclientReference\"v\n" +
+	"\x10client_reference\x18\x04 \x01(\tB\x00R\x0fclientReference\x127\n" +
+	"\agateway\x18\x05 \x01(\v2\x1d.sewa.order.v1.GatewayPaymentR\agateway\x12$\n" +
+	"\vssh_key_ids\x18\x1e \x03(\tB\x04\xe2A\x01\x04R\tsshKeyIds\x12(\n" +
+	"\tuser_data\x18\x1f \x01(\tB\v\xe2A\x01\x04\xa0\xb5\x18\x01\x80\x01\x01R\buserData:\x00\"v\n" +
 	"\x12PlaceOrderResponse\x12*\n" +
 	"\x05order\x18\x01 \x01(\v2\x14.sewa.order.v1.OrderR\x05order\x124\n" +
 	"\toperation\x18\x02 \x01(\v2\x16.sewa.api.v1.OperationR\toperation\"2\n" +
@@ -2003,9 +2356,14 @@ const file_sewa_order_v1_order_proto_rawDesc = "" +
 	"\x05order\x18\x01 \x01(\v2\x14.sewa.order.v1.OrderR\x05order\"N\n" +
 	"\x11RetryOrderRequest\x12\x1f\n" +
 	"\border_id\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\aorderId\x12\x18\n" +
-	"\x06reason\x18\x02 \x01(\tB\x00R\x06reason\"@\n" +
+	"\x06reason\x18\x02 \x01(\tB\x00R\x06reason\"A\n" +
+	"\x13GiveUpOrderResponse\x12*\n" +
+	"\x05order\x18\x01 \x01(\v2\x14.sewa.order.v1.OrderR\x05order\"S\n" +
+	"\x12GiveUpOrderRequest\x12\x1f\n" +
+	"\border_id\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\aorderId\x12\x1c\n" +
+	"\x06reason\x18\x02 \x01(\tB\x04\xe2A\x01\x02R\x06reason\"@\n" +
 	"\x12RetryOrderResponse\x12*\n" +
-	"\x05order\x18\x01 \x01(\v2\x14.sewa.order.v1.OrderR\x05order*\xf2\v\n" +
+	"\x05order\x18\x01 \x01(\v2\x14.sewa.order.v1.OrderR\x05order*\xc7\x10\n" +
 	"\x10OrderErrorReason\x12\"\n" +
 	"\x1eORDER_ERROR_REASON_UNSPECIFIED\x10\x00\x12Z\n" +
 	"\"ORDER_ERROR_REASON_ORDER_NOT_FOUND\x10\x01\x1a2\x9a\xb5\x18.\n" +
@@ -2034,19 +2392,29 @@ const file_sewa_order_v1_order_proto_rawDesc = "" +
 	"'ORDER_ERROR_REASON_PROVIDER_UNAVAILABLE\x10\f\x1aT\x9a\xb5\x18P\n" +
 	"\vUNAVAILABLE\x18\x02\"?Order again later or in another region; the money was released.\x12t\n" +
 	"\"ORDER_ERROR_REASON_OUT_OF_CAPACITY\x10\r\x1aL\x9a\xb5\x18H\n" +
-	"\x12RESOURCE_EXHAUSTED\x18\x02\"0Order in another region; the money was released.*R\n" +
+	"\x12RESOURCE_EXHAUSTED\x18\x02\"0Order in another region; the money was released.\x12\x86\x01\n" +
+	"!ORDER_ERROR_REASON_INVALID_COUPON\x10\x0e\x1a_\x9a\xb5\x18[\n" +
+	"\x13FAILED_PRECONDITION\x12\vcoupon_code\x12\x03why\x18\x03\"0Order without the coupon, or with one that fits.\x12\xa0\x01\n" +
+	" ORDER_ERROR_REASON_WALLET_FROZEN\x10\x1e\x1az\x9a\xb5\x18v\n" +
+	"\x13FAILED_PRECONDITION\x18\x03\"]Ask support. Staff see what differs with ProveLedger, and end the freeze with UnfreezeWallet.\x12j\n" +
+	"$ORDER_ERROR_REASON_SSH_KEY_NOT_FOUND\x10\x1f\x1a@\x9a\xb5\x18<\n" +
+	"\tNOT_FOUND\x12\n" +
+	"ssh_key_id\x18\x03\"!List the SSH keys to find its id.\x12\xba\x01\n" +
+	"-ORDER_ERROR_REASON_BILLING_PROFILE_INCOMPLETE\x10(\x1a\x86\x01\x9a\xb5\x18\x81\x01\n" +
+	"\x13FAILED_PRECONDITION\x18\x03\"hGive name, address, city, province and postal code with UpdateBillingProfile, then place the order anew.*g\n" +
 	"\aPayment\x12\x17\n" +
 	"\x13PAYMENT_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0ePAYMENT_WALLET\x10\x01\x12\x1a\n" +
-	"\x16PAYMENT_STAFF_APPROVAL\x10\x022\xab\x0f\n" +
-	"\fOrderService\x12\xf4\x01\n" +
-	"\fPreviewOrder\x12\".sewa.order.v1.PreviewOrderRequest\x1a#.sewa.order.v1.PreviewOrderResponse\"\x9a\x01\x8a\xb5\x18o \x01*\adefault2\b\n" +
-	"\x02\b\x05\x12\x02\b\x1e:\x10PLAN_UNAVAILABLE:\x12REGION_UNAVAILABLE:\x11IMAGE_UNAVAILABLE:\x12PERIOD_UNAVAILABLE\n" +
-	"\vorders.read\x82\xd3\xe4\x93\x02\x1e:\x01*b\x05quote\"\x12/v1/orders:preview\x90\x02\x01\x12\x9c\x02\n" +
+	"\x16PAYMENT_STAFF_APPROVAL\x10\x02\x12\x13\n" +
+	"\x0fPAYMENT_GATEWAY\x10\x032\x86\x13\n" +
+	"\fOrderService\x12\x84\x02\n" +
+	"\fPreviewOrder\x12\".sewa.order.v1.PreviewOrderRequest\x1a#.sewa.order.v1.PreviewOrderResponse\"\xaa\x01\x8a\xb5\x18\x7f \x01*\adefault2\b\n" +
+	"\x02\b\x05\x12\x02\b\x1e:\x10PLAN_UNAVAILABLE:\x12REGION_UNAVAILABLE:\x11IMAGE_UNAVAILABLE:\x12PERIOD_UNAVAILABLE:\x0eINVALID_COUPON\n" +
+	"\vorders.read\x82\xd3\xe4\x93\x02\x1e:\x01*b\x05quote\"\x12/v1/orders:preview\x90\x02\x01\x12\xdd\x03\n" +
 	"\n" +
-	"PlaceOrder\x12 .sewa.order.v1.PlaceOrderRequest\x1a!.sewa.order.v1.PlaceOrderResponse\"\xc8\x01\x8a\xb5\x18\xab\x01 \x03*\x05order2\b\n" +
+	"PlaceOrder\x12 .sewa.order.v1.PlaceOrderRequest\x1a!.sewa.order.v1.PlaceOrderResponse\"\x89\x03\x8a\xb5\x18\xec\x02 \x03*\x05order2\b\n" +
 	"\x02\b\n" +
-	"\x12\x02\b\x1e:\x10PLAN_UNAVAILABLE:\x12REGION_UNAVAILABLE:\x11IMAGE_UNAVAILABLE:\x12PERIOD_UNAVAILABLE:\x14INSUFFICIENT_BALANCE:\rPRICE_CHANGED:\x16CLIENT_REFERENCE_TAKEN\n" +
+	"\x12\x02\b\x1e:\x10PLAN_UNAVAILABLE:\x12REGION_UNAVAILABLE:\x11IMAGE_UNAVAILABLE:\x12PERIOD_UNAVAILABLE:\x0eINVALID_COUPON:\x14INSUFFICIENT_BALANCE:\rPRICE_CHANGED:\x16CLIENT_REFERENCE_TAKEN:\x1aDEPOSIT_METHOD_UNAVAILABLE:\x1bPAYMENT_GATEWAY_UNAVAILABLE:\x1bDEPOSIT_CHANNEL_UNAVAILABLE:\x1bDEPOSIT_AMOUNT_OUT_OF_RANGE:\rWALLET_FROZEN:\x11SSH_KEY_NOT_FOUND:\x1aBILLING_PROFILE_INCOMPLETE\n" +
 	"\forders.place\x82\xd3\xe4\x93\x02\x0f:\x01*\"\n" +
 	"/v1/orders\x90\x02\x02\x12\xab\x01\n" +
 	"\bGetOrder\x12\x1e.sewa.order.v1.GetOrderRequest\x1a\x1f.sewa.order.v1.GetOrderResponse\"^\x8a\xb5\x183 \x01*\adefault2\b\n" +
@@ -2056,22 +2424,26 @@ const file_sewa_order_v1_order_proto_rawDesc = "" +
 	"ListOrders\x12 .sewa.order.v1.ListOrdersRequest\x1a!.sewa.order.v1.ListOrdersResponse\";\x8a\xb5\x18\" \x01*\adefault2\b\n" +
 	"\x02\b\x05\x12\x02\b\x1e\n" +
 	"\vorders.read\x82\xd3\xe4\x93\x02\f\x12\n" +
-	"/v1/orders\x90\x02\x01\x12\xd7\x01\n" +
-	"\vCancelOrder\x12!.sewa.order.v1.CancelOrderRequest\x1a\".sewa.order.v1.CancelOrderResponse\"\x80\x01\x8a\xb5\x18K \x02*\adefault2\b\n" +
+	"/v1/orders\x90\x02\x01\x12\xe6\x01\n" +
+	"\vCancelOrder\x12!.sewa.order.v1.CancelOrderRequest\x1a\".sewa.order.v1.CancelOrderResponse\"\x8f\x01\x8a\xb5\x18Z \x02*\adefault2\b\n" +
 	"\x02\b\n" +
-	"\x12\x02\b\x1e:\x0fORDER_NOT_FOUND:\x14ORDER_STATE_CONFLICT\n" +
+	"\x12\x02\b\x1e:\x0fORDER_NOT_FOUND:\x14ORDER_STATE_CONFLICT:\rWALLET_FROZEN\n" +
 	"\rorders.cancel\x82\xd3\xe4\x93\x02(:\x01*b\x05order\"\x1c/v1/orders/{order_id}:cancel\x90\x02\x02\x12\x9d\x01\n" +
 	"\fSearchOrders\x12\".sewa.order.v1.SearchOrdersRequest\x1a#.sewa.order.v1.SearchOrdersResponse\"D\x8a\xb5\x18$ \x01*\adefault2\b\n" +
 	"\x02\b\x05\x12\x02\b\x1e\n" +
-	"\rorders.search\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/orders:search\x90\x02\x01\x12\xfd\x01\n" +
-	"\x13ApproveOrderPayment\x12).sewa.order.v1.ApproveOrderPaymentRequest\x1a*.sewa.order.v1.ApproveOrderPaymentResponse\"\x8e\x01\x8a\xb5\x18Q\x18\x01 \x03*\adefault2\b\n" +
+	"\rorders.search\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/orders:search\x90\x02\x01\x12\x8c\x02\n" +
+	"\x13ApproveOrderPayment\x12).sewa.order.v1.ApproveOrderPaymentRequest\x1a*.sewa.order.v1.ApproveOrderPaymentResponse\"\x9d\x01\x8a\xb5\x18`\x18\x01 \x03*\adefault2\b\n" +
 	"\x02\b\n" +
-	"\x12\x02\b\x1e:\x0fORDER_NOT_FOUND:\x17PAYMENT_STATUS_CONFLICT\n" +
+	"\x12\x02\b\x1e:\x0fORDER_NOT_FOUND:\x17PAYMENT_STATUS_CONFLICT:\rWALLET_FROZEN\n" +
 	"\x0eorders.approve\x82\xd3\xe4\x93\x020:\x01*b\x05order\"$/v1/orders/{order_id}:approvePayment\x90\x02\x02\x12\xf7\x01\n" +
 	"\x12RejectOrderPayment\x12(.sewa.order.v1.RejectOrderPaymentRequest\x1a).sewa.order.v1.RejectOrderPaymentResponse\"\x8b\x01\x8a\xb5\x18O \x03*\adefault2\b\n" +
 	"\x02\b\n" +
 	"\x12\x02\b\x1e:\x0fORDER_NOT_FOUND:\x17PAYMENT_STATUS_CONFLICT\n" +
-	"\x0eorders.approve\x82\xd3\xe4\x93\x02/:\x01*b\x05order\"#/v1/orders/{order_id}:rejectPayment\x90\x02\x02\x12\xd1\x01\n" +
+	"\x0eorders.approve\x82\xd3\xe4\x93\x02/:\x01*b\x05order\"#/v1/orders/{order_id}:rejectPayment\x90\x02\x02\x12\xe9\x01\n" +
+	"\vGiveUpOrder\x12!.sewa.order.v1.GiveUpOrderRequest\x1a\".sewa.order.v1.GiveUpOrderResponse\"\x92\x01\x8a\xb5\x18]\x18\x01 \x03*\adefault2\b\n" +
+	"\x02\b\n" +
+	"\x12\x02\b\x1e:\x0fORDER_NOT_FOUND:\x14ORDER_STATE_CONFLICT:\rWALLET_FROZEN\n" +
+	"\x0eorders.give_up\x82\xd3\xe4\x93\x02(:\x01*b\x05order\"\x1c/v1/orders/{order_id}:giveUp\x90\x02\x02\x12\xd1\x01\n" +
 	"\n" +
 	"RetryOrder\x12 .sewa.order.v1.RetryOrderRequest\x1a!.sewa.order.v1.RetryOrderResponse\"~\x8a\xb5\x18J \x02*\adefault2\b\n" +
 	"\x02\b\n" +
@@ -2091,104 +2463,122 @@ func file_sewa_order_v1_order_proto_rawDescGZIP() []byte {
 }
 
 var file_sewa_order_v1_order_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_sewa_order_v1_order_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_sewa_order_v1_order_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_sewa_order_v1_order_proto_goTypes = []any{
 	(OrderErrorReason)(0),               // 0: sewa.order.v1.OrderErrorReason
 	(Payment)(0),                        // 1: sewa.order.v1.Payment
 	(Quote_Line_Kind)(0),                // 2: sewa.order.v1.Quote.Line.Kind
 	(Order_State)(0),                    // 3: sewa.order.v1.Order.State
-	(*OrderDraft)(nil),                  // 4: sewa.order.v1.OrderDraft
-	(*Quote)(nil),                       // 5: sewa.order.v1.Quote
-	(*Order)(nil),                       // 6: sewa.order.v1.Order
-	(*OrderFailure)(nil),                // 7: sewa.order.v1.OrderFailure
-	(*OrderMove)(nil),                   // 8: sewa.order.v1.OrderMove
-	(*PreviewOrderRequest)(nil),         // 9: sewa.order.v1.PreviewOrderRequest
-	(*PreviewOrderResponse)(nil),        // 10: sewa.order.v1.PreviewOrderResponse
-	(*PlaceOrderRequest)(nil),           // 11: sewa.order.v1.PlaceOrderRequest
-	(*PlaceOrderResponse)(nil),          // 12: sewa.order.v1.PlaceOrderResponse
-	(*GetOrderRequest)(nil),             // 13: sewa.order.v1.GetOrderRequest
-	(*GetOrderResponse)(nil),            // 14: sewa.order.v1.GetOrderResponse
-	(*ListOrdersRequest)(nil),           // 15: sewa.order.v1.ListOrdersRequest
-	(*ListOrdersResponse)(nil),          // 16: sewa.order.v1.ListOrdersResponse
-	(*CancelOrderRequest)(nil),          // 17: sewa.order.v1.CancelOrderRequest
-	(*CancelOrderResponse)(nil),         // 18: sewa.order.v1.CancelOrderResponse
-	(*SearchOrdersRequest)(nil),         // 19: sewa.order.v1.SearchOrdersRequest
-	(*SearchOrdersResponse)(nil),        // 20: sewa.order.v1.SearchOrdersResponse
-	(*ApproveOrderPaymentRequest)(nil),  // 21: sewa.order.v1.ApproveOrderPaymentRequest
-	(*ApproveOrderPaymentResponse)(nil), // 22: sewa.order.v1.ApproveOrderPaymentResponse
-	(*RejectOrderPaymentRequest)(nil),   // 23: sewa.order.v1.RejectOrderPaymentRequest
-	(*RejectOrderPaymentResponse)(nil),  // 24: sewa.order.v1.RejectOrderPaymentResponse
-	(*RetryOrderRequest)(nil),           // 25: sewa.order.v1.RetryOrderRequest
-	(*RetryOrderResponse)(nil),          // 26: sewa.order.v1.RetryOrderResponse
-	nil,                                 // 27: sewa.order.v1.OrderDraft.LabelsEntry
-	(*Quote_Line)(nil),                  // 28: sewa.order.v1.Quote.Line
-	(v1.BillingPeriod)(0),               // 29: sewa.api.v1.BillingPeriod
-	(*money.Money)(nil),                 // 30: google.type.Money
-	(*timestamppb.Timestamp)(nil),       // 31: google.protobuf.Timestamp
-	(*v1.Operation)(nil),                // 32: sewa.api.v1.Operation
+	(*GatewayPayment)(nil),              // 4: sewa.order.v1.GatewayPayment
+	(*OrderDraft)(nil),                  // 5: sewa.order.v1.OrderDraft
+	(*Quote)(nil),                       // 6: sewa.order.v1.Quote
+	(*WalletShare)(nil),                 // 7: sewa.order.v1.WalletShare
+	(*Order)(nil),                       // 8: sewa.order.v1.Order
+	(*OrderFailure)(nil),                // 9: sewa.order.v1.OrderFailure
+	(*OrderMove)(nil),                   // 10: sewa.order.v1.OrderMove
+	(*PreviewOrderRequest)(nil),         // 11: sewa.order.v1.PreviewOrderRequest
+	(*PreviewOrderResponse)(nil),        // 12: sewa.order.v1.PreviewOrderResponse
+	(*PlaceOrderRequest)(nil),           // 13: sewa.order.v1.PlaceOrderRequest
+	(*PlaceOrderResponse)(nil),          // 14: sewa.order.v1.PlaceOrderResponse
+	(*GetOrderRequest)(nil),             // 15: sewa.order.v1.GetOrderRequest
+	(*GetOrderResponse)(nil),            // 16: sewa.order.v1.GetOrderResponse
+	(*ListOrdersRequest)(nil),           // 17: sewa.order.v1.ListOrdersRequest
+	(*ListOrdersResponse)(nil),          // 18: sewa.order.v1.ListOrdersResponse
+	(*CancelOrderRequest)(nil),          // 19: sewa.order.v1.CancelOrderRequest
+	(*CancelOrderResponse)(nil),         // 20: sewa.order.v1.CancelOrderResponse
+	(*SearchOrdersRequest)(nil),         // 21: sewa.order.v1.SearchOrdersRequest
+	(*SearchOrdersResponse)(nil),        // 22: sewa.order.v1.SearchOrdersResponse
+	(*ApproveOrderPaymentRequest)(nil),  // 23: sewa.order.v1.ApproveOrderPaymentRequest
+	(*ApproveOrderPaymentResponse)(nil), // 24: sewa.order.v1.ApproveOrderPaymentResponse
+	(*RejectOrderPaymentRequest)(nil),   // 25: sewa.order.v1.RejectOrderPaymentRequest
+	(*RejectOrderPaymentResponse)(nil),  // 26: sewa.order.v1.RejectOrderPaymentResponse
+	(*RetryOrderRequest)(nil),           // 27: sewa.order.v1.RetryOrderRequest
+	(*GiveUpOrderResponse)(nil),         // 28: sewa.order.v1.GiveUpOrderResponse
+	(*GiveUpOrderRequest)(nil),          // 29: sewa.order.v1.GiveUpOrderRequest
+	(*RetryOrderResponse)(nil),          // 30: sewa.order.v1.RetryOrderResponse
+	nil,                                 // 31: sewa.order.v1.OrderDraft.LabelsEntry
+	(*Quote_Line)(nil),                  // 32: sewa.order.v1.Quote.Line
+	(v1.Deposit_Method)(0),              // 33: sewa.wallet.v1.Deposit.Method
+	(v11.BillingPeriod)(0),              // 34: sewa.api.v1.BillingPeriod
+	(*money.Money)(nil),                 // 35: google.type.Money
+	(*timestamppb.Timestamp)(nil),       // 36: google.protobuf.Timestamp
+	(*v1.Deposit)(nil),                  // 37: sewa.wallet.v1.Deposit
+	(*v11.Operation)(nil),               // 38: sewa.api.v1.Operation
 }
 var file_sewa_order_v1_order_proto_depIdxs = []int32{
-	29, // 0: sewa.order.v1.OrderDraft.period:type_name -> sewa.api.v1.BillingPeriod
-	27, // 1: sewa.order.v1.OrderDraft.labels:type_name -> sewa.order.v1.OrderDraft.LabelsEntry
-	28, // 2: sewa.order.v1.Quote.lines:type_name -> sewa.order.v1.Quote.Line
-	30, // 3: sewa.order.v1.Quote.subtotal:type_name -> google.type.Money
-	30, // 4: sewa.order.v1.Quote.tax:type_name -> google.type.Money
-	30, // 5: sewa.order.v1.Quote.total:type_name -> google.type.Money
-	31, // 6: sewa.order.v1.Quote.expire_time:type_name -> google.protobuf.Timestamp
-	3,  // 7: sewa.order.v1.Order.state:type_name -> sewa.order.v1.Order.State
-	4,  // 8: sewa.order.v1.Order.draft:type_name -> sewa.order.v1.OrderDraft
-	5,  // 9: sewa.order.v1.Order.quote:type_name -> sewa.order.v1.Quote
-	1,  // 10: sewa.order.v1.Order.payment:type_name -> sewa.order.v1.Payment
-	7,  // 11: sewa.order.v1.Order.failure:type_name -> sewa.order.v1.OrderFailure
-	8,  // 12: sewa.order.v1.Order.history:type_name -> sewa.order.v1.OrderMove
-	31, // 13: sewa.order.v1.Order.create_time:type_name -> google.protobuf.Timestamp
-	31, // 14: sewa.order.v1.Order.update_time:type_name -> google.protobuf.Timestamp
-	3,  // 15: sewa.order.v1.OrderMove.from:type_name -> sewa.order.v1.Order.State
-	3,  // 16: sewa.order.v1.OrderMove.to:type_name -> sewa.order.v1.Order.State
-	31, // 17: sewa.order.v1.OrderMove.move_time:type_name -> google.protobuf.Timestamp
-	4,  // 18: sewa.order.v1.PreviewOrderRequest.draft:type_name -> sewa.order.v1.OrderDraft
-	5,  // 19: sewa.order.v1.PreviewOrderResponse.quote:type_name -> sewa.order.v1.Quote
-	4,  // 20: sewa.order.v1.PlaceOrderRequest.draft:type_name -> sewa.order.v1.OrderDraft
-	1,  // 21: sewa.order.v1.PlaceOrderRequest.payment:type_name -> sewa.order.v1.Payment
-	30, // 22: sewa.order.v1.PlaceOrderRequest.expected_total:type_name -> google.type.Money
-	6,  // 23: sewa.order.v1.PlaceOrderResponse.order:type_name -> sewa.order.v1.Order
-	32, // 24: sewa.order.v1.PlaceOrderResponse.operation:type_name -> sewa.api.v1.Operation
-	6,  // 25: sewa.order.v1.GetOrderResponse.order:type_name -> sewa.order.v1.Order
-	3,  // 26: sewa.order.v1.ListOrdersRequest.state:type_name -> sewa.order.v1.Order.State
-	31, // 27: sewa.order.v1.ListOrdersRequest.placed_from:type_name -> google.protobuf.Timestamp
-	31, // 28: sewa.order.v1.ListOrdersRequest.placed_before:type_name -> google.protobuf.Timestamp
-	6,  // 29: sewa.order.v1.ListOrdersResponse.orders:type_name -> sewa.order.v1.Order
-	6,  // 30: sewa.order.v1.CancelOrderResponse.order:type_name -> sewa.order.v1.Order
-	3,  // 31: sewa.order.v1.SearchOrdersRequest.state:type_name -> sewa.order.v1.Order.State
-	6,  // 32: sewa.order.v1.SearchOrdersResponse.orders:type_name -> sewa.order.v1.Order
-	6,  // 33: sewa.order.v1.ApproveOrderPaymentResponse.order:type_name -> sewa.order.v1.Order
-	6,  // 34: sewa.order.v1.RejectOrderPaymentResponse.order:type_name -> sewa.order.v1.Order
-	6,  // 35: sewa.order.v1.RetryOrderResponse.order:type_name -> sewa.order.v1.Order
-	2,  // 36: sewa.order.v1.Quote.Line.kind:type_name -> sewa.order.v1.Quote.Line.Kind
-	30, // 37: sewa.order.v1.Quote.Line.amount:type_name -> google.type.Money
-	9,  // 38: sewa.order.v1.OrderService.PreviewOrder:input_type -> sewa.order.v1.PreviewOrderRequest
-	11, // 39: sewa.order.v1.OrderService.PlaceOrder:input_type -> sewa.order.v1.PlaceOrderRequest
-	13, // 40: sewa.order.v1.OrderService.GetOrder:input_type -> sewa.order.v1.GetOrderRequest
-	15, // 41: sewa.order.v1.OrderService.ListOrders:input_type -> sewa.order.v1.ListOrdersRequest
-	17, // 42: sewa.order.v1.OrderService.CancelOrder:input_type -> sewa.order.v1.CancelOrderRequest
-	19, // 43: sewa.order.v1.OrderService.SearchOrders:input_type -> sewa.order.v1.SearchOrdersRequest
-	21, // 44: sewa.order.v1.OrderService.ApproveOrderPayment:input_type -> sewa.order.v1.ApproveOrderPaymentRequest
-	23, // 45: sewa.order.v1.OrderService.RejectOrderPayment:input_type -> sewa.order.v1.RejectOrderPaymentRequest
-	25, // 46: sewa.order.v1.OrderService.RetryOrder:input_type -> sewa.order.v1.RetryOrderRequest
-	10, // 47: sewa.order.v1.OrderService.PreviewOrder:output_type -> sewa.order.v1.PreviewOrderResponse
-	12, // 48: sewa.order.v1.OrderService.PlaceOrder:output_type -> sewa.order.v1.PlaceOrderResponse
-	14, // 49: sewa.order.v1.OrderService.GetOrder:output_type -> sewa.order.v1.GetOrderResponse
-	16, // 50: sewa.order.v1.OrderService.ListOrders:output_type -> sewa.order.v1.ListOrdersResponse
-	18, // 51: sewa.order.v1.OrderService.CancelOrder:output_type -> sewa.order.v1.CancelOrderResponse
-	20, // 52: sewa.order.v1.OrderService.SearchOrders:output_type -> sewa.order.v1.SearchOrdersResponse
-	22, // 53: sewa.order.v1.OrderService.ApproveOrderPayment:output_type -> sewa.order.v1.ApproveOrderPaymentResponse
-	24, // 54: sewa.order.v1.OrderService.RejectOrderPayment:output_type -> sewa.order.v1.RejectOrderPaymentResponse
-	26, // 55: sewa.order.v1.OrderService.RetryOrder:output_type -> sewa.order.v1.RetryOrderResponse
-	47, // [47:56] is the sub-list for method output_type
-	38, // [38:47] is the sub-list for method input_type
-	38, // [38:38] is the sub-list for extension type_name
-	38, // [38:38] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	33, // 0: sewa.order.v1.GatewayPayment.method:type_name -> sewa.wallet.v1.Deposit.Method
+	34, // 1: sewa.order.v1.OrderDraft.period:type_name -> sewa.api.v1.BillingPeriod
+	31, // 2: sewa.order.v1.OrderDraft.labels:type_name -> sewa.order.v1.OrderDraft.LabelsEntry
+	32, // 3: sewa.order.v1.Quote.lines:type_name -> sewa.order.v1.Quote.Line
+	35, // 4: sewa.order.v1.Quote.subtotal:type_name -> google.type.Money
+	35, // 5: sewa.order.v1.Quote.tax:type_name -> google.type.Money
+	35, // 6: sewa.order.v1.Quote.total:type_name -> google.type.Money
+	36, // 7: sewa.order.v1.Quote.expire_time:type_name -> google.protobuf.Timestamp
+	7,  // 8: sewa.order.v1.Quote.wallet:type_name -> sewa.order.v1.WalletShare
+	35, // 9: sewa.order.v1.WalletShare.promo:type_name -> google.type.Money
+	35, // 10: sewa.order.v1.WalletShare.available:type_name -> google.type.Money
+	35, // 11: sewa.order.v1.WalletShare.missing:type_name -> google.type.Money
+	3,  // 12: sewa.order.v1.Order.state:type_name -> sewa.order.v1.Order.State
+	5,  // 13: sewa.order.v1.Order.draft:type_name -> sewa.order.v1.OrderDraft
+	6,  // 14: sewa.order.v1.Order.quote:type_name -> sewa.order.v1.Quote
+	1,  // 15: sewa.order.v1.Order.payment:type_name -> sewa.order.v1.Payment
+	9,  // 16: sewa.order.v1.Order.failure:type_name -> sewa.order.v1.OrderFailure
+	10, // 17: sewa.order.v1.Order.history:type_name -> sewa.order.v1.OrderMove
+	36, // 18: sewa.order.v1.Order.create_time:type_name -> google.protobuf.Timestamp
+	36, // 19: sewa.order.v1.Order.update_time:type_name -> google.protobuf.Timestamp
+	36, // 20: sewa.order.v1.Order.next_attempt_time:type_name -> google.protobuf.Timestamp
+	36, // 21: sewa.order.v1.Order.deadline_time:type_name -> google.protobuf.Timestamp
+	37, // 22: sewa.order.v1.Order.deposit:type_name -> sewa.wallet.v1.Deposit
+	3,  // 23: sewa.order.v1.OrderMove.from:type_name -> sewa.order.v1.Order.State
+	3,  // 24: sewa.order.v1.OrderMove.to:type_name -> sewa.order.v1.Order.State
+	36, // 25: sewa.order.v1.OrderMove.move_time:type_name -> google.protobuf.Timestamp
+	5,  // 26: sewa.order.v1.PreviewOrderRequest.draft:type_name -> sewa.order.v1.OrderDraft
+	6,  // 27: sewa.order.v1.PreviewOrderResponse.quote:type_name -> sewa.order.v1.Quote
+	5,  // 28: sewa.order.v1.PlaceOrderRequest.draft:type_name -> sewa.order.v1.OrderDraft
+	1,  // 29: sewa.order.v1.PlaceOrderRequest.payment:type_name -> sewa.order.v1.Payment
+	35, // 30: sewa.order.v1.PlaceOrderRequest.expected_total:type_name -> google.type.Money
+	4,  // 31: sewa.order.v1.PlaceOrderRequest.gateway:type_name -> sewa.order.v1.GatewayPayment
+	8,  // 32: sewa.order.v1.PlaceOrderResponse.order:type_name -> sewa.order.v1.Order
+	38, // 33: sewa.order.v1.PlaceOrderResponse.operation:type_name -> sewa.api.v1.Operation
+	8,  // 34: sewa.order.v1.GetOrderResponse.order:type_name -> sewa.order.v1.Order
+	3,  // 35: sewa.order.v1.ListOrdersRequest.state:type_name -> sewa.order.v1.Order.State
+	36, // 36: sewa.order.v1.ListOrdersRequest.placed_from:type_name -> google.protobuf.Timestamp
+	36, // 37: sewa.order.v1.ListOrdersRequest.placed_before:type_name -> google.protobuf.Timestamp
+	8,  // 38: sewa.order.v1.ListOrdersResponse.orders:type_name -> sewa.order.v1.Order
+	8,  // 39: sewa.order.v1.CancelOrderResponse.order:type_name -> sewa.order.v1.Order
+	3,  // 40: sewa.order.v1.SearchOrdersRequest.state:type_name -> sewa.order.v1.Order.State
+	8,  // 41: sewa.order.v1.SearchOrdersResponse.orders:type_name -> sewa.order.v1.Order
+	8,  // 42: sewa.order.v1.ApproveOrderPaymentResponse.order:type_name -> sewa.order.v1.Order
+	8,  // 43: sewa.order.v1.RejectOrderPaymentResponse.order:type_name -> sewa.order.v1.Order
+	8,  // 44: sewa.order.v1.GiveUpOrderResponse.order:type_name -> sewa.order.v1.Order
+	8,  // 45: sewa.order.v1.RetryOrderResponse.order:type_name -> sewa.order.v1.Order
+	2,  // 46: sewa.order.v1.Quote.Line.kind:type_name -> sewa.order.v1.Quote.Line.Kind
+	35, // 47: sewa.order.v1.Quote.Line.amount:type_name -> google.type.Money
+	11, // 48: sewa.order.v1.OrderService.PreviewOrder:input_type -> sewa.order.v1.PreviewOrderRequest
+	13, // 49: sewa.order.v1.OrderService.PlaceOrder:input_type -> sewa.order.v1.PlaceOrderRequest
+	15, // 50: sewa.order.v1.OrderService.GetOrder:input_type -> sewa.order.v1.GetOrderRequest
+	17, // 51: sewa.order.v1.OrderService.ListOrders:input_type -> sewa.order.v1.ListOrdersRequest
+	19, // 52: sewa.order.v1.OrderService.CancelOrder:input_type -> sewa.order.v1.CancelOrderRequest
+	21, // 53: sewa.order.v1.OrderService.SearchOrders:input_type -> sewa.order.v1.SearchOrdersRequest
+	23, // 54: sewa.order.v1.OrderService.ApproveOrderPayment:input_type -> sewa.order.v1.ApproveOrderPaymentRequest
+	25, // 55: sewa.order.v1.OrderService.RejectOrderPayment:input_type -> sewa.order.v1.RejectOrderPaymentRequest
+	29, // 56: sewa.order.v1.OrderService.GiveUpOrder:input_type -> sewa.order.v1.GiveUpOrderRequest
+	27, // 57: sewa.order.v1.OrderService.RetryOrder:input_type -> sewa.order.v1.RetryOrderRequest
+	12, // 58: sewa.order.v1.OrderService.PreviewOrder:output_type -> sewa.order.v1.PreviewOrderResponse
+	14, // 59: sewa.order.v1.OrderService.PlaceOrder:output_type -> sewa.order.v1.PlaceOrderResponse
+	16, // 60: sewa.order.v1.OrderService.GetOrder:output_type -> sewa.order.v1.GetOrderResponse
+	18, // 61: sewa.order.v1.OrderService.ListOrders:output_type -> sewa.order.v1.ListOrdersResponse
+	20, // 62: sewa.order.v1.OrderService.CancelOrder:output_type -> sewa.order.v1.CancelOrderResponse
+	22, // 63: sewa.order.v1.OrderService.SearchOrders:output_type -> sewa.order.v1.SearchOrdersResponse
+	24, // 64: sewa.order.v1.OrderService.ApproveOrderPayment:output_type -> sewa.order.v1.ApproveOrderPaymentResponse
+	26, // 65: sewa.order.v1.OrderService.RejectOrderPayment:output_type -> sewa.order.v1.RejectOrderPaymentResponse
+	28, // 66: sewa.order.v1.OrderService.GiveUpOrder:output_type -> sewa.order.v1.GiveUpOrderResponse
+	30, // 67: sewa.order.v1.OrderService.RetryOrder:output_type -> sewa.order.v1.RetryOrderResponse
+	58, // [58:68] is the sub-list for method output_type
+	48, // [48:58] is the sub-list for method input_type
+	48, // [48:48] is the sub-list for extension type_name
+	48, // [48:48] is the sub-list for extension extendee
+	0,  // [0:48] is the sub-list for field type_name
 }
 
 func init() { file_sewa_order_v1_order_proto_init() }
@@ -2202,7 +2592,7 @@ func file_sewa_order_v1_order_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sewa_order_v1_order_proto_rawDesc), len(file_sewa_order_v1_order_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   25,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -29,6 +29,7 @@ const (
 	OrderService_SearchOrders_FullMethodName        = "/sewa.order.v1.OrderService/SearchOrders"
 	OrderService_ApproveOrderPayment_FullMethodName = "/sewa.order.v1.OrderService/ApproveOrderPayment"
 	OrderService_RejectOrderPayment_FullMethodName  = "/sewa.order.v1.OrderService/RejectOrderPayment"
+	OrderService_GiveUpOrder_FullMethodName         = "/sewa.order.v1.OrderService/GiveUpOrder"
 	OrderService_RetryOrder_FullMethodName          = "/sewa.order.v1.OrderService/RetryOrder"
 )
 
@@ -45,6 +46,12 @@ type OrderServiceClient interface {
 	// Places an order: holds the money, records the wish for a machine and returns at once with the order and its operation. The money is captured when the
 	// machine runs; if it cannot be had in time the hold is released and the order says why.
 	//
+	// With PAYMENT_GATEWAY the order waits as PENDING_PAYMENT, and `order.deposit` says how to pay for it: virtual account, QR code or page, and until when. As
+	// with CreateDeposit, a gateway that does not answer in time leaves the deposit PREPARING, and EVENT_TYPE_DEPOSIT_READY tells when it can be paid. Money that
+	// comes as asked is held for the order at once, which goes on as if it had been paid from the wallet. Money that comes late, falls short, is too much, or
+	// comes for an order that was called off becomes credit of the wallet, which EVENT_TYPE_ORDER_PAYMENT_CREDITED tells. If nobody pays in time the order is
+	// EXPIRED.
+	//
 	// Example request: `{"draft": {"planId": "0192f0c1-0000-7000-8000-000000000001", "regionId": "0192f0c1-0000-7000-8000-000000000002", "imageId": "0192f0c1-0000-7000-8000-000000000003", "period": "BILLING_PERIOD_MONTH", "hostname": "web-1", "autoRenew": true}, "payment": "PAYMENT_WALLET"}`
 	PlaceOrder(ctx context.Context, in *PlaceOrderRequest, opts ...grpc.CallOption) (*PlaceOrderResponse, error)
 	// Reads an order with its history.
@@ -55,9 +62,11 @@ type OrderServiceClient interface {
 	//
 	// Example request: `{"orderId": "0192f0c1-0000-7000-8000-000000000001", "reason": "ordered twice"}`
 	CancelOrder(ctx context.Context, in *CancelOrderRequest, opts ...grpc.CallOption) (*CancelOrderResponse, error)
-	// Staff: lists orders of all accounts, newest first.
+	// Staff: lists orders of all accounts, newest first. With `state` it shows what waits for its machine (PAID), whose is being made (PROVISIONING), and what failed
+	// (REFUNDED), each with its attempts, when the next one is and what went wrong.
 	SearchOrders(ctx context.Context, in *SearchOrdersRequest, opts ...grpc.CallOption) (*SearchOrdersResponse, error)
-	// Staff: confirms that an order waiting as PENDING_PAYMENT was paid; it is then fulfilled. The amount is recorded as received and captured on delivery.
+	// Staff: confirms that an order waiting as PENDING_PAYMENT was paid; it is then fulfilled. The amount is recorded as received and captured on delivery. An
+	// order that waits for a gateway can be approved as well; what the gateway brings afterwards becomes credit of the wallet.
 	//
 	// Example request: `{"orderId": "0192f0c1-0000-7000-8000-000000000001", "reason": "bank transfer seen, BCA 14:02"}`
 	ApproveOrderPayment(ctx context.Context, in *ApproveOrderPaymentRequest, opts ...grpc.CallOption) (*ApproveOrderPaymentResponse, error)
@@ -65,6 +74,11 @@ type OrderServiceClient interface {
 	//
 	// Example request: `{"orderId": "0192f0c1-0000-7000-8000-000000000001", "reason": "no transfer arrived"}`
 	RejectOrderPayment(ctx context.Context, in *RejectOrderPaymentRequest, opts ...grpc.CallOption) (*RejectOrderPaymentResponse, error)
+	// Staff: stops trying to make the machine of an order, PAID or PROVISIONING, and gives its money back. It ends as REFUNDED, and whatever there is of the machine is
+	// destroyed.
+	//
+	// Example request: `{"orderId": "0192f0c1-0000-7000-8000-000000000001", "reason": "the provider is down for the day"}`
+	GiveUpOrder(ctx context.Context, in *GiveUpOrderRequest, opts ...grpc.CallOption) (*GiveUpOrderResponse, error)
 	// Staff: tries a PAID or PROVISIONING order again at once, with a new deadline, instead of waiting for its next attempt.
 	//
 	// Example request: `{"orderId": "0192f0c1-0000-7000-8000-000000000001", "reason": "provider is back"}`
@@ -159,6 +173,16 @@ func (c *orderServiceClient) RejectOrderPayment(ctx context.Context, in *RejectO
 	return out, nil
 }
 
+func (c *orderServiceClient) GiveUpOrder(ctx context.Context, in *GiveUpOrderRequest, opts ...grpc.CallOption) (*GiveUpOrderResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GiveUpOrderResponse)
+	err := c.cc.Invoke(ctx, OrderService_GiveUpOrder_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *orderServiceClient) RetryOrder(ctx context.Context, in *RetryOrderRequest, opts ...grpc.CallOption) (*RetryOrderResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(RetryOrderResponse)
@@ -182,6 +206,12 @@ type OrderServiceServer interface {
 	// Places an order: holds the money, records the wish for a machine and returns at once with the order and its operation. The money is captured when the
 	// machine runs; if it cannot be had in time the hold is released and the order says why.
 	//
+	// With PAYMENT_GATEWAY the order waits as PENDING_PAYMENT, and `order.deposit` says how to pay for it: virtual account, QR code or page, and until when. As
+	// with CreateDeposit, a gateway that does not answer in time leaves the deposit PREPARING, and EVENT_TYPE_DEPOSIT_READY tells when it can be paid. Money that
+	// comes as asked is held for the order at once, which goes on as if it had been paid from the wallet. Money that comes late, falls short, is too much, or
+	// comes for an order that was called off becomes credit of the wallet, which EVENT_TYPE_ORDER_PAYMENT_CREDITED tells. If nobody pays in time the order is
+	// EXPIRED.
+	//
 	// Example request: `{"draft": {"planId": "0192f0c1-0000-7000-8000-000000000001", "regionId": "0192f0c1-0000-7000-8000-000000000002", "imageId": "0192f0c1-0000-7000-8000-000000000003", "period": "BILLING_PERIOD_MONTH", "hostname": "web-1", "autoRenew": true}, "payment": "PAYMENT_WALLET"}`
 	PlaceOrder(context.Context, *PlaceOrderRequest) (*PlaceOrderResponse, error)
 	// Reads an order with its history.
@@ -192,9 +222,11 @@ type OrderServiceServer interface {
 	//
 	// Example request: `{"orderId": "0192f0c1-0000-7000-8000-000000000001", "reason": "ordered twice"}`
 	CancelOrder(context.Context, *CancelOrderRequest) (*CancelOrderResponse, error)
-	// Staff: lists orders of all accounts, newest first.
+	// Staff: lists orders of all accounts, newest first. With `state` it shows what waits for its machine (PAID), whose is being made (PROVISIONING), and what failed
+	// (REFUNDED), each with its attempts, when the next one is and what went wrong.
 	SearchOrders(context.Context, *SearchOrdersRequest) (*SearchOrdersResponse, error)
-	// Staff: confirms that an order waiting as PENDING_PAYMENT was paid; it is then fulfilled. The amount is recorded as received and captured on delivery.
+	// Staff: confirms that an order waiting as PENDING_PAYMENT was paid; it is then fulfilled. The amount is recorded as received and captured on delivery. An
+	// order that waits for a gateway can be approved as well; what the gateway brings afterwards becomes credit of the wallet.
 	//
 	// Example request: `{"orderId": "0192f0c1-0000-7000-8000-000000000001", "reason": "bank transfer seen, BCA 14:02"}`
 	ApproveOrderPayment(context.Context, *ApproveOrderPaymentRequest) (*ApproveOrderPaymentResponse, error)
@@ -202,6 +234,11 @@ type OrderServiceServer interface {
 	//
 	// Example request: `{"orderId": "0192f0c1-0000-7000-8000-000000000001", "reason": "no transfer arrived"}`
 	RejectOrderPayment(context.Context, *RejectOrderPaymentRequest) (*RejectOrderPaymentResponse, error)
+	// Staff: stops trying to make the machine of an order, PAID or PROVISIONING, and gives its money back. It ends as REFUNDED, and whatever there is of the machine is
+	// destroyed.
+	//
+	// Example request: `{"orderId": "0192f0c1-0000-7000-8000-000000000001", "reason": "the provider is down for the day"}`
+	GiveUpOrder(context.Context, *GiveUpOrderRequest) (*GiveUpOrderResponse, error)
 	// Staff: tries a PAID or PROVISIONING order again at once, with a new deadline, instead of waiting for its next attempt.
 	//
 	// Example request: `{"orderId": "0192f0c1-0000-7000-8000-000000000001", "reason": "provider is back"}`
@@ -239,6 +276,9 @@ func (UnimplementedOrderServiceServer) ApproveOrderPayment(context.Context, *App
 }
 func (UnimplementedOrderServiceServer) RejectOrderPayment(context.Context, *RejectOrderPaymentRequest) (*RejectOrderPaymentResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RejectOrderPayment not implemented")
+}
+func (UnimplementedOrderServiceServer) GiveUpOrder(context.Context, *GiveUpOrderRequest) (*GiveUpOrderResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GiveUpOrder not implemented")
 }
 func (UnimplementedOrderServiceServer) RetryOrder(context.Context, *RetryOrderRequest) (*RetryOrderResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RetryOrder not implemented")
@@ -408,6 +448,24 @@ func _OrderService_RejectOrderPayment_Handler(srv interface{}, ctx context.Conte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _OrderService_GiveUpOrder_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GiveUpOrderRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OrderServiceServer).GiveUpOrder(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: OrderService_GiveUpOrder_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OrderServiceServer).GiveUpOrder(ctx, req.(*GiveUpOrderRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _OrderService_RetryOrder_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(RetryOrderRequest)
 	if err := dec(in); err != nil {
@@ -464,6 +522,10 @@ var OrderService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RejectOrderPayment",
 			Handler:    _OrderService_RejectOrderPayment_Handler,
+		},
+		{
+			MethodName: "GiveUpOrder",
+			Handler:    _OrderService_GiveUpOrder_Handler,
 		},
 		{
 			MethodName: "RetryOrder",

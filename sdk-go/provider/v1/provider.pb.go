@@ -216,11 +216,12 @@ type ProviderAccount struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Identifier.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// Whose cloud it is: `digitalocean`, `linode` or `vultr`.
+	// Whose cloud it is: `digitalocean`, `linode`, `proxmox` or `vultr`.
 	Provider string `protobuf:"bytes,2,opt,name=provider,proto3" json:"provider,omitempty"`
 	// Name for people, unique.
 	DisplayName string `protobuf:"bytes,3,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
 	// Where the provider's API is, with its path; the provider's own address if empty. HTTPS, or plain HTTP to this machine alone.
+	// Hypervisors of our own (`proxmox`) have none: for them it is required, as in `https://pve1.example.com:8006/api2/json`.
 	BaseUrl string `protobuf:"bytes,4,opt,name=base_url,json=baseUrl,proto3" json:"base_url,omitempty"`
 	// Regions it serves, by the provider's names; all if empty.
 	RegionCodes []string `protobuf:"bytes,5,rep,name=region_codes,json=regionCodes,proto3" json:"region_codes,omitempty"`
@@ -253,9 +254,14 @@ type ProviderAccount struct {
 	// When it was connected.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,19,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// When staff last changed it.
-	UpdateTime    *timestamppb.Timestamp `protobuf:"bytes,20,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,20,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	// The authorities that may have signed the certificate there, in PEM; besides these none counts. The public ones if empty, and no fingerprint is given.
+	CertificateAuthorities string `protobuf:"bytes,40,opt,name=certificate_authorities,json=certificateAuthorities,proto3" json:"certificate_authorities,omitempty"`
+	// SHA-256 of the certificate there, 64 hexadecimal digits with colons or without: this certificate and no other, whatever its name and time. Not together with
+	// `certificate_authorities`.
+	CertificateFingerprint string `protobuf:"bytes,41,opt,name=certificate_fingerprint,json=certificateFingerprint,proto3" json:"certificate_fingerprint,omitempty"`
+	unknownFields          protoimpl.UnknownFields
+	sizeCache              protoimpl.SizeCache
 }
 
 func (x *ProviderAccount) Reset() {
@@ -426,6 +432,20 @@ func (x *ProviderAccount) GetUpdateTime() *timestamppb.Timestamp {
 		return x.UpdateTime
 	}
 	return nil
+}
+
+func (x *ProviderAccount) GetCertificateAuthorities() string {
+	if x != nil {
+		return x.CertificateAuthorities
+	}
+	return ""
+}
+
+func (x *ProviderAccount) GetCertificateFingerprint() string {
+	if x != nil {
+		return x.CertificateFingerprint
+	}
+	return ""
 }
 
 // Asks for accounts.
@@ -633,13 +653,14 @@ func (x *GetProviderAccountResponse) GetProviderAccount() *ProviderAccount {
 // Connects an account.
 type CreateProviderAccountRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Whose cloud it is: `digitalocean`, `linode` or `vultr`.
+	// Whose cloud it is: `digitalocean`, `linode`, `proxmox` or `vultr`.
 	Provider string `protobuf:"bytes,1,opt,name=provider,proto3" json:"provider,omitempty"`
 	// Name for people, unique.
 	DisplayName string `protobuf:"bytes,2,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
 	// The provider's API token.
 	Token string `protobuf:"bytes,3,opt,name=token,proto3" json:"token,omitempty"`
 	// Where the provider's API is, with its path; the provider's own address if empty. HTTPS, or plain HTTP to this machine alone.
+	// Hypervisors of our own (`proxmox`) have none: for them it is required, as in `https://pve1.example.com:8006/api2/json`.
 	BaseUrl string `protobuf:"bytes,4,opt,name=base_url,json=baseUrl,proto3" json:"base_url,omitempty"`
 	// Regions it serves, by the provider's names; all if empty.
 	RegionCodes []string `protobuf:"bytes,5,rep,name=region_codes,json=regionCodes,proto3" json:"region_codes,omitempty"`
@@ -650,9 +671,14 @@ type CreateProviderAccountRequest struct {
 	// Machines it may have, 0 to 1000000; as many as the provider allows if 0.
 	MachineLimit int32 `protobuf:"varint,8,opt,name=machine_limit,json=machineLimit,proto3" json:"machine_limit,omitempty"`
 	// Calls to the provider at once from each replica, 1 to 64; 8 if 0.
-	CallLimit     int32 `protobuf:"varint,9,opt,name=call_limit,json=callLimit,proto3" json:"call_limit,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	CallLimit int32 `protobuf:"varint,9,opt,name=call_limit,json=callLimit,proto3" json:"call_limit,omitempty"`
+	// The authorities that may have signed the certificate there, in PEM; besides these none counts. The public ones if empty, and no fingerprint is given.
+	CertificateAuthorities string `protobuf:"bytes,40,opt,name=certificate_authorities,json=certificateAuthorities,proto3" json:"certificate_authorities,omitempty"`
+	// SHA-256 of the certificate there, 64 hexadecimal digits with colons or without: this certificate and no other, whatever its name and time. Not together with
+	// `certificate_authorities`.
+	CertificateFingerprint string `protobuf:"bytes,41,opt,name=certificate_fingerprint,json=certificateFingerprint,proto3" json:"certificate_fingerprint,omitempty"`
+	unknownFields          protoimpl.UnknownFields
+	sizeCache              protoimpl.SizeCache
 }
 
 func (x *CreateProviderAccountRequest) Reset() {
@@ -748,6 +774,20 @@ func (x *CreateProviderAccountRequest) GetCallLimit() int32 {
 	return 0
 }
 
+func (x *CreateProviderAccountRequest) GetCertificateAuthorities() string {
+	if x != nil {
+		return x.CertificateAuthorities
+	}
+	return ""
+}
+
+func (x *CreateProviderAccountRequest) GetCertificateFingerprint() string {
+	if x != nil {
+		return x.CertificateFingerprint
+	}
+	return ""
+}
+
 // The new account.
 type CreateProviderAccountResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -799,7 +839,8 @@ type UpdateProviderAccountRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// New values; `id` says which account.
 	ProviderAccount *ProviderAccount `protobuf:"bytes,1,opt,name=provider_account,json=providerAccount,proto3" json:"provider_account,omitempty"`
-	// Fields to change: `display_name`, `region_codes`, `plan_ids`, `weight`, `machine_limit`, `call_limit`, or `*`.
+	// Fields to change: `display_name`, `region_codes`, `plan_ids`, `weight`, `machine_limit`, `call_limit`, `certificate_authorities`,
+	// `certificate_fingerprint`, or `*`.
 	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1469,7 +1510,7 @@ var File_sewa_provider_v1_provider_proto protoreflect.FileDescriptor
 
 const file_sewa_provider_v1_provider_proto_rawDesc = "" +
 	"\n" +
-	"\x1fsewa/provider/v1/provider.proto\x12\x10sewa.provider.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\x19sewa/api/v1/options.proto\"\xeb\a\n" +
+	"\x1fsewa/provider/v1/provider.proto\x12\x10sewa.provider.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\x19sewa/api/v1/options.proto\"\xe1\b\n" +
 	"\x0fProviderAccount\x12\x14\n" +
 	"\x02id\x18\x01 \x01(\tB\x04\xe2A\x01\x03R\x02id\x12 \n" +
 	"\bprovider\x18\x02 \x01(\tB\x04\xe2A\x01\x05R\bprovider\x12#\n" +
@@ -1495,7 +1536,9 @@ const file_sewa_provider_v1_provider_proto_rawDesc = "" +
 	"\vcreate_time\x18\x13 \x01(\v2\x1a.google.protobuf.TimestampB\x04\xe2A\x01\x03R\n" +
 	"createTime\x12A\n" +
 	"\vupdate_time\x18\x14 \x01(\v2\x1a.google.protobuf.TimestampB\x04\xe2A\x01\x03R\n" +
-	"updateTime\"t\n" +
+	"updateTime\x129\n" +
+	"\x17certificate_authorities\x18( \x01(\tB\x00R\x16certificateAuthorities\x129\n" +
+	"\x17certificate_fingerprint\x18) \x01(\tB\x00R\x16certificateFingerprint\"t\n" +
 	"\x06Health\x12\x16\n" +
 	"\x12HEALTH_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eHEALTH_UNKNOWN\x10\x01\x12\r\n" +
@@ -1512,7 +1555,7 @@ const file_sewa_provider_v1_provider_proto_rawDesc = "" +
 	"\x19GetProviderAccountRequest\x124\n" +
 	"\x13provider_account_id\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\x11providerAccountId\"j\n" +
 	"\x1aGetProviderAccountResponse\x12L\n" +
-	"\x10provider_account\x18\x01 \x01(\v2!.sewa.provider.v1.ProviderAccountR\x0fproviderAccount\"\xcd\x02\n" +
+	"\x10provider_account\x18\x01 \x01(\v2!.sewa.provider.v1.ProviderAccountR\x0fproviderAccount\"\xc3\x03\n" +
 	"\x1cCreateProviderAccountRequest\x12 \n" +
 	"\bprovider\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\bprovider\x12'\n" +
 	"\fdisplay_name\x18\x02 \x01(\tB\x04\xe2A\x01\x02R\vdisplayName\x12!\n" +
@@ -1523,7 +1566,9 @@ const file_sewa_provider_v1_provider_proto_rawDesc = "" +
 	"\x06weight\x18\a \x01(\x05B\x00R\x06weight\x12%\n" +
 	"\rmachine_limit\x18\b \x01(\x05B\x00R\fmachineLimit\x12\x1f\n" +
 	"\n" +
-	"call_limit\x18\t \x01(\x05B\x00R\tcallLimit\"m\n" +
+	"call_limit\x18\t \x01(\x05B\x00R\tcallLimit\x129\n" +
+	"\x17certificate_authorities\x18( \x01(\tB\x00R\x16certificateAuthorities\x129\n" +
+	"\x17certificate_fingerprint\x18) \x01(\tB\x00R\x16certificateFingerprint\"m\n" +
 	"\x1dCreateProviderAccountResponse\x12L\n" +
 	"\x10provider_account\x18\x01 \x01(\v2!.sewa.provider.v1.ProviderAccountR\x0fproviderAccount\"\xaf\x01\n" +
 	"\x1cUpdateProviderAccountRequest\x12R\n" +
@@ -1582,26 +1627,26 @@ const file_sewa_provider_v1_provider_proto_rawDesc = "" +
 	"(PROVIDER_ERROR_REASON_FIELD_NOT_WRITABLE\x10\x04\x1aM\x9a\xb5\x18I\n" +
 	"\x10INVALID_ARGUMENT\x12\x04path\x18\x03\"-Name only writable fields in the update mask.\x12w\n" +
 	".PROVIDER_ERROR_REASON_PROVIDER_DOES_NOT_ANSWER\x10\x05\x1aC\x9a\xb5\x18?\n" +
-	"\vUNAVAILABLE\x18\x01\".Test the account to see what is wrong with it.2\xb1\x13\n" +
+	"\vUNAVAILABLE\x18\x01\".Test the account to see what is wrong with it.2\xc1\x13\n" +
 	"\x0fProviderService\x12\xc0\x01\n" +
 	"\x14ListProviderAccounts\x12-.sewa.provider.v1.ListProviderAccountsRequest\x1a..sewa.provider.v1.ListProviderAccountsResponse\"I\x8a\xb5\x18% \x01*\adefault2\b\n" +
 	"\x02\b\x05\x12\x02\b\x1e\n" +
 	"\x0eproviders.read\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/provider-accounts\x90\x02\x01\x12\xff\x01\n" +
 	"\x12GetProviderAccount\x12+.sewa.provider.v1.GetProviderAccountRequest\x1a,.sewa.provider.v1.GetProviderAccountResponse\"\x8d\x01\x8a\xb5\x18A \x01*\adefault2\b\n" +
 	"\x02\b\x05\x12\x02\b\x1e:\x1aPROVIDER_ACCOUNT_NOT_FOUND\n" +
-	"\x0eproviders.read\x82\xd3\xe4\x93\x02?b\x10provider_account\x12+/v1/provider-accounts/{provider_account_id}\x90\x02\x01\x12\x89\x02\n" +
-	"\x15CreateProviderAccount\x12..sewa.provider.v1.CreateProviderAccountRequest\x1a/.sewa.provider.v1.CreateProviderAccountResponse\"\x8e\x01\x8a\xb5\x18U \x02*\adefault2\b\n" +
+	"\x0eproviders.read\x82\xd3\xe4\x93\x02?b\x10provider_account\x12+/v1/provider-accounts/{provider_account_id}\x90\x02\x01\x12\x91\x02\n" +
+	"\x15CreateProviderAccount\x12..sewa.provider.v1.CreateProviderAccountRequest\x1a/.sewa.provider.v1.CreateProviderAccountResponse\"\x96\x01\x8a\xb5\x18]\x18\x01 \x02*\adefault2\b\n" +
 	"\x02\b\n" +
 	"\x12\x02\b\x1e:\x10UNKNOWN_PROVIDER:\x1bPROVIDER_ACCOUNT_NAME_TAKEN\n" +
-	"\x0fproviders.write\x82\xd3\xe4\x93\x02,:\x01*b\x10provider_account\"\x15/v1/provider-accounts\x90\x02\x02\x12\xcc\x02\n" +
+	"\x15providers.credentials\x82\xd3\xe4\x93\x02,:\x01*b\x10provider_account\"\x15/v1/provider-accounts\x90\x02\x02\x12\xcc\x02\n" +
 	"\x15UpdateProviderAccount\x12..sewa.provider.v1.UpdateProviderAccountRequest\x1a/.sewa.provider.v1.UpdateProviderAccountResponse\"\xd1\x01\x8a\xb5\x18s \x02*\adefault2\b\n" +
 	"\x02\b\n" +
 	"\x12\x02\b\x1e:\x1aPROVIDER_ACCOUNT_NOT_FOUND:\x1bPROVIDER_ACCOUNT_NAME_TAKEN:\x12FIELD_NOT_WRITABLE\n" +
-	"\x0fproviders.write\x82\xd3\xe4\x93\x02Q:\x10provider_accountb\x10provider_account2+/v1/provider-accounts/{provider_account.id}\x90\x02\x02\x12\x9e\x02\n" +
-	"\x16SetProviderCredentials\x12/.sewa.provider.v1.SetProviderCredentialsRequest\x1a0.sewa.provider.v1.SetProviderCredentialsResponse\"\xa0\x01\x8a\xb5\x18B \x02*\adefault2\b\n" +
+	"\x0fproviders.write\x82\xd3\xe4\x93\x02Q:\x10provider_accountb\x10provider_account2+/v1/provider-accounts/{provider_account.id}\x90\x02\x02\x12\xa6\x02\n" +
+	"\x16SetProviderCredentials\x12/.sewa.provider.v1.SetProviderCredentialsRequest\x1a0.sewa.provider.v1.SetProviderCredentialsResponse\"\xa8\x01\x8a\xb5\x18J\x18\x01 \x02*\adefault2\b\n" +
 	"\x02\b\n" +
 	"\x12\x02\b\x1e:\x1aPROVIDER_ACCOUNT_NOT_FOUND\n" +
-	"\x0fproviders.write\x82\xd3\xe4\x93\x02Q:\x01*b\x10provider_account\":/v1/provider-accounts/{provider_account_id}:setCredentials\x90\x02\x02\x12\x8b\x02\n" +
+	"\x15providers.credentials\x82\xd3\xe4\x93\x02Q:\x01*b\x10provider_account\":/v1/provider-accounts/{provider_account_id}:setCredentials\x90\x02\x02\x12\x8b\x02\n" +
 	"\x13TestProviderAccount\x12,.sewa.provider.v1.TestProviderAccountRequest\x1a-.sewa.provider.v1.TestProviderAccountResponse\"\x96\x01\x8a\xb5\x18B \x02*\adefault2\b\n" +
 	"\x02\b\x14\x12\x02\b\x1e:\x1aPROVIDER_ACCOUNT_NOT_FOUND\n" +
 	"\x0fproviders.write\x82\xd3\xe4\x93\x02G:\x01*b\x10provider_account\"0/v1/provider-accounts/{provider_account_id}:test\x90\x02\x02\x12\x97\x02\n" +

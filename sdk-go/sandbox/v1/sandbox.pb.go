@@ -45,18 +45,21 @@ const (
 	SandboxErrorReason_SANDBOX_ERROR_REASON_CLOCK_NOT_FOUND SandboxErrorReason = 5
 	// The clock is still on its way.
 	SandboxErrorReason_SANDBOX_ERROR_REASON_CLOCK_ADVANCING SandboxErrorReason = 6
+	// Something differs in the account's books. No money of it moves until staff have looked.
+	SandboxErrorReason_SANDBOX_ERROR_REASON_WALLET_FROZEN SandboxErrorReason = 30
 )
 
 // Enum value maps for SandboxErrorReason.
 var (
 	SandboxErrorReason_name = map[int32]string{
-		0: "SANDBOX_ERROR_REASON_UNSPECIFIED",
-		1: "SANDBOX_ERROR_REASON_SANDBOX_ONLY",
-		2: "SANDBOX_ERROR_REASON_DEPOSIT_NOT_FOUND",
-		3: "SANDBOX_ERROR_REASON_PAYMENT_STATUS_CONFLICT",
-		4: "SANDBOX_ERROR_REASON_CLOCK_EXISTS",
-		5: "SANDBOX_ERROR_REASON_CLOCK_NOT_FOUND",
-		6: "SANDBOX_ERROR_REASON_CLOCK_ADVANCING",
+		0:  "SANDBOX_ERROR_REASON_UNSPECIFIED",
+		1:  "SANDBOX_ERROR_REASON_SANDBOX_ONLY",
+		2:  "SANDBOX_ERROR_REASON_DEPOSIT_NOT_FOUND",
+		3:  "SANDBOX_ERROR_REASON_PAYMENT_STATUS_CONFLICT",
+		4:  "SANDBOX_ERROR_REASON_CLOCK_EXISTS",
+		5:  "SANDBOX_ERROR_REASON_CLOCK_NOT_FOUND",
+		6:  "SANDBOX_ERROR_REASON_CLOCK_ADVANCING",
+		30: "SANDBOX_ERROR_REASON_WALLET_FROZEN",
 	}
 	SandboxErrorReason_value = map[string]int32{
 		"SANDBOX_ERROR_REASON_UNSPECIFIED":             0,
@@ -66,6 +69,7 @@ var (
 		"SANDBOX_ERROR_REASON_CLOCK_EXISTS":            4,
 		"SANDBOX_ERROR_REASON_CLOCK_NOT_FOUND":         5,
 		"SANDBOX_ERROR_REASON_CLOCK_ADVANCING":         6,
+		"SANDBOX_ERROR_REASON_WALLET_FROZEN":           30,
 	}
 )
 
@@ -102,7 +106,7 @@ type Fault_Kind int32
 const (
 	// Not set.
 	Fault_KIND_UNSPECIFIED Fault_Kind = 0
-	// Creates the machine, then loses the answer.
+	// Creates the machine, or takes the snapshot, then loses the answer.
 	Fault_KIND_ANSWER_LOST Fault_Kind = 1
 	// Answers every call with an error, without effect.
 	Fault_KIND_ERROR Fault_Kind = 2
@@ -1095,7 +1099,7 @@ const file_sewa_sandbox_v1_sandbox_proto_rawDesc = "" +
 	"\x17AdvanceTestClockRequest\x12;\n" +
 	"\bduration\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x04\xe2A\x01\x02R\bduration\"L\n" +
 	"\x18AdvanceTestClockResponse\x120\n" +
-	"\x05clock\x18\x01 \x01(\v2\x1a.sewa.sandbox.v1.TestClockR\x05clock*\xf2\x04\n" +
+	"\x05clock\x18\x01 \x01(\v2\x1a.sewa.sandbox.v1.TestClockR\x05clock*\x97\x06\n" +
 	"\x12SandboxErrorReason\x12$\n" +
 	" SANDBOX_ERROR_REASON_UNSPECIFIED\x10\x00\x12_\n" +
 	"!SANDBOX_ERROR_REASON_SANDBOX_ONLY\x10\x01\x1a8\x9a\xb5\x184\n" +
@@ -1109,11 +1113,13 @@ const file_sewa_sandbox_v1_sandbox_proto_rawDesc = "" +
 	"$SANDBOX_ERROR_REASON_CLOCK_NOT_FOUND\x10\x05\x1a-\x9a\xb5\x18)\n" +
 	"\tNOT_FOUND\x18\x03\"\x1aCreate a test clock first.\x12Y\n" +
 	"$SANDBOX_ERROR_REASON_CLOCK_ADVANCING\x10\x06\x1a/\x9a\xb5\x18+\n" +
-	"\aABORTED\x18\x01\"\x1eWait until the clock is READY.2\xae\v\n" +
-	"\x0eSandboxService\x12\xf7\x01\n" +
-	"\rSettleDeposit\x12%.sewa.sandbox.v1.SettleDepositRequest\x1a&.sewa.sandbox.v1.SettleDepositResponse\"\x96\x01\x8a\xb5\x18\\ \x02*\adefault2\b\n" +
+	"\aABORTED\x18\x01\"\x1eWait until the clock is READY.\x12\xa2\x01\n" +
+	"\"SANDBOX_ERROR_REASON_WALLET_FROZEN\x10\x1e\x1az\x9a\xb5\x18v\n" +
+	"\x13FAILED_PRECONDITION\x18\x03\"]Ask support. Staff see what differs with ProveLedger, and end the freeze with UnfreezeWallet.2\xbd\v\n" +
+	"\x0eSandboxService\x12\x86\x02\n" +
+	"\rSettleDeposit\x12%.sewa.sandbox.v1.SettleDepositRequest\x1a&.sewa.sandbox.v1.SettleDepositResponse\"\xa5\x01\x8a\xb5\x18k \x02*\adefault2\b\n" +
 	"\x02\b\n" +
-	"\x12\x02\b\x1e:\fSANDBOX_ONLY:\x11DEPOSIT_NOT_FOUND:\x17PAYMENT_STATUS_CONFLICT\n" +
+	"\x12\x02\b\x1e:\fSANDBOX_ONLY:\x11DEPOSIT_NOT_FOUND:\x17PAYMENT_STATUS_CONFLICT:\rWALLET_FROZEN\n" +
 	"\vsandbox.use\x82\xd3\xe4\x93\x02-:\x01*\"(/v1/sandbox/deposits/{deposit_id}:settle\x90\x02\x02\x12\xb5\x01\n" +
 	"\vInjectFault\x12#.sewa.sandbox.v1.InjectFaultRequest\x1a$.sewa.sandbox.v1.InjectFaultResponse\"[\x8a\xb5\x180 \x02*\adefault2\b\n" +
 	"\x02\b\n" +

@@ -10,6 +10,7 @@ package walletv1
 
 import (
 	_ "github.com/sewa-project/sewa/sdk-go/api/v1"
+	v1 "github.com/sewa-project/sewa/sdk-go/promotion/v1"
 	_ "google.golang.org/genproto/googleapis/api/annotations"
 	money "google.golang.org/genproto/googleapis/type/money"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
@@ -33,7 +34,7 @@ type WalletErrorReason int32
 const (
 	// Never sent.
 	WalletErrorReason_WALLET_ERROR_REASON_UNSPECIFIED WalletErrorReason = 0
-	// The available balance is too small.
+	// The available balance, with promo credit where that can be spent, is too small.
 	WalletErrorReason_WALLET_ERROR_REASON_INSUFFICIENT_BALANCE WalletErrorReason = 1
 	// No such account.
 	WalletErrorReason_WALLET_ERROR_REASON_ACCOUNT_NOT_FOUND WalletErrorReason = 2
@@ -57,6 +58,10 @@ const (
 	WalletErrorReason_WALLET_ERROR_REASON_SECOND_PERSON_REQUIRED WalletErrorReason = 11
 	// The first person confirmed another amount.
 	WalletErrorReason_WALLET_ERROR_REASON_CONFIRMED_AMOUNT_DIFFERS WalletErrorReason = 12
+	// Something differs in the account's books. No money of it moves until staff have looked.
+	WalletErrorReason_WALLET_ERROR_REASON_WALLET_FROZEN WalletErrorReason = 30
+	// Something still differs in the account's books.
+	WalletErrorReason_WALLET_ERROR_REASON_LEDGER_NOT_PROVED WalletErrorReason = 31
 )
 
 // Enum value maps for WalletErrorReason.
@@ -75,6 +80,8 @@ var (
 		10: "WALLET_ERROR_REASON_BANK_REFERENCE_TAKEN",
 		11: "WALLET_ERROR_REASON_SECOND_PERSON_REQUIRED",
 		12: "WALLET_ERROR_REASON_CONFIRMED_AMOUNT_DIFFERS",
+		30: "WALLET_ERROR_REASON_WALLET_FROZEN",
+		31: "WALLET_ERROR_REASON_LEDGER_NOT_PROVED",
 	}
 	WalletErrorReason_value = map[string]int32{
 		"WALLET_ERROR_REASON_UNSPECIFIED":                 0,
@@ -90,6 +97,8 @@ var (
 		"WALLET_ERROR_REASON_BANK_REFERENCE_TAKEN":        10,
 		"WALLET_ERROR_REASON_SECOND_PERSON_REQUIRED":      11,
 		"WALLET_ERROR_REASON_CONFIRMED_AMOUNT_DIFFERS":    12,
+		"WALLET_ERROR_REASON_WALLET_FROZEN":               30,
+		"WALLET_ERROR_REASON_LEDGER_NOT_PROVED":           31,
 	}
 )
 
@@ -142,31 +151,39 @@ const (
 	Transaction_KIND_ADJUSTMENT Transaction_Kind = 7
 	// A payment was taken back by the gateway (refund, chargeback).
 	Transaction_KIND_REVERSAL Transaction_Kind = 8
+	// A promotion gave something.
+	Transaction_KIND_PROMOTION Transaction_Kind = 9
+	// What a promotion gave was taken back, because the payment it was given for was.
+	Transaction_KIND_PROMOTION_REVOKED Transaction_Kind = 10
 )
 
 // Enum value maps for Transaction_Kind.
 var (
 	Transaction_Kind_name = map[int32]string{
-		0: "KIND_UNSPECIFIED",
-		1: "KIND_DEPOSIT",
-		2: "KIND_HOLD",
-		3: "KIND_CAPTURE",
-		4: "KIND_RELEASE",
-		5: "KIND_CHARGE",
-		6: "KIND_REFUND",
-		7: "KIND_ADJUSTMENT",
-		8: "KIND_REVERSAL",
+		0:  "KIND_UNSPECIFIED",
+		1:  "KIND_DEPOSIT",
+		2:  "KIND_HOLD",
+		3:  "KIND_CAPTURE",
+		4:  "KIND_RELEASE",
+		5:  "KIND_CHARGE",
+		6:  "KIND_REFUND",
+		7:  "KIND_ADJUSTMENT",
+		8:  "KIND_REVERSAL",
+		9:  "KIND_PROMOTION",
+		10: "KIND_PROMOTION_REVOKED",
 	}
 	Transaction_Kind_value = map[string]int32{
-		"KIND_UNSPECIFIED": 0,
-		"KIND_DEPOSIT":     1,
-		"KIND_HOLD":        2,
-		"KIND_CAPTURE":     3,
-		"KIND_RELEASE":     4,
-		"KIND_CHARGE":      5,
-		"KIND_REFUND":      6,
-		"KIND_ADJUSTMENT":  7,
-		"KIND_REVERSAL":    8,
+		"KIND_UNSPECIFIED":       0,
+		"KIND_DEPOSIT":           1,
+		"KIND_HOLD":              2,
+		"KIND_CAPTURE":           3,
+		"KIND_RELEASE":           4,
+		"KIND_CHARGE":            5,
+		"KIND_REFUND":            6,
+		"KIND_ADJUSTMENT":        7,
+		"KIND_REVERSAL":          8,
+		"KIND_PROMOTION":         9,
+		"KIND_PROMOTION_REVOKED": 10,
 	}
 )
 
@@ -203,7 +220,7 @@ type Deposit_Method int32
 const (
 	// Not set.
 	Deposit_METHOD_UNSPECIFIED Deposit_Method = 0
-	// The sandbox gateway: finished by SandboxService.SettleDeposit. Sandbox accounts only.
+	// The sandbox gateway: finished on the page at `pay_url`, or by SandboxService.SettleDeposit. Sandbox accounts only.
 	Deposit_METHOD_SANDBOX Deposit_Method = 1
 	// Tripay: virtual accounts, QRIS, e-wallets, shops.
 	Deposit_METHOD_TRIPAY Deposit_Method = 2
@@ -397,7 +414,7 @@ func (x Payment_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Payment_Kind.Descriptor instead.
 func (Payment_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{4, 0}
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{5, 0}
 }
 
 // What kind of way.
@@ -470,7 +487,7 @@ func (x DepositChannel_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use DepositChannel_Kind.Descriptor instead.
 func (DepositChannel_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{5, 0}
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{6, 0}
 }
 
 // Balances of an account, whole rupiah.
@@ -478,16 +495,18 @@ type Wallet struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The account.
 	AccountId string `protobuf:"bytes,1,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
-	// Can be spent.
+	// Can be spent, after the promo credit.
 	Available *money.Money `protobuf:"bytes,2,opt,name=available,proto3" json:"available,omitempty"`
 	// Set aside for orders and renewals under way.
 	Held *money.Money `protobuf:"bytes,3,opt,name=held,proto3" json:"held,omitempty"`
-	// Given by promotions; spent first.
+	// Given by promotions; spent first, by orders and renewals, and never paid out.
 	Promo *money.Money `protobuf:"bytes,4,opt,name=promo,proto3" json:"promo,omitempty"`
-	// Earned; can be paid out.
+	// Earned, for example by referrals; can be paid out, and is never spent unasked.
 	Withdrawable *money.Money `protobuf:"bytes,5,opt,name=withdrawable,proto3" json:"withdrawable,omitempty"`
 	// When a balance last changed; absent if never.
-	UpdateTime    *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	// Since when no money moves because something differs in the books; absent if nothing does.
+	FreezeTime    *timestamppb.Timestamp `protobuf:"bytes,30,opt,name=freeze_time,json=freezeTime,proto3" json:"freeze_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -564,6 +583,13 @@ func (x *Wallet) GetUpdateTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Wallet) GetFreezeTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FreezeTime
+	}
+	return nil
+}
+
 // One journal, as its owner sees it.
 type Transaction struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -586,9 +612,13 @@ type Transaction struct {
 	// When it was recorded.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// Value-added tax within it, whole rupiah; absent if none.
-	Tax           *money.Money `protobuf:"bytes,10,opt,name=tax,proto3" json:"tax,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Tax *money.Money `protobuf:"bytes,10,opt,name=tax,proto3" json:"tax,omitempty"`
+	// Change of the promo credit; absent if none.
+	PromoChange *money.Money `protobuf:"bytes,11,opt,name=promo_change,json=promoChange,proto3" json:"promo_change,omitempty"`
+	// Change of what can be paid out; absent if none.
+	WithdrawableChange *money.Money `protobuf:"bytes,12,opt,name=withdrawable_change,json=withdrawableChange,proto3" json:"withdrawable_change,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *Transaction) Reset() {
@@ -691,6 +721,20 @@ func (x *Transaction) GetTax() *money.Money {
 	return nil
 }
 
+func (x *Transaction) GetPromoChange() *money.Money {
+	if x != nil {
+		return x.PromoChange
+	}
+	return nil
+}
+
+func (x *Transaction) GetWithdrawableChange() *money.Money {
+	if x != nil {
+		return x.WithdrawableChange
+	}
+	return nil
+}
+
 // Money on its way in.
 type Deposit struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -732,8 +776,12 @@ type Deposit struct {
 	Payments []*Payment `protobuf:"bytes,18,rep,name=payments,proto3" json:"payments,omitempty"`
 	// People who still have to confirm a bank transfer that one has confirmed; 0 otherwise. Empty in lists.
 	ConfirmationsNeeded int32 `protobuf:"varint,19,opt,name=confirmations_needed,json=confirmationsNeeded,proto3" json:"confirmations_needed,omitempty"`
-	unknownFields       protoimpl.UnknownFields
-	sizeCache           protoimpl.SizeCache
+	// The order it pays for; empty for a top-up of the wallet.
+	OrderId string `protobuf:"bytes,20,opt,name=order_id,json=orderId,proto3" json:"order_id,omitempty"`
+	// What promotions gave with it, in the transaction that credited it. Empty in lists.
+	Bonuses       []*DepositBonus `protobuf:"bytes,21,rep,name=bonuses,proto3" json:"bonuses,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Deposit) Reset() {
@@ -899,6 +947,102 @@ func (x *Deposit) GetConfirmationsNeeded() int32 {
 	return 0
 }
 
+func (x *Deposit) GetOrderId() string {
+	if x != nil {
+		return x.OrderId
+	}
+	return ""
+}
+
+func (x *Deposit) GetBonuses() []*DepositBonus {
+	if x != nil {
+		return x.Bonuses
+	}
+	return nil
+}
+
+// What a promotion gives with a deposit to its payer.
+type DepositBonus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The promotion.
+	PromotionId string `protobuf:"bytes,1,opt,name=promotion_id,json=promotionId,proto3" json:"promotion_id,omitempty"`
+	// Its name.
+	DisplayName string `protobuf:"bytes,2,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
+	// What is given: promo credit, or, for KIND_DEPOSIT_CASHBACK, money on the available balance.
+	Kind v1.Promotion_Kind `protobuf:"varint,3,opt,name=kind,proto3,enum=sewa.promotion.v1.Promotion_Kind" json:"kind,omitempty"`
+	// How much, whole rupiah.
+	Amount *money.Money `protobuf:"bytes,4,opt,name=amount,proto3" json:"amount,omitempty"`
+	// What of it was taken back, because the payment was; absent unless it was.
+	TakenBack     *money.Money `protobuf:"bytes,5,opt,name=taken_back,json=takenBack,proto3" json:"taken_back,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DepositBonus) Reset() {
+	*x = DepositBonus{}
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DepositBonus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DepositBonus) ProtoMessage() {}
+
+func (x *DepositBonus) ProtoReflect() protoreflect.Message {
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DepositBonus.ProtoReflect.Descriptor instead.
+func (*DepositBonus) Descriptor() ([]byte, []int) {
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *DepositBonus) GetPromotionId() string {
+	if x != nil {
+		return x.PromotionId
+	}
+	return ""
+}
+
+func (x *DepositBonus) GetDisplayName() string {
+	if x != nil {
+		return x.DisplayName
+	}
+	return ""
+}
+
+func (x *DepositBonus) GetKind() v1.Promotion_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return v1.Promotion_Kind(0)
+}
+
+func (x *DepositBonus) GetAmount() *money.Money {
+	if x != nil {
+		return x.Amount
+	}
+	return nil
+}
+
+func (x *DepositBonus) GetTakenBack() *money.Money {
+	if x != nil {
+		return x.TakenBack
+	}
+	return nil
+}
+
 // One way of paying, step by step.
 type PaymentInstruction struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -912,7 +1056,7 @@ type PaymentInstruction struct {
 
 func (x *PaymentInstruction) Reset() {
 	*x = PaymentInstruction{}
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[3]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -924,7 +1068,7 @@ func (x *PaymentInstruction) String() string {
 func (*PaymentInstruction) ProtoMessage() {}
 
 func (x *PaymentInstruction) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[3]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -937,7 +1081,7 @@ func (x *PaymentInstruction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PaymentInstruction.ProtoReflect.Descriptor instead.
 func (*PaymentInstruction) Descriptor() ([]byte, []int) {
-	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{3}
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *PaymentInstruction) GetTitle() string {
@@ -961,7 +1105,7 @@ type Payment struct {
 	Kind Payment_Kind `protobuf:"varint,1,opt,name=kind,proto3,enum=sewa.wallet.v1.Payment_Kind" json:"kind,omitempty"`
 	// What the payer paid, or, of a reversal, what the gateway took back.
 	Paid *money.Money `protobuf:"bytes,2,opt,name=paid,proto3" json:"paid,omitempty"`
-	// Change of the available balance; negative for a reversal.
+	// What was credited to the available balance, or held for the order it pays; negative for a reversal.
 	Credited *money.Money `protobuf:"bytes,3,opt,name=credited,proto3" json:"credited,omitempty"`
 	// The gateway's or the bank's reference of the payment.
 	GatewayReference string `protobuf:"bytes,4,opt,name=gateway_reference,json=gatewayReference,proto3" json:"gateway_reference,omitempty"`
@@ -973,7 +1117,7 @@ type Payment struct {
 
 func (x *Payment) Reset() {
 	*x = Payment{}
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[4]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -985,7 +1129,7 @@ func (x *Payment) String() string {
 func (*Payment) ProtoMessage() {}
 
 func (x *Payment) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[4]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -998,7 +1142,7 @@ func (x *Payment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Payment.ProtoReflect.Descriptor instead.
 func (*Payment) Descriptor() ([]byte, []int) {
-	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{4}
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Payment) GetKind() Payment_Kind {
@@ -1065,7 +1209,7 @@ type DepositChannel struct {
 
 func (x *DepositChannel) Reset() {
 	*x = DepositChannel{}
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[5]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1077,7 +1221,7 @@ func (x *DepositChannel) String() string {
 func (*DepositChannel) ProtoMessage() {}
 
 func (x *DepositChannel) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[5]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1090,7 +1234,7 @@ func (x *DepositChannel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DepositChannel.ProtoReflect.Descriptor instead.
 func (*DepositChannel) Descriptor() ([]byte, []int) {
-	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{5}
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *DepositChannel) GetMethod() Deposit_Method {
@@ -1184,7 +1328,7 @@ type LedgerProof struct {
 
 func (x *LedgerProof) Reset() {
 	*x = LedgerProof{}
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[6]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1196,7 +1340,7 @@ func (x *LedgerProof) String() string {
 func (*LedgerProof) ProtoMessage() {}
 
 func (x *LedgerProof) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[6]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1209,7 +1353,7 @@ func (x *LedgerProof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LedgerProof.ProtoReflect.Descriptor instead.
 func (*LedgerProof) Descriptor() ([]byte, []int) {
-	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{6}
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *LedgerProof) GetProved() bool {
@@ -1259,19 +1403,21 @@ type LedgerFinding struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The account.
 	AccountId string `protobuf:"bytes,1,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
-	// The journal; empty if it concerns a balance.
+	// The journal; empty if it concerns another row.
 	JournalId string `protobuf:"bytes,2,opt,name=journal_id,json=journalId,proto3" json:"journal_id,omitempty"`
 	// The rule that does not hold, for example `balance_is_sum_of_postings`.
 	Rule string `protobuf:"bytes,3,opt,name=rule,proto3" json:"rule,omitempty"`
-	// What is there and what should be, in rupiah.
-	Detail        string `protobuf:"bytes,4,opt,name=detail,proto3" json:"detail,omitempty"`
+	// What is there and what should be; amounts in rupiah.
+	Detail string `protobuf:"bytes,4,opt,name=detail,proto3" json:"detail,omitempty"`
+	// The row it concerns: its table and its key within the account, for example `orders 0192f0c1-0000-7000-8000-000000000001`.
+	Row           string `protobuf:"bytes,5,opt,name=row,proto3" json:"row,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *LedgerFinding) Reset() {
 	*x = LedgerFinding{}
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[7]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1283,7 +1429,7 @@ func (x *LedgerFinding) String() string {
 func (*LedgerFinding) ProtoMessage() {}
 
 func (x *LedgerFinding) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[7]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1296,7 +1442,7 @@ func (x *LedgerFinding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LedgerFinding.ProtoReflect.Descriptor instead.
 func (*LedgerFinding) Descriptor() ([]byte, []int) {
-	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{7}
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *LedgerFinding) GetAccountId() string {
@@ -1327,6 +1473,13 @@ func (x *LedgerFinding) GetDetail() string {
 	return ""
 }
 
+func (x *LedgerFinding) GetRow() string {
+	if x != nil {
+		return x.Row
+	}
+	return ""
+}
+
 // Asks for the balances.
 type GetWalletRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1338,7 +1491,7 @@ type GetWalletRequest struct {
 
 func (x *GetWalletRequest) Reset() {
 	*x = GetWalletRequest{}
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[8]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1350,7 +1503,7 @@ func (x *GetWalletRequest) String() string {
 func (*GetWalletRequest) ProtoMessage() {}
 
 func (x *GetWalletRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[8]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1363,7 +1516,7 @@ func (x *GetWalletRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetWalletRequest.ProtoReflect.Descriptor instead.
 func (*GetWalletRequest) Descriptor() ([]byte, []int) {
-	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{8}
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GetWalletRequest) GetAccountId() string {
@@ -1384,7 +1537,7 @@ type GetWalletResponse struct {
 
 func (x *GetWalletResponse) Reset() {
 	*x = GetWalletResponse{}
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[9]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1396,7 +1549,7 @@ func (x *GetWalletResponse) String() string {
 func (*GetWalletResponse) ProtoMessage() {}
 
 func (x *GetWalletResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[9]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1409,7 +1562,7 @@ func (x *GetWalletResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetWalletResponse.ProtoReflect.Descriptor instead.
 func (*GetWalletResponse) Descriptor() ([]byte, []int) {
-	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{9}
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GetWalletResponse) GetWallet() *Wallet {
@@ -1436,7 +1589,7 @@ type ListTransactionsRequest struct {
 
 func (x *ListTransactionsRequest) Reset() {
 	*x = ListTransactionsRequest{}
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[10]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1448,7 +1601,7 @@ func (x *ListTransactionsRequest) String() string {
 func (*ListTransactionsRequest) ProtoMessage() {}
 
 func (x *ListTransactionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[10]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1461,7 +1614,7 @@ func (x *ListTransactionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTransactionsRequest.ProtoReflect.Descriptor instead.
 func (*ListTransactionsRequest) Descriptor() ([]byte, []int) {
-	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{10}
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListTransactionsRequest) GetPageSize() int32 {
@@ -1505,7 +1658,7 @@ type ListTransactionsResponse struct {
 
 func (x *ListTransactionsResponse) Reset() {
 	*x = ListTransactionsResponse{}
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[11]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1517,7 +1670,7 @@ func (x *ListTransactionsResponse) String() string {
 func (*ListTransactionsResponse) ProtoMessage() {}
 
 func (x *ListTransactionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[11]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1530,7 +1683,7 @@ func (x *ListTransactionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTransactionsResponse.ProtoReflect.Descriptor instead.
 func (*ListTransactionsResponse) Descriptor() ([]byte, []int) {
-	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{11}
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListTransactionsResponse) GetTransactions() []*Transaction {
@@ -1545,6 +1698,107 @@ func (x *ListTransactionsResponse) GetNextPageToken() string {
 		return x.NextPageToken
 	}
 	return ""
+}
+
+// Asks what a deposit would bring.
+type PreviewDepositRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whole rupiah, 10000 to 1000000000.
+	Amount        *money.Money `protobuf:"bytes,1,opt,name=amount,proto3" json:"amount,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PreviewDepositRequest) Reset() {
+	*x = PreviewDepositRequest{}
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PreviewDepositRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PreviewDepositRequest) ProtoMessage() {}
+
+func (x *PreviewDepositRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PreviewDepositRequest.ProtoReflect.Descriptor instead.
+func (*PreviewDepositRequest) Descriptor() ([]byte, []int) {
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *PreviewDepositRequest) GetAmount() *money.Money {
+	if x != nil {
+		return x.Amount
+	}
+	return nil
+}
+
+// What a deposit would bring.
+type PreviewDepositResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What would be credited to the available balance for what is paid.
+	Amount *money.Money `protobuf:"bytes,1,opt,name=amount,proto3" json:"amount,omitempty"`
+	// What promotions would add.
+	Bonuses       []*DepositBonus `protobuf:"bytes,2,rep,name=bonuses,proto3" json:"bonuses,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PreviewDepositResponse) Reset() {
+	*x = PreviewDepositResponse{}
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PreviewDepositResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PreviewDepositResponse) ProtoMessage() {}
+
+func (x *PreviewDepositResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PreviewDepositResponse.ProtoReflect.Descriptor instead.
+func (*PreviewDepositResponse) Descriptor() ([]byte, []int) {
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *PreviewDepositResponse) GetAmount() *money.Money {
+	if x != nil {
+		return x.Amount
+	}
+	return nil
+}
+
+func (x *PreviewDepositResponse) GetBonuses() []*DepositBonus {
+	if x != nil {
+		return x.Bonuses
+	}
+	return nil
 }
 
 // Opens a deposit.
@@ -1564,7 +1818,7 @@ type CreateDepositRequest struct {
 
 func (x *CreateDepositRequest) Reset() {
 	*x = CreateDepositRequest{}
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[12]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1576,7 +1830,7 @@ func (x *CreateDepositRequest) String() string {
 func (*CreateDepositRequest) ProtoMessage() {}
 
 func (x *CreateDepositRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[12]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1589,7 +1843,7 @@ func (x *CreateDepositRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateDepositRequest.ProtoReflect.Descriptor instead.
 func (*CreateDepositRequest) Descriptor() ([]byte, []int) {
-	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{12}
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CreateDepositRequest) GetAmount() *money.Money {
@@ -1631,7 +1885,7 @@ type CreateDepositResponse struct {
 
 func (x *CreateDepositResponse) Reset() {
 	*x = CreateDepositResponse{}
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[13]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1643,7 +1897,7 @@ func (x *CreateDepositResponse) String() string {
 func (*CreateDepositResponse) ProtoMessage() {}
 
 func (x *CreateDepositResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[13]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1656,7 +1910,7 @@ func (x *CreateDepositResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateDepositResponse.ProtoReflect.Descriptor instead.
 func (*CreateDepositResponse) Descriptor() ([]byte, []int) {
-	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{13}
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CreateDepositResponse) GetDeposit() *Deposit {
@@ -1677,7 +1931,7 @@ type GetDepositRequest struct {
 
 func (x *GetDepositRequest) Reset() {
 	*x = GetDepositRequest{}
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[14]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1689,7 +1943,7 @@ func (x *GetDepositRequest) String() string {
 func (*GetDepositRequest) ProtoMessage() {}
 
 func (x *GetDepositRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[14]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1702,7 +1956,7 @@ func (x *GetDepositRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDepositRequest.ProtoReflect.Descriptor instead.
 func (*GetDepositRequest) Descriptor() ([]byte, []int) {
-	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{14}
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GetDepositRequest) GetDepositId() string {
@@ -1723,7 +1977,7 @@ type GetDepositResponse struct {
 
 func (x *GetDepositResponse) Reset() {
 	*x = GetDepositResponse{}
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[15]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1735,7 +1989,7 @@ func (x *GetDepositResponse) String() string {
 func (*GetDepositResponse) ProtoMessage() {}
 
 func (x *GetDepositResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[15]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1748,7 +2002,7 @@ func (x *GetDepositResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDepositResponse.ProtoReflect.Descriptor instead.
 func (*GetDepositResponse) Descriptor() ([]byte, []int) {
-	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{15}
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GetDepositResponse) GetDeposit() *Deposit {
@@ -1775,7 +2029,7 @@ type ListDepositsRequest struct {
 
 func (x *ListDepositsRequest) Reset() {
 	*x = ListDepositsRequest{}
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[16]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1787,7 +2041,7 @@ func (x *ListDepositsRequest) String() string {
 func (*ListDepositsRequest) ProtoMessage() {}
 
 func (x *ListDepositsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[16]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1800,7 +2054,7 @@ func (x *ListDepositsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDepositsRequest.ProtoReflect.Descriptor instead.
 func (*ListDepositsRequest) Descriptor() ([]byte, []int) {
-	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{16}
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListDepositsRequest) GetPageSize() int32 {
@@ -1844,7 +2098,7 @@ type ListDepositsResponse struct {
 
 func (x *ListDepositsResponse) Reset() {
 	*x = ListDepositsResponse{}
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[17]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1856,7 +2110,7 @@ func (x *ListDepositsResponse) String() string {
 func (*ListDepositsResponse) ProtoMessage() {}
 
 func (x *ListDepositsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[17]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1869,7 +2123,7 @@ func (x *ListDepositsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDepositsResponse.ProtoReflect.Descriptor instead.
 func (*ListDepositsResponse) Descriptor() ([]byte, []int) {
-	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{17}
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListDepositsResponse) GetDeposits() []*Deposit {
@@ -1901,7 +2155,7 @@ type ListDepositChannelsRequest struct {
 
 func (x *ListDepositChannelsRequest) Reset() {
 	*x = ListDepositChannelsRequest{}
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[18]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1913,7 +2167,7 @@ func (x *ListDepositChannelsRequest) String() string {
 func (*ListDepositChannelsRequest) ProtoMessage() {}
 
 func (x *ListDepositChannelsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[18]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1926,7 +2180,7 @@ func (x *ListDepositChannelsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDepositChannelsRequest.ProtoReflect.Descriptor instead.
 func (*ListDepositChannelsRequest) Descriptor() ([]byte, []int) {
-	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{18}
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListDepositChannelsRequest) GetAmount() *money.Money {
@@ -1963,7 +2217,7 @@ type ListDepositChannelsResponse struct {
 
 func (x *ListDepositChannelsResponse) Reset() {
 	*x = ListDepositChannelsResponse{}
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[19]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1975,7 +2229,7 @@ func (x *ListDepositChannelsResponse) String() string {
 func (*ListDepositChannelsResponse) ProtoMessage() {}
 
 func (x *ListDepositChannelsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[19]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1988,7 +2242,7 @@ func (x *ListDepositChannelsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDepositChannelsResponse.ProtoReflect.Descriptor instead.
 func (*ListDepositChannelsResponse) Descriptor() ([]byte, []int) {
-	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{19}
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListDepositChannelsResponse) GetChannels() []*DepositChannel {
@@ -2020,7 +2274,7 @@ type ConfirmDepositRequest struct {
 
 func (x *ConfirmDepositRequest) Reset() {
 	*x = ConfirmDepositRequest{}
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[20]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2032,7 +2286,7 @@ func (x *ConfirmDepositRequest) String() string {
 func (*ConfirmDepositRequest) ProtoMessage() {}
 
 func (x *ConfirmDepositRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[20]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2045,7 +2299,7 @@ func (x *ConfirmDepositRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmDepositRequest.ProtoReflect.Descriptor instead.
 func (*ConfirmDepositRequest) Descriptor() ([]byte, []int) {
-	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{20}
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ConfirmDepositRequest) GetDepositId() string {
@@ -2080,7 +2334,7 @@ type ConfirmDepositResponse struct {
 
 func (x *ConfirmDepositResponse) Reset() {
 	*x = ConfirmDepositResponse{}
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[21]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2092,7 +2346,7 @@ func (x *ConfirmDepositResponse) String() string {
 func (*ConfirmDepositResponse) ProtoMessage() {}
 
 func (x *ConfirmDepositResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[21]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2105,12 +2359,286 @@ func (x *ConfirmDepositResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmDepositResponse.ProtoReflect.Descriptor instead.
 func (*ConfirmDepositResponse) Descriptor() ([]byte, []int) {
-	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{21}
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ConfirmDepositResponse) GetDeposit() *Deposit {
 	if x != nil {
 		return x.Deposit
+	}
+	return nil
+}
+
+// Asks for the bank transfers that wait for staff.
+type ListDepositsToConfirmRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Items per page, 50 if 0, at most 200.
+	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// Token of the previous page; empty for the first.
+	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// True for those only that somebody has confirmed and that need a second person.
+	SecondPersonOnly bool `protobuf:"varint,3,opt,name=second_person_only,json=secondPersonOnly,proto3" json:"second_person_only,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *ListDepositsToConfirmRequest) Reset() {
+	*x = ListDepositsToConfirmRequest{}
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDepositsToConfirmRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDepositsToConfirmRequest) ProtoMessage() {}
+
+func (x *ListDepositsToConfirmRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDepositsToConfirmRequest.ProtoReflect.Descriptor instead.
+func (*ListDepositsToConfirmRequest) Descriptor() ([]byte, []int) {
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *ListDepositsToConfirmRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListDepositsToConfirmRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+func (x *ListDepositsToConfirmRequest) GetSecondPersonOnly() bool {
+	if x != nil {
+		return x.SecondPersonOnly
+	}
+	return false
+}
+
+// A page of bank transfers that wait for staff.
+type ListDepositsToConfirmResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The transfers, the oldest deposit first.
+	Deposits []*DepositToConfirm `protobuf:"bytes,1,rep,name=deposits,proto3" json:"deposits,omitempty"`
+	// Token of the next page; empty at the end.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDepositsToConfirmResponse) Reset() {
+	*x = ListDepositsToConfirmResponse{}
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDepositsToConfirmResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDepositsToConfirmResponse) ProtoMessage() {}
+
+func (x *ListDepositsToConfirmResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDepositsToConfirmResponse.ProtoReflect.Descriptor instead.
+func (*ListDepositsToConfirmResponse) Descriptor() ([]byte, []int) {
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *ListDepositsToConfirmResponse) GetDeposits() []*DepositToConfirm {
+	if x != nil {
+		return x.Deposits
+	}
+	return nil
+}
+
+func (x *ListDepositsToConfirmResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// A bank transfer that waits for staff.
+type DepositToConfirm struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The deposit, as lists show it. One that expired is here if somebody confirmed a transfer for it.
+	Deposit *Deposit `protobuf:"bytes,1,opt,name=deposit,proto3" json:"deposit,omitempty"`
+	// Whose deposit it is.
+	AccountId string `protobuf:"bytes,2,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	// Name of the account.
+	AccountName string `protobuf:"bytes,3,opt,name=account_name,json=accountName,proto3" json:"account_name,omitempty"`
+	// True if the amount is one that two people have to confirm.
+	SecondPersonNeeded bool `protobuf:"varint,4,opt,name=second_person_needed,json=secondPersonNeeded,proto3" json:"second_person_needed,omitempty"`
+	// Transfers for it that one person has confirmed and that are not credited yet, the oldest first.
+	Confirmations []*TransferConfirmation `protobuf:"bytes,5,rep,name=confirmations,proto3" json:"confirmations,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DepositToConfirm) Reset() {
+	*x = DepositToConfirm{}
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DepositToConfirm) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DepositToConfirm) ProtoMessage() {}
+
+func (x *DepositToConfirm) ProtoReflect() protoreflect.Message {
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DepositToConfirm.ProtoReflect.Descriptor instead.
+func (*DepositToConfirm) Descriptor() ([]byte, []int) {
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *DepositToConfirm) GetDeposit() *Deposit {
+	if x != nil {
+		return x.Deposit
+	}
+	return nil
+}
+
+func (x *DepositToConfirm) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
+func (x *DepositToConfirm) GetAccountName() string {
+	if x != nil {
+		return x.AccountName
+	}
+	return ""
+}
+
+func (x *DepositToConfirm) GetSecondPersonNeeded() bool {
+	if x != nil {
+		return x.SecondPersonNeeded
+	}
+	return false
+}
+
+func (x *DepositToConfirm) GetConfirmations() []*TransferConfirmation {
+	if x != nil {
+		return x.Confirmations
+	}
+	return nil
+}
+
+// What one person has seen on a statement.
+type TransferConfirmation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The bank's reference.
+	BankReference string `protobuf:"bytes,1,opt,name=bank_reference,json=bankReference,proto3" json:"bank_reference,omitempty"`
+	// What arrived, whole rupiah.
+	Received *money.Money `protobuf:"bytes,2,opt,name=received,proto3" json:"received,omitempty"`
+	// Who confirmed it: somebody else has to be the second person.
+	ConfirmedBy string `protobuf:"bytes,3,opt,name=confirmed_by,json=confirmedBy,proto3" json:"confirmed_by,omitempty"`
+	// When.
+	ConfirmTime   *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=confirm_time,json=confirmTime,proto3" json:"confirm_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TransferConfirmation) Reset() {
+	*x = TransferConfirmation{}
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TransferConfirmation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TransferConfirmation) ProtoMessage() {}
+
+func (x *TransferConfirmation) ProtoReflect() protoreflect.Message {
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TransferConfirmation.ProtoReflect.Descriptor instead.
+func (*TransferConfirmation) Descriptor() ([]byte, []int) {
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *TransferConfirmation) GetBankReference() string {
+	if x != nil {
+		return x.BankReference
+	}
+	return ""
+}
+
+func (x *TransferConfirmation) GetReceived() *money.Money {
+	if x != nil {
+		return x.Received
+	}
+	return nil
+}
+
+func (x *TransferConfirmation) GetConfirmedBy() string {
+	if x != nil {
+		return x.ConfirmedBy
+	}
+	return ""
+}
+
+func (x *TransferConfirmation) GetConfirmTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ConfirmTime
 	}
 	return nil
 }
@@ -2130,7 +2658,7 @@ type AdjustWalletRequest struct {
 
 func (x *AdjustWalletRequest) Reset() {
 	*x = AdjustWalletRequest{}
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[22]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2142,7 +2670,7 @@ func (x *AdjustWalletRequest) String() string {
 func (*AdjustWalletRequest) ProtoMessage() {}
 
 func (x *AdjustWalletRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[22]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2155,7 +2683,7 @@ func (x *AdjustWalletRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdjustWalletRequest.ProtoReflect.Descriptor instead.
 func (*AdjustWalletRequest) Descriptor() ([]byte, []int) {
-	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{22}
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *AdjustWalletRequest) GetAccountId() string {
@@ -2190,7 +2718,7 @@ type AdjustWalletResponse struct {
 
 func (x *AdjustWalletResponse) Reset() {
 	*x = AdjustWalletResponse{}
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[23]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2202,7 +2730,7 @@ func (x *AdjustWalletResponse) String() string {
 func (*AdjustWalletResponse) ProtoMessage() {}
 
 func (x *AdjustWalletResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[23]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2215,12 +2743,113 @@ func (x *AdjustWalletResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdjustWalletResponse.ProtoReflect.Descriptor instead.
 func (*AdjustWalletResponse) Descriptor() ([]byte, []int) {
-	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{23}
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *AdjustWalletResponse) GetTransaction() *Transaction {
 	if x != nil {
 		return x.Transaction
+	}
+	return nil
+}
+
+// Asks for the end of a freeze.
+type UnfreezeWalletRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The account.
+	AccountId string `protobuf:"bytes,1,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	// What was found and done; kept in the audit trail.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnfreezeWalletRequest) Reset() {
+	*x = UnfreezeWalletRequest{}
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnfreezeWalletRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnfreezeWalletRequest) ProtoMessage() {}
+
+func (x *UnfreezeWalletRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnfreezeWalletRequest.ProtoReflect.Descriptor instead.
+func (*UnfreezeWalletRequest) Descriptor() ([]byte, []int) {
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *UnfreezeWalletRequest) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
+func (x *UnfreezeWalletRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// The wallet.
+type UnfreezeWalletResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The wallet, not frozen.
+	Wallet        *Wallet `protobuf:"bytes,1,opt,name=wallet,proto3" json:"wallet,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnfreezeWalletResponse) Reset() {
+	*x = UnfreezeWalletResponse{}
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnfreezeWalletResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnfreezeWalletResponse) ProtoMessage() {}
+
+func (x *UnfreezeWalletResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnfreezeWalletResponse.ProtoReflect.Descriptor instead.
+func (*UnfreezeWalletResponse) Descriptor() ([]byte, []int) {
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *UnfreezeWalletResponse) GetWallet() *Wallet {
+	if x != nil {
+		return x.Wallet
 	}
 	return nil
 }
@@ -2236,7 +2865,7 @@ type ProveLedgerRequest struct {
 
 func (x *ProveLedgerRequest) Reset() {
 	*x = ProveLedgerRequest{}
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[24]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2248,7 +2877,7 @@ func (x *ProveLedgerRequest) String() string {
 func (*ProveLedgerRequest) ProtoMessage() {}
 
 func (x *ProveLedgerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[24]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2261,7 +2890,7 @@ func (x *ProveLedgerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProveLedgerRequest.ProtoReflect.Descriptor instead.
 func (*ProveLedgerRequest) Descriptor() ([]byte, []int) {
-	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{24}
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ProveLedgerRequest) GetAccountId() string {
@@ -2282,7 +2911,7 @@ type ProveLedgerResponse struct {
 
 func (x *ProveLedgerResponse) Reset() {
 	*x = ProveLedgerResponse{}
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[25]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2294,7 +2923,7 @@ func (x *ProveLedgerResponse) String() string {
 func (*ProveLedgerResponse) ProtoMessage() {}
 
 func (x *ProveLedgerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[25]
+	mi := &file_sewa_wallet_v1_wallet_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2307,7 +2936,7 @@ func (x *ProveLedgerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProveLedgerResponse.ProtoReflect.Descriptor instead.
 func (*ProveLedgerResponse) Descriptor() ([]byte, []int) {
-	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{25}
+	return file_sewa_wallet_v1_wallet_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ProveLedgerResponse) GetProof() *LedgerProof {
@@ -2321,7 +2950,7 @@ var File_sewa_wallet_v1_wallet_proto protoreflect.FileDescriptor
 
 const file_sewa_wallet_v1_wallet_proto_rawDesc = "" +
 	"\n" +
-	"\x1bsewa/wallet/v1/wallet.proto\x12\x0esewa.wallet.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\x19sewa/api/v1/options.proto\"\xc4\x02\n" +
+	"\x1bsewa/wallet/v1/wallet.proto\x12\x0esewa.wallet.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\x19sewa/api/v1/options.proto\x1a!sewa/promotion/v1/promotion.proto\"\x87\x03\n" +
 	"\x06Wallet\x12#\n" +
 	"\n" +
 	"account_id\x18\x01 \x01(\tB\x04\xe2A\x01\x03R\taccountId\x126\n" +
@@ -2330,7 +2959,9 @@ const file_sewa_wallet_v1_wallet_proto_rawDesc = "" +
 	"\x05promo\x18\x04 \x01(\v2\x12.google.type.MoneyB\x04\xe2A\x01\x03R\x05promo\x12<\n" +
 	"\fwithdrawable\x18\x05 \x01(\v2\x12.google.type.MoneyB\x04\xe2A\x01\x03R\fwithdrawable\x12A\n" +
 	"\vupdate_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampB\x04\xe2A\x01\x03R\n" +
-	"updateTime\"\xc5\x05\n" +
+	"updateTime\x12A\n" +
+	"\vfreeze_time\x18\x1e \x01(\v2\x1a.google.protobuf.TimestampB\x04\xe2A\x01\x03R\n" +
+	"freezeTime\"\xfd\x06\n" +
 	"\vTransaction\x12\x14\n" +
 	"\x02id\x18\x01 \x01(\tB\x04\xe2A\x01\x03R\x02id\x12:\n" +
 	"\x04kind\x18\x02 \x01(\x0e2 .sewa.wallet.v1.Transaction.KindB\x04\xe2A\x01\x03R\x04kind\x12C\n" +
@@ -2346,7 +2977,9 @@ const file_sewa_wallet_v1_wallet_proto_rawDesc = "" +
 	"\vcreate_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampB\x04\xe2A\x01\x03R\n" +
 	"createTime\x12*\n" +
 	"\x03tax\x18\n" +
-	" \x01(\v2\x12.google.type.MoneyB\x04\xe2A\x01\x03R\x03tax\"\xab\x01\n" +
+	" \x01(\v2\x12.google.type.MoneyB\x04\xe2A\x01\x03R\x03tax\x12;\n" +
+	"\fpromo_change\x18\v \x01(\v2\x12.google.type.MoneyB\x04\xe2A\x01\x03R\vpromoChange\x12I\n" +
+	"\x13withdrawable_change\x18\f \x01(\v2\x12.google.type.MoneyB\x04\xe2A\x01\x03R\x12withdrawableChange\"\xdb\x01\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fKIND_DEPOSIT\x10\x01\x12\r\n" +
@@ -2356,7 +2989,11 @@ const file_sewa_wallet_v1_wallet_proto_rawDesc = "" +
 	"\vKIND_CHARGE\x10\x05\x12\x0f\n" +
 	"\vKIND_REFUND\x10\x06\x12\x13\n" +
 	"\x0fKIND_ADJUSTMENT\x10\a\x12\x11\n" +
-	"\rKIND_REVERSAL\x10\b\"\xe3\t\n" +
+	"\rKIND_REVERSAL\x10\b\x12\x12\n" +
+	"\x0eKIND_PROMOTION\x10\t\x12\x1a\n" +
+	"\x16KIND_PROMOTION_REVOKED\x10\n" +
+	"\"\xc2\n" +
+	"\n" +
 	"\aDeposit\x12\x14\n" +
 	"\x02id\x18\x01 \x01(\tB\x04\xe2A\x01\x03R\x02id\x120\n" +
 	"\x06amount\x18\x02 \x01(\v2\x12.google.type.MoneyB\x04\xe2A\x01\x03R\x06amount\x12<\n" +
@@ -2379,7 +3016,9 @@ const file_sewa_wallet_v1_wallet_proto_rawDesc = "" +
 	"\x11gateway_reference\x18\x10 \x01(\tB\x04\xe2A\x01\x03R\x10gatewayReference\x12+\n" +
 	"\x0efailure_reason\x18\x11 \x01(\tB\x04\xe2A\x01\x03R\rfailureReason\x129\n" +
 	"\bpayments\x18\x12 \x03(\v2\x17.sewa.wallet.v1.PaymentB\x04\xe2A\x01\x03R\bpayments\x127\n" +
-	"\x14confirmations_needed\x18\x13 \x01(\x05B\x04\xe2A\x01\x03R\x13confirmationsNeeded\"\x89\x01\n" +
+	"\x14confirmations_needed\x18\x13 \x01(\x05B\x04\xe2A\x01\x03R\x13confirmationsNeeded\x12\x1f\n" +
+	"\border_id\x18\x14 \x01(\tB\x04\xe2A\x01\x03R\aorderId\x12<\n" +
+	"\abonuses\x18\x15 \x03(\v2\x1c.sewa.wallet.v1.DepositBonusB\x04\xe2A\x01\x03R\abonuses\"\x89\x01\n" +
 	"\x06Method\x12\x16\n" +
 	"\x12METHOD_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eMETHOD_SANDBOX\x10\x01\x12\x11\n" +
@@ -2395,7 +3034,14 @@ const file_sewa_wallet_v1_wallet_proto_rawDesc = "" +
 	"\rSTATE_EXPIRED\x10\x03\x12\x10\n" +
 	"\fSTATE_FAILED\x10\x04\x12\x13\n" +
 	"\x0fSTATE_PREPARING\x10\x05\x12\x12\n" +
-	"\x0eSTATE_REVERSED\x10\x06\"L\n" +
+	"\x0eSTATE_REVERSED\x10\x06\"\x88\x02\n" +
+	"\fDepositBonus\x12'\n" +
+	"\fpromotion_id\x18\x01 \x01(\tB\x04\xe2A\x01\x03R\vpromotionId\x12'\n" +
+	"\fdisplay_name\x18\x02 \x01(\tB\x04\xe2A\x01\x03R\vdisplayName\x12;\n" +
+	"\x04kind\x18\x03 \x01(\x0e2!.sewa.promotion.v1.Promotion.KindB\x04\xe2A\x01\x03R\x04kind\x120\n" +
+	"\x06amount\x18\x04 \x01(\v2\x12.google.type.MoneyB\x04\xe2A\x01\x03R\x06amount\x127\n" +
+	"\n" +
+	"taken_back\x18\x05 \x01(\v2\x12.google.type.MoneyB\x04\xe2A\x01\x03R\ttakenBack\"L\n" +
 	"\x12PaymentInstruction\x12\x1a\n" +
 	"\x05title\x18\x01 \x01(\tB\x04\xe2A\x01\x03R\x05title\x12\x1a\n" +
 	"\x05steps\x18\x02 \x03(\tB\x04\xe2A\x01\x03R\x05steps\"\xa7\x03\n" +
@@ -2446,14 +3092,15 @@ const file_sewa_wallet_v1_wallet_proto_rawDesc = "" +
 	"\rsnapshot_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampB\x04\xe2A\x01\x03R\fsnapshotTime\x1a?\n" +
 	"\x11TrialBalanceEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\"\x91\x01\n" +
+	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\"\xa9\x01\n" +
 	"\rLedgerFinding\x12#\n" +
 	"\n" +
 	"account_id\x18\x01 \x01(\tB\x04\xe2A\x01\x03R\taccountId\x12#\n" +
 	"\n" +
 	"journal_id\x18\x02 \x01(\tB\x04\xe2A\x01\x03R\tjournalId\x12\x18\n" +
 	"\x04rule\x18\x03 \x01(\tB\x04\xe2A\x01\x03R\x04rule\x12\x1c\n" +
-	"\x06detail\x18\x04 \x01(\tB\x04\xe2A\x01\x03R\x06detail\"3\n" +
+	"\x06detail\x18\x04 \x01(\tB\x04\xe2A\x01\x03R\x06detail\x12\x16\n" +
+	"\x03row\x18\x05 \x01(\tB\x04\xe2A\x01\x03R\x03row\"3\n" +
 	"\x10GetWalletRequest\x12\x1f\n" +
 	"\n" +
 	"account_id\x18\x01 \x01(\tB\x00R\taccountId\"C\n" +
@@ -2468,7 +3115,12 @@ const file_sewa_wallet_v1_wallet_proto_rawDesc = "" +
 	"\x04kind\x18\x04 \x01(\x0e2 .sewa.wallet.v1.Transaction.KindB\x00R\x04kind\"\x83\x01\n" +
 	"\x18ListTransactionsResponse\x12?\n" +
 	"\ftransactions\x18\x01 \x03(\v2\x1b.sewa.wallet.v1.TransactionR\ftransactions\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xcf\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"I\n" +
+	"\x15PreviewDepositRequest\x120\n" +
+	"\x06amount\x18\x01 \x01(\v2\x12.google.type.MoneyB\x04\xe2A\x01\x02R\x06amount\"|\n" +
+	"\x16PreviewDepositResponse\x12*\n" +
+	"\x06amount\x18\x01 \x01(\v2\x12.google.type.MoneyR\x06amount\x126\n" +
+	"\abonuses\x18\x02 \x03(\v2\x1c.sewa.wallet.v1.DepositBonusR\abonuses\"\xcf\x01\n" +
 	"\x14CreateDepositRequest\x120\n" +
 	"\x06amount\x18\x01 \x01(\v2\x12.google.type.MoneyB\x04\xe2A\x01\x02R\x06amount\x12<\n" +
 	"\x06method\x18\x02 \x01(\x0e2\x1e.sewa.wallet.v1.Deposit.MethodB\x04\xe2A\x01\x02R\x06method\x12+\n" +
@@ -2505,19 +3157,45 @@ const file_sewa_wallet_v1_wallet_proto_rawDesc = "" +
 	"\breceived\x18\x02 \x01(\v2\x12.google.type.MoneyB\x04\xe2A\x01\x02R\breceived\x12+\n" +
 	"\x0ebank_reference\x18\x03 \x01(\tB\x04\xe2A\x01\x02R\rbankReference\"K\n" +
 	"\x16ConfirmDepositResponse\x121\n" +
-	"\adeposit\x18\x01 \x01(\v2\x17.sewa.wallet.v1.DepositR\adeposit\"\x8a\x01\n" +
+	"\adeposit\x18\x01 \x01(\v2\x17.sewa.wallet.v1.DepositR\adeposit\"\x8c\x01\n" +
+	"\x1cListDepositsToConfirmRequest\x12\x1d\n" +
+	"\tpage_size\x18\x01 \x01(\x05B\x00R\bpageSize\x12\x1f\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tB\x00R\tpageToken\x12,\n" +
+	"\x12second_person_only\x18\x03 \x01(\bR\x10secondPersonOnly\"\x85\x01\n" +
+	"\x1dListDepositsToConfirmResponse\x12<\n" +
+	"\bdeposits\x18\x01 \x03(\v2 .sewa.wallet.v1.DepositToConfirmR\bdeposits\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x85\x02\n" +
+	"\x10DepositToConfirm\x121\n" +
+	"\adeposit\x18\x01 \x01(\v2\x17.sewa.wallet.v1.DepositR\adeposit\x12\x1d\n" +
+	"\n" +
+	"account_id\x18\x02 \x01(\tR\taccountId\x12!\n" +
+	"\faccount_name\x18\x03 \x01(\tR\vaccountName\x120\n" +
+	"\x14second_person_needed\x18\x04 \x01(\bR\x12secondPersonNeeded\x12J\n" +
+	"\rconfirmations\x18\x05 \x03(\v2$.sewa.wallet.v1.TransferConfirmationR\rconfirmations\"\xcf\x01\n" +
+	"\x14TransferConfirmation\x12%\n" +
+	"\x0ebank_reference\x18\x01 \x01(\tR\rbankReference\x12.\n" +
+	"\breceived\x18\x02 \x01(\v2\x12.google.type.MoneyR\breceived\x12!\n" +
+	"\fconfirmed_by\x18\x03 \x01(\tR\vconfirmedBy\x12=\n" +
+	"\fconfirm_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\vconfirmTime\"\x8a\x01\n" +
 	"\x13AdjustWalletRequest\x12#\n" +
 	"\n" +
 	"account_id\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\taccountId\x120\n" +
 	"\x06amount\x18\x02 \x01(\v2\x12.google.type.MoneyB\x04\xe2A\x01\x02R\x06amount\x12\x1c\n" +
 	"\x06reason\x18\x03 \x01(\tB\x04\xe2A\x01\x02R\x06reason\"U\n" +
 	"\x14AdjustWalletResponse\x12=\n" +
-	"\vtransaction\x18\x01 \x01(\v2\x1b.sewa.wallet.v1.TransactionR\vtransaction\"5\n" +
+	"\vtransaction\x18\x01 \x01(\v2\x1b.sewa.wallet.v1.TransactionR\vtransaction\"Z\n" +
+	"\x15UnfreezeWalletRequest\x12#\n" +
+	"\n" +
+	"account_id\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\taccountId\x12\x1c\n" +
+	"\x06reason\x18\x02 \x01(\tB\x04\xe2A\x01\x02R\x06reason\"H\n" +
+	"\x16UnfreezeWalletResponse\x12.\n" +
+	"\x06wallet\x18\x01 \x01(\v2\x16.sewa.wallet.v1.WalletR\x06wallet\"5\n" +
 	"\x12ProveLedgerRequest\x12\x1f\n" +
 	"\n" +
 	"account_id\x18\x01 \x01(\tB\x00R\taccountId\"H\n" +
 	"\x13ProveLedgerResponse\x121\n" +
-	"\x05proof\x18\x01 \x01(\v2\x1b.sewa.wallet.v1.LedgerProofR\x05proof*\xa7\x0e\n" +
+	"\x05proof\x18\x01 \x01(\v2\x1b.sewa.wallet.v1.LedgerProofR\x05proof*\xe8\x10\n" +
 	"\x11WalletErrorReason\x12#\n" +
 	"\x1fWALLET_ERROR_REASON_UNSPECIFIED\x10\x00\x12\x84\x01\n" +
 	"(WALLET_ERROR_REASON_INSUFFICIENT_BALANCE\x10\x01\x1aV\x9a\xb5\x18R\n" +
@@ -2544,7 +3222,11 @@ const file_sewa_wallet_v1_wallet_proto_rawDesc = "" +
 	"*WALLET_ERROR_REASON_SECOND_PERSON_REQUIRED\x10\v\x1aV\x9a\xb5\x18R\n" +
 	"\x13FAILED_PRECONDITION\x18\x03\"9Have somebody else confirm the same reference and amount.\x12\xad\x01\n" +
 	",WALLET_ERROR_REASON_CONFIRMED_AMOUNT_DIFFERS\x10\f\x1a{\x9a\xb5\x18w\n" +
-	"\x13FAILED_PRECONDITION\x12\tconfirmed\x18\x03\"SCheck the statement together; correct a wrong confirmation under another reference.2\xa2\x0f\n" +
+	"\x13FAILED_PRECONDITION\x12\tconfirmed\x18\x03\"SCheck the statement together; correct a wrong confirmation under another reference.\x12\xa1\x01\n" +
+	"!WALLET_ERROR_REASON_WALLET_FROZEN\x10\x1e\x1az\x9a\xb5\x18v\n" +
+	"\x13FAILED_PRECONDITION\x18\x03\"]Ask support. Staff see what differs with ProveLedger, and end the freeze with UnfreezeWallet.\x12\x9a\x01\n" +
+	"%WALLET_ERROR_REASON_LEDGER_NOT_PROVED\x10\x1f\x1ao\x9a\xb5\x18k\n" +
+	"\x13FAILED_PRECONDITION\x12\bfindings\x12\x04rule\x12\x03row\x18\x03\"=Restore the row that is named; ProveLedger lists all of them.2\xab\x14\n" +
 	"\rWalletService\x12\xa8\x01\n" +
 	"\tGetWallet\x12 .sewa.wallet.v1.GetWalletRequest\x1a!.sewa.wallet.v1.GetWalletResponse\"V\x8a\xb5\x185 \x01*\adefault2\b\n" +
 	"\x02\b\x05\x12\x02\b\x1e:\x11ACCOUNT_NOT_FOUND\n" +
@@ -2555,7 +3237,10 @@ const file_sewa_wallet_v1_wallet_proto_rawDesc = "" +
 	"\vwallet.read\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/wallet/transactions\x90\x02\x01\x12\xb4\x01\n" +
 	"\x13ListDepositChannels\x12*.sewa.wallet.v1.ListDepositChannelsRequest\x1a+.sewa.wallet.v1.ListDepositChannelsResponse\"D\x8a\xb5\x18\" \x01*\adefault2\b\n" +
 	"\x02\b\x0f\x12\x02\b\x1e\n" +
-	"\vwallet.read\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/wallet/channels\x90\x02\x01\x12\xbe\x02\n" +
+	"\vwallet.read\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/wallet/channels\x90\x02\x01\x12\xb3\x01\n" +
+	"\x0ePreviewDeposit\x12%.sewa.wallet.v1.PreviewDepositRequest\x1a&.sewa.wallet.v1.PreviewDepositResponse\"R\x8a\xb5\x18% \x01*\adefault2\b\n" +
+	"\x02\b\x05\x12\x02\b\x1e\n" +
+	"\x0ewallet.deposit\x82\xd3\xe4\x93\x02 :\x01*\"\x1b/v1/wallet/deposits:preview\x90\x02\x01\x12\xbe\x02\n" +
 	"\rCreateDeposit\x12$.sewa.wallet.v1.CreateDepositRequest\x1a%.sewa.wallet.v1.CreateDepositResponse\"\xdf\x01\x8a\xb5\x18\xb0\x01 \x03*\adefault2\b\n" +
 	"\x02\b\n" +
 	"\x12\x02\b\x1e:\x1aDEPOSIT_METHOD_UNAVAILABLE:\x16CLIENT_REFERENCE_TAKEN:\x1bPAYMENT_GATEWAY_UNAVAILABLE:\x1bDEPOSIT_CHANNEL_UNAVAILABLE:\x1bDEPOSIT_AMOUNT_OUT_OF_RANGE\n" +
@@ -2566,15 +3251,21 @@ const file_sewa_wallet_v1_wallet_proto_rawDesc = "" +
 	"\vwallet.read\x82\xd3\xe4\x93\x02+b\adeposit\x12 /v1/wallet/deposits/{deposit_id}\x90\x02\x01\x12\x9f\x01\n" +
 	"\fListDeposits\x12#.sewa.wallet.v1.ListDepositsRequest\x1a$.sewa.wallet.v1.ListDepositsResponse\"D\x8a\xb5\x18\" \x01*\adefault2\b\n" +
 	"\x02\b\x05\x12\x02\b\x1e\n" +
-	"\vwallet.read\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/wallet/deposits\x90\x02\x01\x12\xc3\x02\n" +
-	"\x0eConfirmDeposit\x12%.sewa.wallet.v1.ConfirmDepositRequest\x1a&.sewa.wallet.v1.ConfirmDepositResponse\"\xe1\x01\x8a\xb5\x18\x9d\x01\x18\x01 \x03*\adefault2\b\n" +
+	"\vwallet.read\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/wallet/deposits\x90\x02\x01\x12\xd2\x02\n" +
+	"\x0eConfirmDeposit\x12%.sewa.wallet.v1.ConfirmDepositRequest\x1a&.sewa.wallet.v1.ConfirmDepositResponse\"\xf0\x01\x8a\xb5\x18\xac\x01\x18\x01 \x03*\adefault2\b\n" +
 	"\x02\b\n" +
-	"\x12\x02\b\x1e:\x11DEPOSIT_NOT_FOUND:\x17DEPOSIT_NOT_CONFIRMABLE:\x14BANK_REFERENCE_TAKEN:\x16SECOND_PERSON_REQUIRED:\x18CONFIRMED_AMOUNT_DIFFERS\n" +
-	"\x10deposits.confirm\x82\xd3\xe4\x93\x026:\x01*b\adeposit\"(/v1/wallet/deposits/{deposit_id}:confirm\x90\x02\x02\x12\xe9\x01\n" +
-	"\fAdjustWallet\x12#.sewa.wallet.v1.AdjustWalletRequest\x1a$.sewa.wallet.v1.AdjustWalletResponse\"\x8d\x01\x8a\xb5\x18O\x18\x01 \x03*\adefault2\b\n" +
+	"\x12\x02\b\x1e:\x11DEPOSIT_NOT_FOUND:\x17DEPOSIT_NOT_CONFIRMABLE:\x14BANK_REFERENCE_TAKEN:\x16SECOND_PERSON_REQUIRED:\x18CONFIRMED_AMOUNT_DIFFERS:\rWALLET_FROZEN\n" +
+	"\x10deposits.confirm\x82\xd3\xe4\x93\x026:\x01*b\adeposit\"(/v1/wallet/deposits/{deposit_id}:confirm\x90\x02\x02\x12\xc3\x01\n" +
+	"\x15ListDepositsToConfirm\x12,.sewa.wallet.v1.ListDepositsToConfirmRequest\x1a-.sewa.wallet.v1.ListDepositsToConfirmResponse\"M\x8a\xb5\x18' \x01*\adefault2\b\n" +
+	"\x02\b\x05\x12\x02\b\x1e\n" +
+	"\x10deposits.confirm\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/deposits-to-confirm\x90\x02\x01\x12\xf8\x01\n" +
+	"\fAdjustWallet\x12#.sewa.wallet.v1.AdjustWalletRequest\x1a$.sewa.wallet.v1.AdjustWalletResponse\"\x9c\x01\x8a\xb5\x18^\x18\x01 \x03*\adefault2\b\n" +
 	"\x02\b\n" +
-	"\x12\x02\b\x1e:\x11ACCOUNT_NOT_FOUND:\x14INSUFFICIENT_BALANCE\n" +
-	"\rwallet.adjust\x82\xd3\xe4\x93\x021:\x01*b\vtransaction\"\x1f/v1/wallets/{account_id}:adjust\x90\x02\x02\x12\xa2\x01\n" +
+	"\x12\x02\b\x1e:\x11ACCOUNT_NOT_FOUND:\x14INSUFFICIENT_BALANCE:\rWALLET_FROZEN\n" +
+	"\rwallet.adjust\x82\xd3\xe4\x93\x021:\x01*b\vtransaction\"\x1f/v1/wallets/{account_id}:adjust\x90\x02\x02\x12\xec\x01\n" +
+	"\x0eUnfreezeWallet\x12%.sewa.wallet.v1.UnfreezeWalletRequest\x1a&.sewa.wallet.v1.UnfreezeWalletResponse\"\x8a\x01\x8a\xb5\x18O\x18\x01 \x03*\adefault2\t\n" +
+	"\x02\b\x1e\x12\x03\b\xac\x02:\x11ACCOUNT_NOT_FOUND:\x11LEDGER_NOT_PROVED\n" +
+	"\x0fwallet.unfreeze\x82\xd3\xe4\x93\x02.:\x01*b\x06wallet\"!/v1/wallets/{account_id}:unfreeze\x90\x02\x02\x12\xa2\x01\n" +
 	"\vProveLedger\x12\".sewa.wallet.v1.ProveLedgerRequest\x1a#.sewa.wallet.v1.ProveLedgerResponse\"J\x8a\xb5\x18$ \x01*\adefault2\t\n" +
 	"\x02\b<\x12\x03\b\xac\x02\n" +
 	"\fwallet.prove\x82\xd3\xe4\x93\x02\x19b\x05proof\x12\x10/v1/ledger:prove\x90\x02\x01b\x06proto3"
@@ -2592,119 +3283,151 @@ func file_sewa_wallet_v1_wallet_proto_rawDescGZIP() []byte {
 }
 
 var file_sewa_wallet_v1_wallet_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_sewa_wallet_v1_wallet_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_sewa_wallet_v1_wallet_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_sewa_wallet_v1_wallet_proto_goTypes = []any{
-	(WalletErrorReason)(0),              // 0: sewa.wallet.v1.WalletErrorReason
-	(Transaction_Kind)(0),               // 1: sewa.wallet.v1.Transaction.Kind
-	(Deposit_Method)(0),                 // 2: sewa.wallet.v1.Deposit.Method
-	(Deposit_State)(0),                  // 3: sewa.wallet.v1.Deposit.State
-	(Payment_Kind)(0),                   // 4: sewa.wallet.v1.Payment.Kind
-	(DepositChannel_Kind)(0),            // 5: sewa.wallet.v1.DepositChannel.Kind
-	(*Wallet)(nil),                      // 6: sewa.wallet.v1.Wallet
-	(*Transaction)(nil),                 // 7: sewa.wallet.v1.Transaction
-	(*Deposit)(nil),                     // 8: sewa.wallet.v1.Deposit
-	(*PaymentInstruction)(nil),          // 9: sewa.wallet.v1.PaymentInstruction
-	(*Payment)(nil),                     // 10: sewa.wallet.v1.Payment
-	(*DepositChannel)(nil),              // 11: sewa.wallet.v1.DepositChannel
-	(*LedgerProof)(nil),                 // 12: sewa.wallet.v1.LedgerProof
-	(*LedgerFinding)(nil),               // 13: sewa.wallet.v1.LedgerFinding
-	(*GetWalletRequest)(nil),            // 14: sewa.wallet.v1.GetWalletRequest
-	(*GetWalletResponse)(nil),           // 15: sewa.wallet.v1.GetWalletResponse
-	(*ListTransactionsRequest)(nil),     // 16: sewa.wallet.v1.ListTransactionsRequest
-	(*ListTransactionsResponse)(nil),    // 17: sewa.wallet.v1.ListTransactionsResponse
-	(*CreateDepositRequest)(nil),        // 18: sewa.wallet.v1.CreateDepositRequest
-	(*CreateDepositResponse)(nil),       // 19: sewa.wallet.v1.CreateDepositResponse
-	(*GetDepositRequest)(nil),           // 20: sewa.wallet.v1.GetDepositRequest
-	(*GetDepositResponse)(nil),          // 21: sewa.wallet.v1.GetDepositResponse
-	(*ListDepositsRequest)(nil),         // 22: sewa.wallet.v1.ListDepositsRequest
-	(*ListDepositsResponse)(nil),        // 23: sewa.wallet.v1.ListDepositsResponse
-	(*ListDepositChannelsRequest)(nil),  // 24: sewa.wallet.v1.ListDepositChannelsRequest
-	(*ListDepositChannelsResponse)(nil), // 25: sewa.wallet.v1.ListDepositChannelsResponse
-	(*ConfirmDepositRequest)(nil),       // 26: sewa.wallet.v1.ConfirmDepositRequest
-	(*ConfirmDepositResponse)(nil),      // 27: sewa.wallet.v1.ConfirmDepositResponse
-	(*AdjustWalletRequest)(nil),         // 28: sewa.wallet.v1.AdjustWalletRequest
-	(*AdjustWalletResponse)(nil),        // 29: sewa.wallet.v1.AdjustWalletResponse
-	(*ProveLedgerRequest)(nil),          // 30: sewa.wallet.v1.ProveLedgerRequest
-	(*ProveLedgerResponse)(nil),         // 31: sewa.wallet.v1.ProveLedgerResponse
-	nil,                                 // 32: sewa.wallet.v1.LedgerProof.TrialBalanceEntry
-	(*money.Money)(nil),                 // 33: google.type.Money
-	(*timestamppb.Timestamp)(nil),       // 34: google.protobuf.Timestamp
+	(WalletErrorReason)(0),                // 0: sewa.wallet.v1.WalletErrorReason
+	(Transaction_Kind)(0),                 // 1: sewa.wallet.v1.Transaction.Kind
+	(Deposit_Method)(0),                   // 2: sewa.wallet.v1.Deposit.Method
+	(Deposit_State)(0),                    // 3: sewa.wallet.v1.Deposit.State
+	(Payment_Kind)(0),                     // 4: sewa.wallet.v1.Payment.Kind
+	(DepositChannel_Kind)(0),              // 5: sewa.wallet.v1.DepositChannel.Kind
+	(*Wallet)(nil),                        // 6: sewa.wallet.v1.Wallet
+	(*Transaction)(nil),                   // 7: sewa.wallet.v1.Transaction
+	(*Deposit)(nil),                       // 8: sewa.wallet.v1.Deposit
+	(*DepositBonus)(nil),                  // 9: sewa.wallet.v1.DepositBonus
+	(*PaymentInstruction)(nil),            // 10: sewa.wallet.v1.PaymentInstruction
+	(*Payment)(nil),                       // 11: sewa.wallet.v1.Payment
+	(*DepositChannel)(nil),                // 12: sewa.wallet.v1.DepositChannel
+	(*LedgerProof)(nil),                   // 13: sewa.wallet.v1.LedgerProof
+	(*LedgerFinding)(nil),                 // 14: sewa.wallet.v1.LedgerFinding
+	(*GetWalletRequest)(nil),              // 15: sewa.wallet.v1.GetWalletRequest
+	(*GetWalletResponse)(nil),             // 16: sewa.wallet.v1.GetWalletResponse
+	(*ListTransactionsRequest)(nil),       // 17: sewa.wallet.v1.ListTransactionsRequest
+	(*ListTransactionsResponse)(nil),      // 18: sewa.wallet.v1.ListTransactionsResponse
+	(*PreviewDepositRequest)(nil),         // 19: sewa.wallet.v1.PreviewDepositRequest
+	(*PreviewDepositResponse)(nil),        // 20: sewa.wallet.v1.PreviewDepositResponse
+	(*CreateDepositRequest)(nil),          // 21: sewa.wallet.v1.CreateDepositRequest
+	(*CreateDepositResponse)(nil),         // 22: sewa.wallet.v1.CreateDepositResponse
+	(*GetDepositRequest)(nil),             // 23: sewa.wallet.v1.GetDepositRequest
+	(*GetDepositResponse)(nil),            // 24: sewa.wallet.v1.GetDepositResponse
+	(*ListDepositsRequest)(nil),           // 25: sewa.wallet.v1.ListDepositsRequest
+	(*ListDepositsResponse)(nil),          // 26: sewa.wallet.v1.ListDepositsResponse
+	(*ListDepositChannelsRequest)(nil),    // 27: sewa.wallet.v1.ListDepositChannelsRequest
+	(*ListDepositChannelsResponse)(nil),   // 28: sewa.wallet.v1.ListDepositChannelsResponse
+	(*ConfirmDepositRequest)(nil),         // 29: sewa.wallet.v1.ConfirmDepositRequest
+	(*ConfirmDepositResponse)(nil),        // 30: sewa.wallet.v1.ConfirmDepositResponse
+	(*ListDepositsToConfirmRequest)(nil),  // 31: sewa.wallet.v1.ListDepositsToConfirmRequest
+	(*ListDepositsToConfirmResponse)(nil), // 32: sewa.wallet.v1.ListDepositsToConfirmResponse
+	(*DepositToConfirm)(nil),              // 33: sewa.wallet.v1.DepositToConfirm
+	(*TransferConfirmation)(nil),          // 34: sewa.wallet.v1.TransferConfirmation
+	(*AdjustWalletRequest)(nil),           // 35: sewa.wallet.v1.AdjustWalletRequest
+	(*AdjustWalletResponse)(nil),          // 36: sewa.wallet.v1.AdjustWalletResponse
+	(*UnfreezeWalletRequest)(nil),         // 37: sewa.wallet.v1.UnfreezeWalletRequest
+	(*UnfreezeWalletResponse)(nil),        // 38: sewa.wallet.v1.UnfreezeWalletResponse
+	(*ProveLedgerRequest)(nil),            // 39: sewa.wallet.v1.ProveLedgerRequest
+	(*ProveLedgerResponse)(nil),           // 40: sewa.wallet.v1.ProveLedgerResponse
+	nil,                                   // 41: sewa.wallet.v1.LedgerProof.TrialBalanceEntry
+	(*money.Money)(nil),                   // 42: google.type.Money
+	(*timestamppb.Timestamp)(nil),         // 43: google.protobuf.Timestamp
+	(v1.Promotion_Kind)(0),                // 44: sewa.promotion.v1.Promotion.Kind
 }
 var file_sewa_wallet_v1_wallet_proto_depIdxs = []int32{
-	33, // 0: sewa.wallet.v1.Wallet.available:type_name -> google.type.Money
-	33, // 1: sewa.wallet.v1.Wallet.held:type_name -> google.type.Money
-	33, // 2: sewa.wallet.v1.Wallet.promo:type_name -> google.type.Money
-	33, // 3: sewa.wallet.v1.Wallet.withdrawable:type_name -> google.type.Money
-	34, // 4: sewa.wallet.v1.Wallet.update_time:type_name -> google.protobuf.Timestamp
-	1,  // 5: sewa.wallet.v1.Transaction.kind:type_name -> sewa.wallet.v1.Transaction.Kind
-	33, // 6: sewa.wallet.v1.Transaction.available_change:type_name -> google.type.Money
-	33, // 7: sewa.wallet.v1.Transaction.held_change:type_name -> google.type.Money
-	33, // 8: sewa.wallet.v1.Transaction.available_after:type_name -> google.type.Money
-	33, // 9: sewa.wallet.v1.Transaction.held_after:type_name -> google.type.Money
-	34, // 10: sewa.wallet.v1.Transaction.create_time:type_name -> google.protobuf.Timestamp
-	33, // 11: sewa.wallet.v1.Transaction.tax:type_name -> google.type.Money
-	33, // 12: sewa.wallet.v1.Deposit.amount:type_name -> google.type.Money
-	2,  // 13: sewa.wallet.v1.Deposit.method:type_name -> sewa.wallet.v1.Deposit.Method
-	3,  // 14: sewa.wallet.v1.Deposit.state:type_name -> sewa.wallet.v1.Deposit.State
-	34, // 15: sewa.wallet.v1.Deposit.expire_time:type_name -> google.protobuf.Timestamp
-	34, // 16: sewa.wallet.v1.Deposit.create_time:type_name -> google.protobuf.Timestamp
-	34, // 17: sewa.wallet.v1.Deposit.paid_time:type_name -> google.protobuf.Timestamp
-	33, // 18: sewa.wallet.v1.Deposit.payable:type_name -> google.type.Money
-	33, // 19: sewa.wallet.v1.Deposit.fee:type_name -> google.type.Money
-	9,  // 20: sewa.wallet.v1.Deposit.instructions:type_name -> sewa.wallet.v1.PaymentInstruction
-	10, // 21: sewa.wallet.v1.Deposit.payments:type_name -> sewa.wallet.v1.Payment
-	4,  // 22: sewa.wallet.v1.Payment.kind:type_name -> sewa.wallet.v1.Payment.Kind
-	33, // 23: sewa.wallet.v1.Payment.paid:type_name -> google.type.Money
-	33, // 24: sewa.wallet.v1.Payment.credited:type_name -> google.type.Money
-	34, // 25: sewa.wallet.v1.Payment.create_time:type_name -> google.protobuf.Timestamp
-	2,  // 26: sewa.wallet.v1.DepositChannel.method:type_name -> sewa.wallet.v1.Deposit.Method
-	5,  // 27: sewa.wallet.v1.DepositChannel.kind:type_name -> sewa.wallet.v1.DepositChannel.Kind
-	33, // 28: sewa.wallet.v1.DepositChannel.minimum:type_name -> google.type.Money
-	33, // 29: sewa.wallet.v1.DepositChannel.maximum:type_name -> google.type.Money
-	33, // 30: sewa.wallet.v1.DepositChannel.fee_flat:type_name -> google.type.Money
-	33, // 31: sewa.wallet.v1.DepositChannel.fee:type_name -> google.type.Money
-	32, // 32: sewa.wallet.v1.LedgerProof.trial_balance:type_name -> sewa.wallet.v1.LedgerProof.TrialBalanceEntry
-	13, // 33: sewa.wallet.v1.LedgerProof.findings:type_name -> sewa.wallet.v1.LedgerFinding
-	34, // 34: sewa.wallet.v1.LedgerProof.snapshot_time:type_name -> google.protobuf.Timestamp
-	6,  // 35: sewa.wallet.v1.GetWalletResponse.wallet:type_name -> sewa.wallet.v1.Wallet
-	1,  // 36: sewa.wallet.v1.ListTransactionsRequest.kind:type_name -> sewa.wallet.v1.Transaction.Kind
-	7,  // 37: sewa.wallet.v1.ListTransactionsResponse.transactions:type_name -> sewa.wallet.v1.Transaction
-	33, // 38: sewa.wallet.v1.CreateDepositRequest.amount:type_name -> google.type.Money
-	2,  // 39: sewa.wallet.v1.CreateDepositRequest.method:type_name -> sewa.wallet.v1.Deposit.Method
-	8,  // 40: sewa.wallet.v1.CreateDepositResponse.deposit:type_name -> sewa.wallet.v1.Deposit
-	8,  // 41: sewa.wallet.v1.GetDepositResponse.deposit:type_name -> sewa.wallet.v1.Deposit
-	3,  // 42: sewa.wallet.v1.ListDepositsRequest.state:type_name -> sewa.wallet.v1.Deposit.State
-	8,  // 43: sewa.wallet.v1.ListDepositsResponse.deposits:type_name -> sewa.wallet.v1.Deposit
-	33, // 44: sewa.wallet.v1.ListDepositChannelsRequest.amount:type_name -> google.type.Money
-	11, // 45: sewa.wallet.v1.ListDepositChannelsResponse.channels:type_name -> sewa.wallet.v1.DepositChannel
-	33, // 46: sewa.wallet.v1.ConfirmDepositRequest.received:type_name -> google.type.Money
-	8,  // 47: sewa.wallet.v1.ConfirmDepositResponse.deposit:type_name -> sewa.wallet.v1.Deposit
-	33, // 48: sewa.wallet.v1.AdjustWalletRequest.amount:type_name -> google.type.Money
-	7,  // 49: sewa.wallet.v1.AdjustWalletResponse.transaction:type_name -> sewa.wallet.v1.Transaction
-	12, // 50: sewa.wallet.v1.ProveLedgerResponse.proof:type_name -> sewa.wallet.v1.LedgerProof
-	14, // 51: sewa.wallet.v1.WalletService.GetWallet:input_type -> sewa.wallet.v1.GetWalletRequest
-	16, // 52: sewa.wallet.v1.WalletService.ListTransactions:input_type -> sewa.wallet.v1.ListTransactionsRequest
-	24, // 53: sewa.wallet.v1.WalletService.ListDepositChannels:input_type -> sewa.wallet.v1.ListDepositChannelsRequest
-	18, // 54: sewa.wallet.v1.WalletService.CreateDeposit:input_type -> sewa.wallet.v1.CreateDepositRequest
-	20, // 55: sewa.wallet.v1.WalletService.GetDeposit:input_type -> sewa.wallet.v1.GetDepositRequest
-	22, // 56: sewa.wallet.v1.WalletService.ListDeposits:input_type -> sewa.wallet.v1.ListDepositsRequest
-	26, // 57: sewa.wallet.v1.WalletService.ConfirmDeposit:input_type -> sewa.wallet.v1.ConfirmDepositRequest
-	28, // 58: sewa.wallet.v1.WalletService.AdjustWallet:input_type -> sewa.wallet.v1.AdjustWalletRequest
-	30, // 59: sewa.wallet.v1.WalletService.ProveLedger:input_type -> sewa.wallet.v1.ProveLedgerRequest
-	15, // 60: sewa.wallet.v1.WalletService.GetWallet:output_type -> sewa.wallet.v1.GetWalletResponse
-	17, // 61: sewa.wallet.v1.WalletService.ListTransactions:output_type -> sewa.wallet.v1.ListTransactionsResponse
-	25, // 62: sewa.wallet.v1.WalletService.ListDepositChannels:output_type -> sewa.wallet.v1.ListDepositChannelsResponse
-	19, // 63: sewa.wallet.v1.WalletService.CreateDeposit:output_type -> sewa.wallet.v1.CreateDepositResponse
-	21, // 64: sewa.wallet.v1.WalletService.GetDeposit:output_type -> sewa.wallet.v1.GetDepositResponse
-	23, // 65: sewa.wallet.v1.WalletService.ListDeposits:output_type -> sewa.wallet.v1.ListDepositsResponse
-	27, // 66: sewa.wallet.v1.WalletService.ConfirmDeposit:output_type -> sewa.wallet.v1.ConfirmDepositResponse
-	29, // 67: sewa.wallet.v1.WalletService.AdjustWallet:output_type -> sewa.wallet.v1.AdjustWalletResponse
-	31, // 68: sewa.wallet.v1.WalletService.ProveLedger:output_type -> sewa.wallet.v1.ProveLedgerResponse
-	60, // [60:69] is the sub-list for method output_type
-	51, // [51:60] is the sub-list for method input_type
-	51, // [51:51] is the sub-list for extension type_name
-	51, // [51:51] is the sub-list for extension extendee
-	0,  // [0:51] is the sub-list for field type_name
+	42, // 0: sewa.wallet.v1.Wallet.available:type_name -> google.type.Money
+	42, // 1: sewa.wallet.v1.Wallet.held:type_name -> google.type.Money
+	42, // 2: sewa.wallet.v1.Wallet.promo:type_name -> google.type.Money
+	42, // 3: sewa.wallet.v1.Wallet.withdrawable:type_name -> google.type.Money
+	43, // 4: sewa.wallet.v1.Wallet.update_time:type_name -> google.protobuf.Timestamp
+	43, // 5: sewa.wallet.v1.Wallet.freeze_time:type_name -> google.protobuf.Timestamp
+	1,  // 6: sewa.wallet.v1.Transaction.kind:type_name -> sewa.wallet.v1.Transaction.Kind
+	42, // 7: sewa.wallet.v1.Transaction.available_change:type_name -> google.type.Money
+	42, // 8: sewa.wallet.v1.Transaction.held_change:type_name -> google.type.Money
+	42, // 9: sewa.wallet.v1.Transaction.available_after:type_name -> google.type.Money
+	42, // 10: sewa.wallet.v1.Transaction.held_after:type_name -> google.type.Money
+	43, // 11: sewa.wallet.v1.Transaction.create_time:type_name -> google.protobuf.Timestamp
+	42, // 12: sewa.wallet.v1.Transaction.tax:type_name -> google.type.Money
+	42, // 13: sewa.wallet.v1.Transaction.promo_change:type_name -> google.type.Money
+	42, // 14: sewa.wallet.v1.Transaction.withdrawable_change:type_name -> google.type.Money
+	42, // 15: sewa.wallet.v1.Deposit.amount:type_name -> google.type.Money
+	2,  // 16: sewa.wallet.v1.Deposit.method:type_name -> sewa.wallet.v1.Deposit.Method
+	3,  // 17: sewa.wallet.v1.Deposit.state:type_name -> sewa.wallet.v1.Deposit.State
+	43, // 18: sewa.wallet.v1.Deposit.expire_time:type_name -> google.protobuf.Timestamp
+	43, // 19: sewa.wallet.v1.Deposit.create_time:type_name -> google.protobuf.Timestamp
+	43, // 20: sewa.wallet.v1.Deposit.paid_time:type_name -> google.protobuf.Timestamp
+	42, // 21: sewa.wallet.v1.Deposit.payable:type_name -> google.type.Money
+	42, // 22: sewa.wallet.v1.Deposit.fee:type_name -> google.type.Money
+	10, // 23: sewa.wallet.v1.Deposit.instructions:type_name -> sewa.wallet.v1.PaymentInstruction
+	11, // 24: sewa.wallet.v1.Deposit.payments:type_name -> sewa.wallet.v1.Payment
+	9,  // 25: sewa.wallet.v1.Deposit.bonuses:type_name -> sewa.wallet.v1.DepositBonus
+	44, // 26: sewa.wallet.v1.DepositBonus.kind:type_name -> sewa.promotion.v1.Promotion.Kind
+	42, // 27: sewa.wallet.v1.DepositBonus.amount:type_name -> google.type.Money
+	42, // 28: sewa.wallet.v1.DepositBonus.taken_back:type_name -> google.type.Money
+	4,  // 29: sewa.wallet.v1.Payment.kind:type_name -> sewa.wallet.v1.Payment.Kind
+	42, // 30: sewa.wallet.v1.Payment.paid:type_name -> google.type.Money
+	42, // 31: sewa.wallet.v1.Payment.credited:type_name -> google.type.Money
+	43, // 32: sewa.wallet.v1.Payment.create_time:type_name -> google.protobuf.Timestamp
+	2,  // 33: sewa.wallet.v1.DepositChannel.method:type_name -> sewa.wallet.v1.Deposit.Method
+	5,  // 34: sewa.wallet.v1.DepositChannel.kind:type_name -> sewa.wallet.v1.DepositChannel.Kind
+	42, // 35: sewa.wallet.v1.DepositChannel.minimum:type_name -> google.type.Money
+	42, // 36: sewa.wallet.v1.DepositChannel.maximum:type_name -> google.type.Money
+	42, // 37: sewa.wallet.v1.DepositChannel.fee_flat:type_name -> google.type.Money
+	42, // 38: sewa.wallet.v1.DepositChannel.fee:type_name -> google.type.Money
+	41, // 39: sewa.wallet.v1.LedgerProof.trial_balance:type_name -> sewa.wallet.v1.LedgerProof.TrialBalanceEntry
+	14, // 40: sewa.wallet.v1.LedgerProof.findings:type_name -> sewa.wallet.v1.LedgerFinding
+	43, // 41: sewa.wallet.v1.LedgerProof.snapshot_time:type_name -> google.protobuf.Timestamp
+	6,  // 42: sewa.wallet.v1.GetWalletResponse.wallet:type_name -> sewa.wallet.v1.Wallet
+	1,  // 43: sewa.wallet.v1.ListTransactionsRequest.kind:type_name -> sewa.wallet.v1.Transaction.Kind
+	7,  // 44: sewa.wallet.v1.ListTransactionsResponse.transactions:type_name -> sewa.wallet.v1.Transaction
+	42, // 45: sewa.wallet.v1.PreviewDepositRequest.amount:type_name -> google.type.Money
+	42, // 46: sewa.wallet.v1.PreviewDepositResponse.amount:type_name -> google.type.Money
+	9,  // 47: sewa.wallet.v1.PreviewDepositResponse.bonuses:type_name -> sewa.wallet.v1.DepositBonus
+	42, // 48: sewa.wallet.v1.CreateDepositRequest.amount:type_name -> google.type.Money
+	2,  // 49: sewa.wallet.v1.CreateDepositRequest.method:type_name -> sewa.wallet.v1.Deposit.Method
+	8,  // 50: sewa.wallet.v1.CreateDepositResponse.deposit:type_name -> sewa.wallet.v1.Deposit
+	8,  // 51: sewa.wallet.v1.GetDepositResponse.deposit:type_name -> sewa.wallet.v1.Deposit
+	3,  // 52: sewa.wallet.v1.ListDepositsRequest.state:type_name -> sewa.wallet.v1.Deposit.State
+	8,  // 53: sewa.wallet.v1.ListDepositsResponse.deposits:type_name -> sewa.wallet.v1.Deposit
+	42, // 54: sewa.wallet.v1.ListDepositChannelsRequest.amount:type_name -> google.type.Money
+	12, // 55: sewa.wallet.v1.ListDepositChannelsResponse.channels:type_name -> sewa.wallet.v1.DepositChannel
+	42, // 56: sewa.wallet.v1.ConfirmDepositRequest.received:type_name -> google.type.Money
+	8,  // 57: sewa.wallet.v1.ConfirmDepositResponse.deposit:type_name -> sewa.wallet.v1.Deposit
+	33, // 58: sewa.wallet.v1.ListDepositsToConfirmResponse.deposits:type_name -> sewa.wallet.v1.DepositToConfirm
+	8,  // 59: sewa.wallet.v1.DepositToConfirm.deposit:type_name -> sewa.wallet.v1.Deposit
+	34, // 60: sewa.wallet.v1.DepositToConfirm.confirmations:type_name -> sewa.wallet.v1.TransferConfirmation
+	42, // 61: sewa.wallet.v1.TransferConfirmation.received:type_name -> google.type.Money
+	43, // 62: sewa.wallet.v1.TransferConfirmation.confirm_time:type_name -> google.protobuf.Timestamp
+	42, // 63: sewa.wallet.v1.AdjustWalletRequest.amount:type_name -> google.type.Money
+	7,  // 64: sewa.wallet.v1.AdjustWalletResponse.transaction:type_name -> sewa.wallet.v1.Transaction
+	6,  // 65: sewa.wallet.v1.UnfreezeWalletResponse.wallet:type_name -> sewa.wallet.v1.Wallet
+	13, // 66: sewa.wallet.v1.ProveLedgerResponse.proof:type_name -> sewa.wallet.v1.LedgerProof
+	15, // 67: sewa.wallet.v1.WalletService.GetWallet:input_type -> sewa.wallet.v1.GetWalletRequest
+	17, // 68: sewa.wallet.v1.WalletService.ListTransactions:input_type -> sewa.wallet.v1.ListTransactionsRequest
+	27, // 69: sewa.wallet.v1.WalletService.ListDepositChannels:input_type -> sewa.wallet.v1.ListDepositChannelsRequest
+	19, // 70: sewa.wallet.v1.WalletService.PreviewDeposit:input_type -> sewa.wallet.v1.PreviewDepositRequest
+	21, // 71: sewa.wallet.v1.WalletService.CreateDeposit:input_type -> sewa.wallet.v1.CreateDepositRequest
+	23, // 72: sewa.wallet.v1.WalletService.GetDeposit:input_type -> sewa.wallet.v1.GetDepositRequest
+	25, // 73: sewa.wallet.v1.WalletService.ListDeposits:input_type -> sewa.wallet.v1.ListDepositsRequest
+	29, // 74: sewa.wallet.v1.WalletService.ConfirmDeposit:input_type -> sewa.wallet.v1.ConfirmDepositRequest
+	31, // 75: sewa.wallet.v1.WalletService.ListDepositsToConfirm:input_type -> sewa.wallet.v1.ListDepositsToConfirmRequest
+	35, // 76: sewa.wallet.v1.WalletService.AdjustWallet:input_type -> sewa.wallet.v1.AdjustWalletRequest
+	37, // 77: sewa.wallet.v1.WalletService.UnfreezeWallet:input_type -> sewa.wallet.v1.UnfreezeWalletRequest
+	39, // 78: sewa.wallet.v1.WalletService.ProveLedger:input_type -> sewa.wallet.v1.ProveLedgerRequest
+	16, // 79: sewa.wallet.v1.WalletService.GetWallet:output_type -> sewa.wallet.v1.GetWalletResponse
+	18, // 80: sewa.wallet.v1.WalletService.ListTransactions:output_type -> sewa.wallet.v1.ListTransactionsResponse
+	28, // 81: sewa.wallet.v1.WalletService.ListDepositChannels:output_type -> sewa.wallet.v1.ListDepositChannelsResponse
+	20, // 82: sewa.wallet.v1.WalletService.PreviewDeposit:output_type -> sewa.wallet.v1.PreviewDepositResponse
+	22, // 83: sewa.wallet.v1.WalletService.CreateDeposit:output_type -> sewa.wallet.v1.CreateDepositResponse
+	24, // 84: sewa.wallet.v1.WalletService.GetDeposit:output_type -> sewa.wallet.v1.GetDepositResponse
+	26, // 85: sewa.wallet.v1.WalletService.ListDeposits:output_type -> sewa.wallet.v1.ListDepositsResponse
+	30, // 86: sewa.wallet.v1.WalletService.ConfirmDeposit:output_type -> sewa.wallet.v1.ConfirmDepositResponse
+	32, // 87: sewa.wallet.v1.WalletService.ListDepositsToConfirm:output_type -> sewa.wallet.v1.ListDepositsToConfirmResponse
+	36, // 88: sewa.wallet.v1.WalletService.AdjustWallet:output_type -> sewa.wallet.v1.AdjustWalletResponse
+	38, // 89: sewa.wallet.v1.WalletService.UnfreezeWallet:output_type -> sewa.wallet.v1.UnfreezeWalletResponse
+	40, // 90: sewa.wallet.v1.WalletService.ProveLedger:output_type -> sewa.wallet.v1.ProveLedgerResponse
+	79, // [79:91] is the sub-list for method output_type
+	67, // [67:79] is the sub-list for method input_type
+	67, // [67:67] is the sub-list for extension type_name
+	67, // [67:67] is the sub-list for extension extendee
+	0,  // [0:67] is the sub-list for field type_name
 }
 
 func init() { file_sewa_wallet_v1_wallet_proto_init() }
@@ -2718,7 +3441,7 @@ func file_sewa_wallet_v1_wallet_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sewa_wallet_v1_wallet_proto_rawDesc), len(file_sewa_wallet_v1_wallet_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   27,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -21,15 +21,18 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	WalletService_GetWallet_FullMethodName           = "/sewa.wallet.v1.WalletService/GetWallet"
-	WalletService_ListTransactions_FullMethodName    = "/sewa.wallet.v1.WalletService/ListTransactions"
-	WalletService_ListDepositChannels_FullMethodName = "/sewa.wallet.v1.WalletService/ListDepositChannels"
-	WalletService_CreateDeposit_FullMethodName       = "/sewa.wallet.v1.WalletService/CreateDeposit"
-	WalletService_GetDeposit_FullMethodName          = "/sewa.wallet.v1.WalletService/GetDeposit"
-	WalletService_ListDeposits_FullMethodName        = "/sewa.wallet.v1.WalletService/ListDeposits"
-	WalletService_ConfirmDeposit_FullMethodName      = "/sewa.wallet.v1.WalletService/ConfirmDeposit"
-	WalletService_AdjustWallet_FullMethodName        = "/sewa.wallet.v1.WalletService/AdjustWallet"
-	WalletService_ProveLedger_FullMethodName         = "/sewa.wallet.v1.WalletService/ProveLedger"
+	WalletService_GetWallet_FullMethodName             = "/sewa.wallet.v1.WalletService/GetWallet"
+	WalletService_ListTransactions_FullMethodName      = "/sewa.wallet.v1.WalletService/ListTransactions"
+	WalletService_ListDepositChannels_FullMethodName   = "/sewa.wallet.v1.WalletService/ListDepositChannels"
+	WalletService_PreviewDeposit_FullMethodName        = "/sewa.wallet.v1.WalletService/PreviewDeposit"
+	WalletService_CreateDeposit_FullMethodName         = "/sewa.wallet.v1.WalletService/CreateDeposit"
+	WalletService_GetDeposit_FullMethodName            = "/sewa.wallet.v1.WalletService/GetDeposit"
+	WalletService_ListDeposits_FullMethodName          = "/sewa.wallet.v1.WalletService/ListDeposits"
+	WalletService_ConfirmDeposit_FullMethodName        = "/sewa.wallet.v1.WalletService/ConfirmDeposit"
+	WalletService_ListDepositsToConfirm_FullMethodName = "/sewa.wallet.v1.WalletService/ListDepositsToConfirm"
+	WalletService_AdjustWallet_FullMethodName          = "/sewa.wallet.v1.WalletService/AdjustWallet"
+	WalletService_UnfreezeWallet_FullMethodName        = "/sewa.wallet.v1.WalletService/UnfreezeWallet"
+	WalletService_ProveLedger_FullMethodName           = "/sewa.wallet.v1.WalletService/ProveLedger"
 )
 
 // WalletServiceClient is the client API for WalletService service.
@@ -47,6 +50,10 @@ type WalletServiceClient interface {
 	//
 	// Example request: `{"amount": {"currencyCode": "IDR", "units": "250000"}}`
 	ListDepositChannels(ctx context.Context, in *ListDepositChannelsRequest, opts ...grpc.CallOption) (*ListDepositChannelsResponse, error)
+	// Shows what promotions would give with a deposit that was opened now and paid as asked. Nothing is promised: what is limited may be used up by then.
+	//
+	// Example request: `{"amount": {"currencyCode": "IDR", "units": "250000"}}`
+	PreviewDeposit(ctx context.Context, in *PreviewDepositRequest, opts ...grpc.CallOption) (*PreviewDepositResponse, error)
 	// Opens a deposit at a payment gateway. Money is credited when the gateway confirms it, exactly once.
 	//
 	// The reply says how to pay if the gateway answered in time. Otherwise the deposit is PREPARING: the platform looks at the gateway whether the transaction was
@@ -64,11 +71,18 @@ type WalletServiceClient interface {
 	//
 	// Example request: `{"depositId": "0192f0c1-0000-7000-8000-000000000001", "received": {"currencyCode": "IDR", "units": "250000"}, "bankReference": "BCA-20260503-00017"}`
 	ConfirmDeposit(ctx context.Context, in *ConfirmDepositRequest, opts ...grpc.CallOption) (*ConfirmDepositResponse, error)
+	// Staff: lists the bank transfers that wait for staff, of all accounts, the oldest first: those not seen on a statement yet, and those that need a second person.
+	ListDepositsToConfirm(ctx context.Context, in *ListDepositsToConfirmRequest, opts ...grpc.CallOption) (*ListDepositsToConfirmResponse, error)
 	// Staff: adds to or takes from an account's available balance, with a reason that its owner sees.
 	//
 	// Example request: `{"accountId": "0192f0c1-0000-7000-8000-000000000001", "amount": {"currencyCode": "IDR", "units": "-5000"}, "reason": "double credit of 3 May"}`
 	AdjustWallet(ctx context.Context, in *AdjustWalletRequest, opts ...grpc.CallOption) (*AdjustWalletResponse, error)
-	// Recomputes the books and reports every difference: of the caller's own account, or, for staff, of any one or of all. Reads only.
+	// Staff: lifts the freeze of a wallet whose books are in order again. Lifting it where there is none changes nothing.
+	//
+	// Example request: `{"accountId": "0192f0c1-0000-7000-8000-000000000001", "reason": "the row was restored from last night's backup"}`
+	UnfreezeWallet(ctx context.Context, in *UnfreezeWalletRequest, opts ...grpc.CallOption) (*UnfreezeWalletResponse, error)
+	// Recomputes the books, and what orders, subscriptions and deposits say about money, and reports every difference: of the caller's own account, or, for staff,
+	// of any one or of all. Reads only. Servers do the same by themselves all the time, and freeze the wallet of an account where something differs.
 	ProveLedger(ctx context.Context, in *ProveLedgerRequest, opts ...grpc.CallOption) (*ProveLedgerResponse, error)
 }
 
@@ -104,6 +118,16 @@ func (c *walletServiceClient) ListDepositChannels(ctx context.Context, in *ListD
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListDepositChannelsResponse)
 	err := c.cc.Invoke(ctx, WalletService_ListDepositChannels_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *walletServiceClient) PreviewDeposit(ctx context.Context, in *PreviewDepositRequest, opts ...grpc.CallOption) (*PreviewDepositResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PreviewDepositResponse)
+	err := c.cc.Invoke(ctx, WalletService_PreviewDeposit_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -150,10 +174,30 @@ func (c *walletServiceClient) ConfirmDeposit(ctx context.Context, in *ConfirmDep
 	return out, nil
 }
 
+func (c *walletServiceClient) ListDepositsToConfirm(ctx context.Context, in *ListDepositsToConfirmRequest, opts ...grpc.CallOption) (*ListDepositsToConfirmResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListDepositsToConfirmResponse)
+	err := c.cc.Invoke(ctx, WalletService_ListDepositsToConfirm_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *walletServiceClient) AdjustWallet(ctx context.Context, in *AdjustWalletRequest, opts ...grpc.CallOption) (*AdjustWalletResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(AdjustWalletResponse)
 	err := c.cc.Invoke(ctx, WalletService_AdjustWallet_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *walletServiceClient) UnfreezeWallet(ctx context.Context, in *UnfreezeWalletRequest, opts ...grpc.CallOption) (*UnfreezeWalletResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UnfreezeWalletResponse)
+	err := c.cc.Invoke(ctx, WalletService_UnfreezeWallet_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -185,6 +229,10 @@ type WalletServiceServer interface {
 	//
 	// Example request: `{"amount": {"currencyCode": "IDR", "units": "250000"}}`
 	ListDepositChannels(context.Context, *ListDepositChannelsRequest) (*ListDepositChannelsResponse, error)
+	// Shows what promotions would give with a deposit that was opened now and paid as asked. Nothing is promised: what is limited may be used up by then.
+	//
+	// Example request: `{"amount": {"currencyCode": "IDR", "units": "250000"}}`
+	PreviewDeposit(context.Context, *PreviewDepositRequest) (*PreviewDepositResponse, error)
 	// Opens a deposit at a payment gateway. Money is credited when the gateway confirms it, exactly once.
 	//
 	// The reply says how to pay if the gateway answered in time. Otherwise the deposit is PREPARING: the platform looks at the gateway whether the transaction was
@@ -202,11 +250,18 @@ type WalletServiceServer interface {
 	//
 	// Example request: `{"depositId": "0192f0c1-0000-7000-8000-000000000001", "received": {"currencyCode": "IDR", "units": "250000"}, "bankReference": "BCA-20260503-00017"}`
 	ConfirmDeposit(context.Context, *ConfirmDepositRequest) (*ConfirmDepositResponse, error)
+	// Staff: lists the bank transfers that wait for staff, of all accounts, the oldest first: those not seen on a statement yet, and those that need a second person.
+	ListDepositsToConfirm(context.Context, *ListDepositsToConfirmRequest) (*ListDepositsToConfirmResponse, error)
 	// Staff: adds to or takes from an account's available balance, with a reason that its owner sees.
 	//
 	// Example request: `{"accountId": "0192f0c1-0000-7000-8000-000000000001", "amount": {"currencyCode": "IDR", "units": "-5000"}, "reason": "double credit of 3 May"}`
 	AdjustWallet(context.Context, *AdjustWalletRequest) (*AdjustWalletResponse, error)
-	// Recomputes the books and reports every difference: of the caller's own account, or, for staff, of any one or of all. Reads only.
+	// Staff: lifts the freeze of a wallet whose books are in order again. Lifting it where there is none changes nothing.
+	//
+	// Example request: `{"accountId": "0192f0c1-0000-7000-8000-000000000001", "reason": "the row was restored from last night's backup"}`
+	UnfreezeWallet(context.Context, *UnfreezeWalletRequest) (*UnfreezeWalletResponse, error)
+	// Recomputes the books, and what orders, subscriptions and deposits say about money, and reports every difference: of the caller's own account, or, for staff,
+	// of any one or of all. Reads only. Servers do the same by themselves all the time, and freeze the wallet of an account where something differs.
 	ProveLedger(context.Context, *ProveLedgerRequest) (*ProveLedgerResponse, error)
 	mustEmbedUnimplementedWalletServiceServer()
 }
@@ -227,6 +282,9 @@ func (UnimplementedWalletServiceServer) ListTransactions(context.Context, *ListT
 func (UnimplementedWalletServiceServer) ListDepositChannels(context.Context, *ListDepositChannelsRequest) (*ListDepositChannelsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListDepositChannels not implemented")
 }
+func (UnimplementedWalletServiceServer) PreviewDeposit(context.Context, *PreviewDepositRequest) (*PreviewDepositResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PreviewDeposit not implemented")
+}
 func (UnimplementedWalletServiceServer) CreateDeposit(context.Context, *CreateDepositRequest) (*CreateDepositResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreateDeposit not implemented")
 }
@@ -239,8 +297,14 @@ func (UnimplementedWalletServiceServer) ListDeposits(context.Context, *ListDepos
 func (UnimplementedWalletServiceServer) ConfirmDeposit(context.Context, *ConfirmDepositRequest) (*ConfirmDepositResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ConfirmDeposit not implemented")
 }
+func (UnimplementedWalletServiceServer) ListDepositsToConfirm(context.Context, *ListDepositsToConfirmRequest) (*ListDepositsToConfirmResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListDepositsToConfirm not implemented")
+}
 func (UnimplementedWalletServiceServer) AdjustWallet(context.Context, *AdjustWalletRequest) (*AdjustWalletResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method AdjustWallet not implemented")
+}
+func (UnimplementedWalletServiceServer) UnfreezeWallet(context.Context, *UnfreezeWalletRequest) (*UnfreezeWalletResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method UnfreezeWallet not implemented")
 }
 func (UnimplementedWalletServiceServer) ProveLedger(context.Context, *ProveLedgerRequest) (*ProveLedgerResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ProveLedger not implemented")
@@ -320,6 +384,24 @@ func _WalletService_ListDepositChannels_Handler(srv interface{}, ctx context.Con
 	return interceptor(ctx, in, info, handler)
 }
 
+func _WalletService_PreviewDeposit_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PreviewDepositRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WalletServiceServer).PreviewDeposit(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: WalletService_PreviewDeposit_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WalletServiceServer).PreviewDeposit(ctx, req.(*PreviewDepositRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _WalletService_CreateDeposit_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(CreateDepositRequest)
 	if err := dec(in); err != nil {
@@ -392,6 +474,24 @@ func _WalletService_ConfirmDeposit_Handler(srv interface{}, ctx context.Context,
 	return interceptor(ctx, in, info, handler)
 }
 
+func _WalletService_ListDepositsToConfirm_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListDepositsToConfirmRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WalletServiceServer).ListDepositsToConfirm(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: WalletService_ListDepositsToConfirm_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WalletServiceServer).ListDepositsToConfirm(ctx, req.(*ListDepositsToConfirmRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _WalletService_AdjustWallet_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(AdjustWalletRequest)
 	if err := dec(in); err != nil {
@@ -406,6 +506,24 @@ func _WalletService_AdjustWallet_Handler(srv interface{}, ctx context.Context, d
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(WalletServiceServer).AdjustWallet(ctx, req.(*AdjustWalletRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _WalletService_UnfreezeWallet_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UnfreezeWalletRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WalletServiceServer).UnfreezeWallet(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: WalletService_UnfreezeWallet_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WalletServiceServer).UnfreezeWallet(ctx, req.(*UnfreezeWalletRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -448,6 +566,10 @@ var WalletService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _WalletService_ListDepositChannels_Handler,
 		},
 		{
+			MethodName: "PreviewDeposit",
+			Handler:    _WalletService_PreviewDeposit_Handler,
+		},
+		{
 			MethodName: "CreateDeposit",
 			Handler:    _WalletService_CreateDeposit_Handler,
 		},
@@ -464,8 +586,16 @@ var WalletService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _WalletService_ConfirmDeposit_Handler,
 		},
 		{
+			MethodName: "ListDepositsToConfirm",
+			Handler:    _WalletService_ListDepositsToConfirm_Handler,
+		},
+		{
 			MethodName: "AdjustWallet",
 			Handler:    _WalletService_AdjustWallet_Handler,
+		},
+		{
+			MethodName: "UnfreezeWallet",
+			Handler:    _WalletService_UnfreezeWallet_Handler,
 		},
 		{
 			MethodName: "ProveLedger",

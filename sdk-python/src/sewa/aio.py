@@ -214,7 +214,7 @@ class _Channel:
         inner = connection.channel.unary_stream(method, request_serializer, response_deserializer)
 
         def call(request: Any, *, timeout: float | None = None, metadata: Metadata | None = None, **_: Any) -> AsyncStream:
-            plan = Plan(core, method, timeout, metadata)
+            plan = Plan(core, method, timeout, metadata, stream=True)
             return AsyncStream(plan, authority, connection, lambda headers, span: inner(request, timeout=span, metadata=headers))
 
         return call

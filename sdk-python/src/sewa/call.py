@@ -135,9 +135,12 @@ RENEW = "renew"
 class Plan:
     """A call under way."""
 
-    def __init__(self, core: Core, path: str, timeout: float | None, metadata: Iterable[tuple[str, str | bytes]] | None) -> None:
+    def __init__(
+        self, core: Core, path: str, timeout: float | None, metadata: Iterable[tuple[str, str | bytes]] | None, *, stream: bool = False
+    ) -> None:
         self.core = core
         self.path = path
+        self._stream = stream
         self.rule: MethodRule | None = core.rules.methods.get(path)
         self.attempts = 0
         self._renewed = False
@@ -158,7 +161,7 @@ class Plan:
         key = given.get(KEY)
         self.key = None if key is None else str(key)
         now = time.monotonic()
-        if timeout is None:
+        if timeout is None and not stream:
             timeout = core.timeout
         self._deadline: float | None = None
         self._clock = Clock.CALLER
@@ -201,7 +204,8 @@ class Plan:
             headers.append(("x-sewa-retry-count", str(self.attempts - 1)))
         now = time.monotonic()
         self._limit = None if self._deadline is None else (self._deadline, self._clock)
-        own = self.core.options.attempt_timeout
+        # A stream is meant to last.
+        own = None if self._stream else self.core.options.attempt_timeout
         if own is not None and (self._limit is None or now + own < self._limit[0]):
             self._limit = (now + own, Clock.ATTEMPT)
         # grpcio rounds up what it tells the server.

@@ -68,8 +68,8 @@ class Client:
     ) -> None:
         """Connects when the first call needs it.
 
-        `endpoint` is `http://…` or `https://…`; `timeout` is the time of a call that is given none, instead of the contract's, and `attempt_timeout` limits
-        each attempt, both in seconds; `on_notice` receives deprecations and differences of the
+        `endpoint` is `http://…` or `https://…`; `timeout` is the time of a unary call that is given none, instead of the contract's, and
+        `attempt_timeout` limits each attempt of one, both in seconds; `on_notice` receives deprecations and differences of the
         contract, which otherwise go to the logger `sewa`; `locale` asks for texts for end users in a language; `tls` replaces the system's roots; `options`
         are further arguments of the grpcio channel. Raises `ValueError` for an endpoint that is none.
         """
@@ -375,7 +375,7 @@ class _ServerStream:
     def __call__(self, request: Any, timeout: float | None = None, metadata: Metadata | None = None, **_: Any) -> Stream:
         if self._connection.ended.is_set():
             raise closed()
-        plan = Plan(self._core, self._path, timeout, metadata)
+        plan = Plan(self._core, self._path, timeout, metadata, stream=True)
         return Stream(plan, self._authority, lambda headers, span: self._inner(request, timeout=span, metadata=headers))
 
 

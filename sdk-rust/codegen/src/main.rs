@@ -11,6 +11,7 @@ use prost::Message;
 const EXTERN: &[(&str, &str)] = &[
     (".google.rpc.Status", "::tonic_types::Status"),
     (".google.type.Money", "crate::money::Money"),
+    (".google.api.HttpBody", "crate::http_body::HttpBody"),
 ];
 
 fn main() -> Result<()> {

@@ -37,6 +37,7 @@ pub(crate) async fn register(stage: &mut Stage, endpoint: &str) -> Result<(), Er
         account_name: "Toko Sari".to_owned(),
         account_kind: AccountKind::Reseller.into(),
         sandbox: true,
+        referral_code: String::new(),
     };
     let registered = stage
         .client

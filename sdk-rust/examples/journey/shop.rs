@@ -167,7 +167,7 @@ pub(crate) async fn buy(stage: &mut Stage, goods: &Goods, total: i64) -> Result<
         draft: Some(goods.draft.clone()),
         payment: Payment::Wallet.into(),
         expected_total: Some(Money::idr(total)),
-        client_reference: String::new(),
+        ..Default::default()
     };
     let bought = fulfilled(stage, request).await?;
     let after = balance(stage).await?;
@@ -327,7 +327,7 @@ pub(crate) async fn buy_despite_lost_answer(
         draft: Some(draft),
         payment: Payment::Wallet.into(),
         expected_total: Some(Money::idr(total)),
-        client_reference: String::new(),
+        ..Default::default()
     };
     let bought = fulfilled(stage, request).await?;
     let left = faults(stage).await?;

@@ -4,6 +4,11 @@ pub mod api {
         include!("sewa.api.v1.rs");
     }
 }
+pub mod billing {
+    pub mod v1 {
+        include!("sewa.billing.v1.rs");
+    }
+}
 pub mod catalog {
     pub mod v1 {
         include!("sewa.catalog.v1.rs");
@@ -14,6 +19,11 @@ pub mod event {
         include!("sewa.event.v1.rs");
     }
 }
+pub mod hypervisor {
+    pub mod v1 {
+        include!("sewa.hypervisor.v1.rs");
+    }
+}
 pub mod identity {
     pub mod v1 {
         include!("sewa.identity.v1.rs");
@@ -22,6 +32,16 @@ pub mod identity {
 pub mod instance {
     pub mod v1 {
         include!("sewa.instance.v1.rs");
+    }
+}
+pub mod inventory {
+    pub mod v1 {
+        include!("sewa.inventory.v1.rs");
+    }
+}
+pub mod invoice {
+    pub mod v1 {
+        include!("sewa.invoice.v1.rs");
     }
 }
 pub mod lifecycle {
@@ -44,9 +64,19 @@ pub mod order {
         include!("sewa.order.v1.rs");
     }
 }
+pub mod promotion {
+    pub mod v1 {
+        include!("sewa.promotion.v1.rs");
+    }
+}
 pub mod provider {
     pub mod v1 {
         include!("sewa.provider.v1.rs");
+    }
+}
+pub mod report {
+    pub mod v1 {
+        include!("sewa.report.v1.rs");
     }
 }
 pub mod sandbox {
@@ -119,9 +149,24 @@ impl ::core::fmt::Debug for identity::v1::CreateApiKeyResponse {
         f.write_str("CreateApiKeyResponse { [redacted] }")
     }
 }
+impl ::core::fmt::Debug for instance::v1::RebuildInstanceRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.write_str("RebuildInstanceRequest { [redacted] }")
+    }
+}
+impl ::core::fmt::Debug for instance::v1::ShowFirstPasswordResponse {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.write_str("ShowFirstPasswordResponse { [redacted] }")
+    }
+}
 impl ::core::fmt::Debug for instance::v1::ResetInstancePasswordResponse {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
         f.write_str("ResetInstancePasswordResponse { [redacted] }")
+    }
+}
+impl ::core::fmt::Debug for order::v1::PlaceOrderRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.write_str("PlaceOrderRequest { [redacted] }")
     }
 }
 impl ::core::fmt::Debug for provider::v1::CreateProviderAccountRequest {

@@ -411,6 +411,14 @@ pub mod operation {
         Suspend = 9,
         /// Powers the machine on again because its service was paid.
         Resume = 10,
+        /// Gives the machine another size, as a change of its plan. The machine is off for a while.
+        Resize = 11,
+        /// Takes a snapshot of the machine's disk.
+        CreateSnapshot = 12,
+        /// Puts the machine's disk back to what it was when a snapshot was taken.
+        RestoreSnapshot = 13,
+        /// Deletes a snapshot.
+        DeleteSnapshot = 14,
     }
     impl Kind {
         /// String value of the enum field names used in the ProtoBuf definition.
@@ -430,6 +438,10 @@ pub mod operation {
                 Self::Delete => "KIND_DELETE",
                 Self::Suspend => "KIND_SUSPEND",
                 Self::Resume => "KIND_RESUME",
+                Self::Resize => "KIND_RESIZE",
+                Self::CreateSnapshot => "KIND_CREATE_SNAPSHOT",
+                Self::RestoreSnapshot => "KIND_RESTORE_SNAPSHOT",
+                Self::DeleteSnapshot => "KIND_DELETE_SNAPSHOT",
             }
         }
         /// Creates an enum from field names used in the ProtoBuf definition.
@@ -446,6 +458,10 @@ pub mod operation {
                 "KIND_DELETE" => Some(Self::Delete),
                 "KIND_SUSPEND" => Some(Self::Suspend),
                 "KIND_RESUME" => Some(Self::Resume),
+                "KIND_RESIZE" => Some(Self::Resize),
+                "KIND_CREATE_SNAPSHOT" => Some(Self::CreateSnapshot),
+                "KIND_RESTORE_SNAPSHOT" => Some(Self::RestoreSnapshot),
+                "KIND_DELETE_SNAPSHOT" => Some(Self::DeleteSnapshot),
                 _ => None,
             }
         }

@@ -56,7 +56,7 @@ impl ::prost::Name for Plan {
     }
 }
 /// The price of a plan for one period, from some moment on.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PlanPrice {
     /// The span it pays for.
     #[prost(enumeration = "super::super::api::v1::BillingPeriod", tag = "1")]
@@ -70,6 +70,9 @@ pub struct PlanPrice {
     /// True while orders are taken for this period.
     #[prost(bool, tag = "4")]
     pub available: bool,
+    /// Promotions that are open for it now, the one that takes most off first. Only ListPlans and GetPlan show them. An order is given the first that its account may use.
+    #[prost(message, repeated, tag = "5")]
+    pub offers: ::prost::alloc::vec::Vec<PlanOffer>,
 }
 impl ::prost::Name for PlanPrice {
     const NAME: &'static str = "PlanPrice";
@@ -79,6 +82,136 @@ impl ::prost::Name for PlanPrice {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/sewa.catalog.v1.PlanPrice".into()
+    }
+}
+/// What a promotion makes of the price of a plan.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PlanOffer {
+    /// The promotion.
+    #[prost(string, tag = "1")]
+    pub promotion_id: ::prost::alloc::string::String,
+    /// Name, for customers.
+    #[prost(string, tag = "2")]
+    pub display_name: ::prost::alloc::string::String,
+    /// The price with it. Whole rupiah, without tax.
+    #[prost(message, optional, tag = "3")]
+    pub amount: ::core::option::Option<crate::money::Money>,
+    /// True if renewals cost that too; otherwise only the first period does.
+    #[prost(bool, tag = "4")]
+    pub renewals: bool,
+    /// True if it is for accounts that have bought nothing yet.
+    #[prost(bool, tag = "5")]
+    pub new_customers_only: bool,
+    /// Orders before this get it; absent for no end. It may be used up sooner.
+    #[prost(message, optional, tag = "6")]
+    pub end_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+impl ::prost::Name for PlanOffer {
+    const NAME: &'static str = "PlanOffer";
+    const PACKAGE: &'static str = "sewa.catalog.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.catalog.v1.PlanOffer".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.catalog.v1.PlanOffer".into()
+    }
+}
+/// A lower price of plans for a time. An order is given the one that takes most off, of two that take the same the older. It is taken off the price, before a coupon and
+/// before tax, and at least one rupiah of the price is left.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PlanPromotion {
+    /// Identifier.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Name, for customers, 1 to 100 characters.
+    #[prost(string, tag = "2")]
+    pub display_name: ::prost::alloc::string::String,
+    /// Only for these plans; for all if empty.
+    #[prost(string, repeated, tag = "5")]
+    pub plan_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Only for these periods; for all if empty.
+    #[prost(
+        enumeration = "super::super::api::v1::BillingPeriod",
+        repeated,
+        packed = "false",
+        tag = "6"
+    )]
+    pub periods: ::prost::alloc::vec::Vec<i32>,
+    /// True if renewals of what is bought with it cost the lower price too; otherwise only the first period does.
+    #[prost(bool, tag = "7")]
+    pub renewals: bool,
+    /// True if only accounts get it that have no order yet, apart from those that ended without a machine.
+    #[prost(bool, tag = "8")]
+    pub new_customers_only: bool,
+    /// How many orders get it at most; 0 for no limit.
+    #[prost(int32, tag = "9")]
+    pub total_limit: i32,
+    /// How many orders of one account get it at most; 0 for no limit.
+    #[prost(int32, tag = "10")]
+    pub account_limit: i32,
+    /// Orders at or after this count.
+    #[prost(message, optional, tag = "11")]
+    pub start_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Orders before this count; absent for no end.
+    #[prost(message, optional, tag = "12")]
+    pub end_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// True while it is given.
+    #[prost(bool, tag = "13")]
+    pub enabled: bool,
+    /// True if it is for sandbox accounts, which get no others.
+    #[prost(bool, tag = "14")]
+    pub sandbox: bool,
+    /// Orders that have it. One that fails or is called off returns it.
+    #[prost(int32, tag = "15")]
+    pub uses: i32,
+    /// When it was made.
+    #[prost(message, optional, tag = "16")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// How much it takes off.
+    #[prost(oneof = "plan_promotion::Value", tags = "3, 4")]
+    pub value: ::core::option::Option<plan_promotion::Value>,
+}
+/// Nested message and enum types in `PlanPromotion`.
+pub mod plan_promotion {
+    /// How much it takes off.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Value {
+        /// The same always.
+        #[prost(message, tag = "3")]
+        Fixed(crate::money::Money),
+        /// A part of the price.
+        #[prost(message, tag = "4")]
+        Percent(super::PlanPromotionPercent),
+    }
+}
+impl ::prost::Name for PlanPromotion {
+    const NAME: &'static str = "PlanPromotion";
+    const PACKAGE: &'static str = "sewa.catalog.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.catalog.v1.PlanPromotion".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.catalog.v1.PlanPromotion".into()
+    }
+}
+/// A part of a price, rounded down to the rupiah.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PlanPromotionPercent {
+    /// Hundredths of a percent, 1 to 10000.
+    #[prost(int32, tag = "1")]
+    pub basis_points: i32,
+    /// At most this; absent for no cap. Whole rupiah, 1 to 1000000000.
+    #[prost(message, optional, tag = "2")]
+    pub cap: ::core::option::Option<crate::money::Money>,
+}
+impl ::prost::Name for PlanPromotionPercent {
+    const NAME: &'static str = "PlanPromotionPercent";
+    const PACKAGE: &'static str = "sewa.catalog.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.catalog.v1.PlanPromotionPercent".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.catalog.v1.PlanPromotionPercent".into()
     }
 }
 /// A disk image.
@@ -200,6 +333,9 @@ pub struct ListPlansRequest {
     /// True to include archived and unavailable plans.
     #[prost(bool, tag = "3")]
     pub include_unavailable: bool,
+    /// True to show the offers that sandbox accounts have, instead of everybody else's.
+    #[prost(bool, tag = "4")]
+    pub sandbox: bool,
 }
 impl ::prost::Name for ListPlansRequest {
     const NAME: &'static str = "ListPlansRequest";
@@ -237,6 +373,9 @@ pub struct GetPlanRequest {
     /// The plan.
     #[prost(string, tag = "1")]
     pub plan_id: ::prost::alloc::string::String,
+    /// True to show the offers that sandbox accounts have, instead of everybody else's.
+    #[prost(bool, tag = "2")]
+    pub sandbox: bool,
 }
 impl ::prost::Name for GetPlanRequest {
     const NAME: &'static str = "GetPlanRequest";
@@ -544,7 +683,7 @@ impl ::prost::Name for SetPlanPriceRequest {
     }
 }
 /// The new price.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SetPlanPriceResponse {
     /// The price.
     #[prost(message, optional, tag = "1")]
@@ -558,6 +697,168 @@ impl ::prost::Name for SetPlanPriceResponse {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/sewa.catalog.v1.SetPlanPriceResponse".into()
+    }
+}
+/// Makes a promotion of plans.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CreatePlanPromotionRequest {
+    /// Name, for customers, 1 to 100 characters.
+    #[prost(string, tag = "1")]
+    pub display_name: ::prost::alloc::string::String,
+    /// Only for these plans, at most 100; for all if empty.
+    #[prost(string, repeated, tag = "4")]
+    pub plan_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Only for these periods; for all if empty.
+    #[prost(
+        enumeration = "super::super::api::v1::BillingPeriod",
+        repeated,
+        packed = "false",
+        tag = "5"
+    )]
+    pub periods: ::prost::alloc::vec::Vec<i32>,
+    /// True if renewals of what is bought with it cost the lower price too; otherwise only the first period does.
+    #[prost(bool, tag = "6")]
+    pub renewals: bool,
+    /// True if only accounts get it that have no order yet, apart from those that ended without a machine.
+    #[prost(bool, tag = "7")]
+    pub new_customers_only: bool,
+    /// How many orders get it at most; 0 for no limit.
+    #[prost(int32, tag = "8")]
+    pub total_limit: i32,
+    /// How many orders of one account get it at most; 0 for no limit.
+    #[prost(int32, tag = "9")]
+    pub account_limit: i32,
+    /// Orders at or after this count; absent for from now on.
+    #[prost(message, optional, tag = "10")]
+    pub start_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Orders before this count; absent for no end. After `start_time`.
+    #[prost(message, optional, tag = "11")]
+    pub end_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// True to give it at once; otherwise it has to be switched on.
+    #[prost(bool, tag = "12")]
+    pub enabled: bool,
+    /// True for sandbox accounts; they get no others, and nobody else gets these.
+    #[prost(bool, tag = "13")]
+    pub sandbox: bool,
+    /// How much it takes off.
+    #[prost(oneof = "create_plan_promotion_request::Value", tags = "2, 3")]
+    pub value: ::core::option::Option<create_plan_promotion_request::Value>,
+}
+/// Nested message and enum types in `CreatePlanPromotionRequest`.
+pub mod create_plan_promotion_request {
+    /// How much it takes off.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Value {
+        /// The same always. Whole rupiah, 1 to 1000000000.
+        #[prost(message, tag = "2")]
+        Fixed(crate::money::Money),
+        /// A part of the price.
+        #[prost(message, tag = "3")]
+        Percent(super::PlanPromotionPercent),
+    }
+}
+impl ::prost::Name for CreatePlanPromotionRequest {
+    const NAME: &'static str = "CreatePlanPromotionRequest";
+    const PACKAGE: &'static str = "sewa.catalog.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.catalog.v1.CreatePlanPromotionRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.catalog.v1.CreatePlanPromotionRequest".into()
+    }
+}
+/// The promotion.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CreatePlanPromotionResponse {
+    /// The promotion.
+    #[prost(message, optional, tag = "1")]
+    pub promotion: ::core::option::Option<PlanPromotion>,
+}
+impl ::prost::Name for CreatePlanPromotionResponse {
+    const NAME: &'static str = "CreatePlanPromotionResponse";
+    const PACKAGE: &'static str = "sewa.catalog.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.catalog.v1.CreatePlanPromotionResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.catalog.v1.CreatePlanPromotionResponse".into()
+    }
+}
+/// Changes a promotion of plans.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpdatePlanPromotionRequest {
+    /// New values; `id` says which promotion.
+    #[prost(message, optional, tag = "1")]
+    pub promotion: ::core::option::Option<PlanPromotion>,
+    /// Fields to change: `display_name`, `enabled`, `end_time`, `total_limit`, `account_limit`, or `*`.
+    #[prost(message, optional, tag = "2")]
+    pub update_mask: ::core::option::Option<::prost_types::FieldMask>,
+}
+impl ::prost::Name for UpdatePlanPromotionRequest {
+    const NAME: &'static str = "UpdatePlanPromotionRequest";
+    const PACKAGE: &'static str = "sewa.catalog.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.catalog.v1.UpdatePlanPromotionRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.catalog.v1.UpdatePlanPromotionRequest".into()
+    }
+}
+/// The changed promotion.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpdatePlanPromotionResponse {
+    /// The promotion as it is now.
+    #[prost(message, optional, tag = "1")]
+    pub promotion: ::core::option::Option<PlanPromotion>,
+}
+impl ::prost::Name for UpdatePlanPromotionResponse {
+    const NAME: &'static str = "UpdatePlanPromotionResponse";
+    const PACKAGE: &'static str = "sewa.catalog.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.catalog.v1.UpdatePlanPromotionResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.catalog.v1.UpdatePlanPromotionResponse".into()
+    }
+}
+/// Asks for promotions of plans.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListPlanPromotionsRequest {
+    /// Items per page, 50 if 0, at most 200.
+    #[prost(int32, tag = "1")]
+    pub page_size: i32,
+    /// Token of the previous page; empty for the first.
+    #[prost(string, tag = "2")]
+    pub page_token: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ListPlanPromotionsRequest {
+    const NAME: &'static str = "ListPlanPromotionsRequest";
+    const PACKAGE: &'static str = "sewa.catalog.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.catalog.v1.ListPlanPromotionsRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.catalog.v1.ListPlanPromotionsRequest".into()
+    }
+}
+/// A page of promotions of plans.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListPlanPromotionsResponse {
+    /// The promotions, newest first.
+    #[prost(message, repeated, tag = "1")]
+    pub promotions: ::prost::alloc::vec::Vec<PlanPromotion>,
+    /// Token of the next page; empty at the end.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ListPlanPromotionsResponse {
+    const NAME: &'static str = "ListPlanPromotionsResponse";
+    const PACKAGE: &'static str = "sewa.catalog.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.catalog.v1.ListPlanPromotionsResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.catalog.v1.ListPlanPromotionsResponse".into()
     }
 }
 /// Error reasons of this service.
@@ -576,6 +877,8 @@ pub enum CatalogErrorReason {
     FieldNotWritable = 4,
     /// A price cannot begin before now: what was sold, was sold.
     PriceInThePast = 5,
+    /// No such promotion of plans.
+    PlanPromotionNotFound = 6,
 }
 impl CatalogErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -590,6 +893,9 @@ impl CatalogErrorReason {
             Self::UnknownProvider => "CATALOG_ERROR_REASON_UNKNOWN_PROVIDER",
             Self::FieldNotWritable => "CATALOG_ERROR_REASON_FIELD_NOT_WRITABLE",
             Self::PriceInThePast => "CATALOG_ERROR_REASON_PRICE_IN_THE_PAST",
+            Self::PlanPromotionNotFound => {
+                "CATALOG_ERROR_REASON_PLAN_PROMOTION_NOT_FOUND"
+            }
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -601,6 +907,9 @@ impl CatalogErrorReason {
             "CATALOG_ERROR_REASON_UNKNOWN_PROVIDER" => Some(Self::UnknownProvider),
             "CATALOG_ERROR_REASON_FIELD_NOT_WRITABLE" => Some(Self::FieldNotWritable),
             "CATALOG_ERROR_REASON_PRICE_IN_THE_PAST" => Some(Self::PriceInThePast),
+            "CATALOG_ERROR_REASON_PLAN_PROMOTION_NOT_FOUND" => {
+                Some(Self::PlanPromotionNotFound)
+            }
             _ => None,
         }
     }
@@ -938,6 +1247,101 @@ pub mod catalog_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Staff: makes a promotion of plans: a lower price for a time.
+        ///
+        /// Example request: `{"displayName": "Hari Kemerdekaan", "percent": {"basisPoints": 1700}, "periods": ["BILLING_PERIOD_MONTH"], "renewals": false, "totalLimit": 500, "accountLimit": 1, "startTime": "2026-08-10T00:00:00Z", "endTime": "2026-08-20T00:00:00Z", "enabled": true}`
+        pub async fn create_plan_promotion(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CreatePlanPromotionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CreatePlanPromotionResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/sewa.catalog.v1.CatalogService/CreatePlanPromotion",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "sewa.catalog.v1.CatalogService",
+                        "CreatePlanPromotion",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Staff: switches a promotion of plans on or off, renames it, or changes its end and its limits. What it takes off stays as it was made; make another for that. Orders
+        /// placed with it keep their price.
+        ///
+        /// Example request: `{"promotion": {"id": "0192f0c1-0000-7000-8000-000000000001", "enabled": false}, "updateMask": "enabled"}`
+        pub async fn update_plan_promotion(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UpdatePlanPromotionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdatePlanPromotionResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/sewa.catalog.v1.CatalogService/UpdatePlanPromotion",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "sewa.catalog.v1.CatalogService",
+                        "UpdatePlanPromotion",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Staff: lists promotions of plans, newest first, with how often each is used.
+        pub async fn list_plan_promotions(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListPlanPromotionsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListPlanPromotionsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/sewa.catalog.v1.CatalogService/ListPlanPromotions",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "sewa.catalog.v1.CatalogService",
+                        "ListPlanPromotions",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1029,6 +1433,35 @@ pub mod catalog_service_server {
             request: tonic::Request<super::SetPlanPriceRequest>,
         ) -> std::result::Result<
             tonic::Response<super::SetPlanPriceResponse>,
+            tonic::Status,
+        >;
+        /// Staff: makes a promotion of plans: a lower price for a time.
+        ///
+        /// Example request: `{"displayName": "Hari Kemerdekaan", "percent": {"basisPoints": 1700}, "periods": ["BILLING_PERIOD_MONTH"], "renewals": false, "totalLimit": 500, "accountLimit": 1, "startTime": "2026-08-10T00:00:00Z", "endTime": "2026-08-20T00:00:00Z", "enabled": true}`
+        async fn create_plan_promotion(
+            &self,
+            request: tonic::Request<super::CreatePlanPromotionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CreatePlanPromotionResponse>,
+            tonic::Status,
+        >;
+        /// Staff: switches a promotion of plans on or off, renames it, or changes its end and its limits. What it takes off stays as it was made; make another for that. Orders
+        /// placed with it keep their price.
+        ///
+        /// Example request: `{"promotion": {"id": "0192f0c1-0000-7000-8000-000000000001", "enabled": false}, "updateMask": "enabled"}`
+        async fn update_plan_promotion(
+            &self,
+            request: tonic::Request<super::UpdatePlanPromotionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdatePlanPromotionResponse>,
+            tonic::Status,
+        >;
+        /// Staff: lists promotions of plans, newest first, with how often each is used.
+        async fn list_plan_promotions(
+            &self,
+            request: tonic::Request<super::ListPlanPromotionsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListPlanPromotionsResponse>,
             tonic::Status,
         >;
     }
@@ -1500,6 +1933,150 @@ pub mod catalog_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SetPlanPriceSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/sewa.catalog.v1.CatalogService/CreatePlanPromotion" => {
+                    #[allow(non_camel_case_types)]
+                    struct CreatePlanPromotionSvc<T: CatalogService>(pub Arc<T>);
+                    impl<
+                        T: CatalogService,
+                    > tonic::server::UnaryService<super::CreatePlanPromotionRequest>
+                    for CreatePlanPromotionSvc<T> {
+                        type Response = super::CreatePlanPromotionResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CreatePlanPromotionRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CatalogService>::create_plan_promotion(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CreatePlanPromotionSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/sewa.catalog.v1.CatalogService/UpdatePlanPromotion" => {
+                    #[allow(non_camel_case_types)]
+                    struct UpdatePlanPromotionSvc<T: CatalogService>(pub Arc<T>);
+                    impl<
+                        T: CatalogService,
+                    > tonic::server::UnaryService<super::UpdatePlanPromotionRequest>
+                    for UpdatePlanPromotionSvc<T> {
+                        type Response = super::UpdatePlanPromotionResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UpdatePlanPromotionRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CatalogService>::update_plan_promotion(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UpdatePlanPromotionSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/sewa.catalog.v1.CatalogService/ListPlanPromotions" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListPlanPromotionsSvc<T: CatalogService>(pub Arc<T>);
+                    impl<
+                        T: CatalogService,
+                    > tonic::server::UnaryService<super::ListPlanPromotionsRequest>
+                    for ListPlanPromotionsSvc<T> {
+                        type Response = super::ListPlanPromotionsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListPlanPromotionsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CatalogService>::list_plan_promotions(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListPlanPromotionsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -41,10 +41,10 @@ pub mod event {
         /// Of operations.
         #[prost(message, tag = "10")]
         Operation(super::OperationPayload),
-        /// Of deposits and adjustments.
+        /// Of deposits, adjustments and credited payments.
         #[prost(message, tag = "11")]
         Wallet(super::WalletPayload),
-        /// Of renewals, suspensions and terminations.
+        /// Of renewals, suspensions, terminations and changes of plan.
         #[prost(message, tag = "12")]
         Lifecycle(super::LifecyclePayload),
     }
@@ -145,7 +145,7 @@ impl ::prost::Name for WalletPayload {
         "/sewa.event.v1.WalletPayload".into()
     }
 }
-/// More about a renewal, suspension or termination.
+/// More about a renewal, suspension, termination or change of plan.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LifecyclePayload {
     /// The machine.
@@ -372,6 +372,24 @@ pub enum EventType {
     DepositReversed = 31,
     /// A payment that named this deposit was not for it or not for this merchant; nothing was credited.
     DepositPaymentRefused = 32,
+    /// Money that came for an order did not pay it, and is credit of the wallet now. `reason` says why: `LATE`, `UNDERPAID`, `OVERPAID` (the part beyond the price),
+    /// `DUPLICATE`, `REVERSAL` (what is left of a payment of which the gateway took a part back), or, if the order no longer waited for it, its state, for example `CANCELLED`.
+    OrderPaymentCredited = 33,
+    /// The payment of an order whose machine runs was taken back by the gateway, and the wallet did not cover it; `amount` is what is missing. `reason` is `PERIOD_ENDED` if
+    /// the period it paid for ends now and the next one has to be paid, or `PERIOD_OVER` if it had ended before.
+    OrderPaymentReversed = 36,
+    /// A promotion gave something with a deposit: of this account, or of one that it brought here. The subject is the journal, `reason` the promotion's name.
+    PromotionGiven = 34,
+    /// What a promotion gave was taken back with the payment it was given for; the amount is what was still there. The subject is the journal.
+    PromotionTakenBack = 35,
+    /// The plan of an instance was changed; the amount is what that cost, negative where it was given back.
+    PlanChanged = 80,
+    /// A change of plan was given up. Nothing was charged, and the plan is what it was.
+    PlanChangeFailed = 81,
+    /// Something differs in the account's books, and no money of it moves; `reason` is the rule that does not hold.
+    WalletFrozen = 70,
+    /// Staff ended the freeze of a wallet.
+    WalletUnfrozen = 71,
 }
 impl EventType {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -403,6 +421,14 @@ impl EventType {
             Self::DepositReady => "EVENT_TYPE_DEPOSIT_READY",
             Self::DepositReversed => "EVENT_TYPE_DEPOSIT_REVERSED",
             Self::DepositPaymentRefused => "EVENT_TYPE_DEPOSIT_PAYMENT_REFUSED",
+            Self::OrderPaymentCredited => "EVENT_TYPE_ORDER_PAYMENT_CREDITED",
+            Self::OrderPaymentReversed => "EVENT_TYPE_ORDER_PAYMENT_REVERSED",
+            Self::PromotionGiven => "EVENT_TYPE_PROMOTION_GIVEN",
+            Self::PromotionTakenBack => "EVENT_TYPE_PROMOTION_TAKEN_BACK",
+            Self::PlanChanged => "EVENT_TYPE_PLAN_CHANGED",
+            Self::PlanChangeFailed => "EVENT_TYPE_PLAN_CHANGE_FAILED",
+            Self::WalletFrozen => "EVENT_TYPE_WALLET_FROZEN",
+            Self::WalletUnfrozen => "EVENT_TYPE_WALLET_UNFROZEN",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -431,6 +457,14 @@ impl EventType {
             "EVENT_TYPE_DEPOSIT_READY" => Some(Self::DepositReady),
             "EVENT_TYPE_DEPOSIT_REVERSED" => Some(Self::DepositReversed),
             "EVENT_TYPE_DEPOSIT_PAYMENT_REFUSED" => Some(Self::DepositPaymentRefused),
+            "EVENT_TYPE_ORDER_PAYMENT_CREDITED" => Some(Self::OrderPaymentCredited),
+            "EVENT_TYPE_ORDER_PAYMENT_REVERSED" => Some(Self::OrderPaymentReversed),
+            "EVENT_TYPE_PROMOTION_GIVEN" => Some(Self::PromotionGiven),
+            "EVENT_TYPE_PROMOTION_TAKEN_BACK" => Some(Self::PromotionTakenBack),
+            "EVENT_TYPE_PLAN_CHANGED" => Some(Self::PlanChanged),
+            "EVENT_TYPE_PLAN_CHANGE_FAILED" => Some(Self::PlanChangeFailed),
+            "EVENT_TYPE_WALLET_FROZEN" => Some(Self::WalletFrozen),
+            "EVENT_TYPE_WALLET_UNFROZEN" => Some(Self::WalletUnfrozen),
             _ => None,
         }
     }
@@ -553,7 +587,7 @@ pub mod event_service_client {
             self.inner.unary(req, path, codec).await
         }
         /// Streams events as they commit, at least once, in order for each subject. Resume with the cursor of the last message received; over SSE that is `Last-Event-ID`.
-        /// The stream ends at its deadline; resume it. A reader too slow to follow is ended with SLOW_CONSUMER and its last cursor.
+        /// The stream ends at its deadline; resume it. It also ends within five seconds of the end of the access token or API key that opened it. A reader too slow to follow is ended with SLOW_CONSUMER and its last cursor.
         pub async fn watch_events(
             &mut self,
             request: impl tonic::IntoRequest<super::WatchEventsRequest>,
@@ -609,7 +643,7 @@ pub mod event_service_server {
             + std::marker::Send
             + 'static;
         /// Streams events as they commit, at least once, in order for each subject. Resume with the cursor of the last message received; over SSE that is `Last-Event-ID`.
-        /// The stream ends at its deadline; resume it. A reader too slow to follow is ended with SLOW_CONSUMER and its last cursor.
+        /// The stream ends at its deadline; resume it. It also ends within five seconds of the end of the access token or API key that opened it. A reader too slow to follow is ended with SLOW_CONSUMER and its last cursor.
         async fn watch_events(
             &self,
             request: tonic::Request<super::WatchEventsRequest>,

@@ -282,6 +282,10 @@ pub struct RegisterRequest {
     /// True for an account with simulated machines and money.
     #[prost(bool, tag = "6")]
     pub sandbox: bool,
+    /// Referral code of the account that brought this one here, from PromotionService.GetReferral; empty if none. A sandbox account is brought by sandbox accounts only,
+    /// and others by others.
+    #[prost(string, tag = "7")]
+    pub referral_code: ::prost::alloc::string::String,
 }
 impl ::prost::Name for RegisterRequest {
     const NAME: &'static str = "RegisterRequest";
@@ -1021,6 +1025,8 @@ pub enum IdentityErrorReason {
     SecondFactorNotFound = 13,
     /// The user has a second factor already.
     SecondFactorExists = 14,
+    /// No account that may bring this one has the referral code.
+    ReferralCodeUnknown = 15,
 }
 impl IdentityErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1044,6 +1050,7 @@ impl IdentityErrorReason {
             Self::CodeAttemptsExceeded => "IDENTITY_ERROR_REASON_CODE_ATTEMPTS_EXCEEDED",
             Self::SecondFactorNotFound => "IDENTITY_ERROR_REASON_SECOND_FACTOR_NOT_FOUND",
             Self::SecondFactorExists => "IDENTITY_ERROR_REASON_SECOND_FACTOR_EXISTS",
+            Self::ReferralCodeUnknown => "IDENTITY_ERROR_REASON_REFERRAL_CODE_UNKNOWN",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1075,6 +1082,9 @@ impl IdentityErrorReason {
             }
             "IDENTITY_ERROR_REASON_SECOND_FACTOR_EXISTS" => {
                 Some(Self::SecondFactorExists)
+            }
+            "IDENTITY_ERROR_REASON_REFERRAL_CODE_UNKNOWN" => {
+                Some(Self::ReferralCodeUnknown)
             }
             _ => None,
         }

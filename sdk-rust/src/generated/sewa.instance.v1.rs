@@ -8,10 +8,10 @@ pub struct Instance {
     /// The account.
     #[prost(string, tag = "2")]
     pub account_id: ::prost::alloc::string::String,
-    /// Name for people; the host name at first.
+    /// Name for people; the host name at first. Only the platform knows it: the machine's host name and its name at the provider stay.
     #[prost(string, tag = "3")]
     pub display_name: ::prost::alloc::string::String,
-    /// Labels, at most 32.
+    /// Labels, at most 32, for finding instances by. One with an empty value is a tag. The provider is not told.
     #[prost(map = "string, string", tag = "4")]
     pub labels: ::std::collections::HashMap<
         ::prost::alloc::string::String,
@@ -32,7 +32,7 @@ pub struct Instance {
     /// The image it was last built from.
     #[prost(string, tag = "9")]
     pub image_id: ::prost::alloc::string::String,
-    /// The order that made it.
+    /// The order that made it; empty for a machine that was adopted.
     #[prost(string, tag = "10")]
     pub order_id: ::prost::alloc::string::String,
     /// Public IPv4 address; empty until known.
@@ -50,10 +50,10 @@ pub struct Instance {
     /// Disk in GiB.
     #[prost(int32, tag = "15")]
     pub disk_gib: i32,
-    /// Price of one period without tax; fixed when it was ordered.
+    /// Price of one period without tax, from the next renewal on; fixed when it was ordered, or when plan or period was changed.
     #[prost(message, optional, tag = "16")]
     pub price: ::core::option::Option<crate::money::Money>,
-    /// The span one price pays for.
+    /// The span one price pays for, from the next renewal on.
     #[prost(enumeration = "super::super::api::v1::BillingPeriod", tag = "17")]
     pub period: i32,
     /// Paid until; absent before the first payment is captured.
@@ -86,6 +86,9 @@ pub struct Instance {
     /// Changes with every change; send it back to make sure nobody was faster.
     #[prost(string, tag = "27")]
     pub etag: ::prost::alloc::string::String,
+    /// Until when ShowFirstPassword shows the first password; absent once it was shown, replaced or forgotten.
+    #[prost(message, optional, tag = "28")]
+    pub first_password_expire_time: ::core::option::Option<::prost_types::Timestamp>,
 }
 /// Nested message and enum types in `Instance`.
 pub mod instance {
@@ -182,6 +185,9 @@ pub struct ListInstancesRequest {
     /// Staff: the account to look at. Empty for the caller's own.
     #[prost(string, tag = "4")]
     pub account_id: ::prost::alloc::string::String,
+    /// Only those that have all of these labels, each `key` for any value or `key=value`. A label without a value is what others call a tag. Of all if empty.
+    #[prost(string, repeated, tag = "5")]
+    pub labels: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 impl ::prost::Name for ListInstancesRequest {
     const NAME: &'static str = "ListInstancesRequest";
@@ -434,6 +440,7 @@ impl ::prost::Name for RebootInstanceResponse {
 }
 /// Reinstalls a machine.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
 pub struct RebuildInstanceRequest {
     /// The instance.
     #[prost(string, tag = "1")]
@@ -444,6 +451,13 @@ pub struct RebuildInstanceRequest {
     /// The etag last read; empty to act whatever it is.
     #[prost(string, tag = "3")]
     pub etag: ::prost::alloc::string::String,
+    /// SSH keys of the account that open the machine for its administrator, at most 10. Their texts are taken as they are now.
+    #[prost(string, repeated, tag = "4")]
+    pub ssh_key_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// What cloud-init does at the first boot from the new disk: a document that begins with `#cloud-config`, or a script that begins with `#!`; at most 16384 bytes of UTF-8.
+    /// Empty for none. It may hold secrets: it is sealed until the machine has it, forgotten then, and never shown again.
+    #[prost(string, tag = "5")]
+    pub user_data: ::prost::alloc::string::String,
 }
 impl ::prost::Name for RebuildInstanceRequest {
     const NAME: &'static str = "RebuildInstanceRequest";
@@ -470,6 +484,41 @@ impl ::prost::Name for RebuildInstanceResponse {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/sewa.instance.v1.RebuildInstanceResponse".into()
+    }
+}
+/// Asks for the first password.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ShowFirstPasswordRequest {
+    /// The instance.
+    #[prost(string, tag = "1")]
+    pub instance_id: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ShowFirstPasswordRequest {
+    const NAME: &'static str = "ShowFirstPasswordRequest";
+    const PACKAGE: &'static str = "sewa.instance.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.instance.v1.ShowFirstPasswordRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.instance.v1.ShowFirstPasswordRequest".into()
+    }
+}
+/// The first password.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct ShowFirstPasswordResponse {
+    /// The password of the administrator, `root`; shown once.
+    #[prost(string, tag = "1")]
+    pub password: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ShowFirstPasswordResponse {
+    const NAME: &'static str = "ShowFirstPasswordResponse";
+    const PACKAGE: &'static str = "sewa.instance.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.instance.v1.ShowFirstPasswordResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.instance.v1.ShowFirstPasswordResponse".into()
     }
 }
 /// Sets a new password.
@@ -572,6 +621,22 @@ pub enum InstanceErrorReason {
     FieldNotWritable = 7,
     /// The provider that runs the machine cannot do this.
     NotSupportedByProvider = 8,
+    /// The first password was shown before, replaced or forgotten.
+    FirstPasswordGone = 9,
+    /// An SSH key that is named does not exist in this account.
+    SshKeyNotFound = 10,
+    /// The text is no public key in the form of OpenSSH, or one that is too weak.
+    SshKeyInvalid = 11,
+    /// The account has this key already.
+    SshKeyExists = 12,
+    /// The account has as many keys as it may have.
+    SshKeyLimit = 13,
+    /// No such snapshot in this account.
+    SnapshotNotFound = 14,
+    /// The instance has as many snapshots as it may have.
+    SnapshotLimit = 15,
+    /// The snapshot is not there yet, or not any more.
+    SnapshotNotAvailable = 16,
 }
 impl InstanceErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -591,6 +656,14 @@ impl InstanceErrorReason {
             Self::NotSupportedByProvider => {
                 "INSTANCE_ERROR_REASON_NOT_SUPPORTED_BY_PROVIDER"
             }
+            Self::FirstPasswordGone => "INSTANCE_ERROR_REASON_FIRST_PASSWORD_GONE",
+            Self::SshKeyNotFound => "INSTANCE_ERROR_REASON_SSH_KEY_NOT_FOUND",
+            Self::SshKeyInvalid => "INSTANCE_ERROR_REASON_SSH_KEY_INVALID",
+            Self::SshKeyExists => "INSTANCE_ERROR_REASON_SSH_KEY_EXISTS",
+            Self::SshKeyLimit => "INSTANCE_ERROR_REASON_SSH_KEY_LIMIT",
+            Self::SnapshotNotFound => "INSTANCE_ERROR_REASON_SNAPSHOT_NOT_FOUND",
+            Self::SnapshotLimit => "INSTANCE_ERROR_REASON_SNAPSHOT_LIMIT",
+            Self::SnapshotNotAvailable => "INSTANCE_ERROR_REASON_SNAPSHOT_NOT_AVAILABLE",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -610,6 +683,16 @@ impl InstanceErrorReason {
             "INSTANCE_ERROR_REASON_FIELD_NOT_WRITABLE" => Some(Self::FieldNotWritable),
             "INSTANCE_ERROR_REASON_NOT_SUPPORTED_BY_PROVIDER" => {
                 Some(Self::NotSupportedByProvider)
+            }
+            "INSTANCE_ERROR_REASON_FIRST_PASSWORD_GONE" => Some(Self::FirstPasswordGone),
+            "INSTANCE_ERROR_REASON_SSH_KEY_NOT_FOUND" => Some(Self::SshKeyNotFound),
+            "INSTANCE_ERROR_REASON_SSH_KEY_INVALID" => Some(Self::SshKeyInvalid),
+            "INSTANCE_ERROR_REASON_SSH_KEY_EXISTS" => Some(Self::SshKeyExists),
+            "INSTANCE_ERROR_REASON_SSH_KEY_LIMIT" => Some(Self::SshKeyLimit),
+            "INSTANCE_ERROR_REASON_SNAPSHOT_NOT_FOUND" => Some(Self::SnapshotNotFound),
+            "INSTANCE_ERROR_REASON_SNAPSHOT_LIMIT" => Some(Self::SnapshotLimit),
+            "INSTANCE_ERROR_REASON_SNAPSHOT_NOT_AVAILABLE" => {
+                Some(Self::SnapshotNotAvailable)
             }
             _ => None,
         }
@@ -918,6 +1001,9 @@ pub mod instance_service_client {
         }
         /// Reinstalls the machine from an image. Everything on its disk is lost; its addresses stay. States: RUNNING, STOPPED.
         ///
+        /// Where the provider has the capability `rebuild_credentials` the machine gets a new password, which ShowFirstPassword shows from the moment the provider has taken the
+        /// work on, and the SSH keys and user data of this call alone. Elsewhere it gets those of its first boot again, and naming others is refused.
+        ///
         /// Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "imageId": "0192f0c1-0000-7000-8000-000000000002"}`
         pub async fn rebuild_instance(
             &mut self,
@@ -944,6 +1030,39 @@ pub mod instance_service_client {
                     GrpcMethod::new(
                         "sewa.instance.v1.InstanceService",
                         "RebuildInstance",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Shows the administrator's password that the platform made for a new or reinstalled machine. It is in this reply and nowhere else, also not in a replay of it, and is
+        /// forgotten with it. It is kept for seven days at most, and ends with a password that is set later. States: all but PROVISIONING.
+        ///
+        /// Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001"}`
+        pub async fn show_first_password(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ShowFirstPasswordRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ShowFirstPasswordResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/sewa.instance.v1.InstanceService/ShowFirstPassword",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "sewa.instance.v1.InstanceService",
+                        "ShowFirstPassword",
                     ),
                 );
             self.inner.unary(req, path, codec).await
@@ -1094,12 +1213,26 @@ pub mod instance_service_server {
         >;
         /// Reinstalls the machine from an image. Everything on its disk is lost; its addresses stay. States: RUNNING, STOPPED.
         ///
+        /// Where the provider has the capability `rebuild_credentials` the machine gets a new password, which ShowFirstPassword shows from the moment the provider has taken the
+        /// work on, and the SSH keys and user data of this call alone. Elsewhere it gets those of its first boot again, and naming others is refused.
+        ///
         /// Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "imageId": "0192f0c1-0000-7000-8000-000000000002"}`
         async fn rebuild_instance(
             &self,
             request: tonic::Request<super::RebuildInstanceRequest>,
         ) -> std::result::Result<
             tonic::Response<super::RebuildInstanceResponse>,
+            tonic::Status,
+        >;
+        /// Shows the administrator's password that the platform made for a new or reinstalled machine. It is in this reply and nowhere else, also not in a replay of it, and is
+        /// forgotten with it. It is kept for seven days at most, and ends with a password that is set later. States: all but PROVISIONING.
+        ///
+        /// Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001"}`
+        async fn show_first_password(
+            &self,
+            request: tonic::Request<super::ShowFirstPasswordRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ShowFirstPasswordResponse>,
             tonic::Status,
         >;
         /// Sets a new administrator password, made by the platform. It is in this reply and nowhere else, and works once the operation has succeeded. States: RUNNING.
@@ -1569,6 +1702,52 @@ pub mod instance_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/sewa.instance.v1.InstanceService/ShowFirstPassword" => {
+                    #[allow(non_camel_case_types)]
+                    struct ShowFirstPasswordSvc<T: InstanceService>(pub Arc<T>);
+                    impl<
+                        T: InstanceService,
+                    > tonic::server::UnaryService<super::ShowFirstPasswordRequest>
+                    for ShowFirstPasswordSvc<T> {
+                        type Response = super::ShowFirstPasswordResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ShowFirstPasswordRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as InstanceService>::show_first_password(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ShowFirstPasswordSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/sewa.instance.v1.InstanceService/ResetInstancePassword" => {
                     #[allow(non_camel_case_types)]
                     struct ResetInstancePasswordSvc<T: InstanceService>(pub Arc<T>);
@@ -1701,6 +1880,1643 @@ pub mod instance_service_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "sewa.instance.v1.InstanceService";
     impl<T> tonic::server::NamedService for InstanceServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// A snapshot. One that could not be taken, or is deleted, is no more.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Snapshot {
+    /// Identifier.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// The instance whose disk it is of.
+    #[prost(string, tag = "2")]
+    pub instance_id: ::prost::alloc::string::String,
+    /// Name for people.
+    #[prost(string, tag = "3")]
+    pub display_name: ::prost::alloc::string::String,
+    /// How far it is.
+    #[prost(enumeration = "snapshot::State", tag = "4")]
+    pub state: i32,
+    /// The image the disk was last built from when it was taken.
+    #[prost(string, tag = "5")]
+    pub image_id: ::prost::alloc::string::String,
+    /// When it was asked for.
+    #[prost(message, optional, tag = "6")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// Nested message and enum types in `Snapshot`.
+pub mod snapshot {
+    /// How far it is.
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum State {
+        /// Not set.
+        Unspecified = 0,
+        /// Being taken.
+        Creating = 1,
+        /// Can be gone back to.
+        Available = 2,
+        /// Being deleted, or what is left of one that could not be taken.
+        Deleting = 3,
+    }
+    impl State {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "STATE_UNSPECIFIED",
+                Self::Creating => "STATE_CREATING",
+                Self::Available => "STATE_AVAILABLE",
+                Self::Deleting => "STATE_DELETING",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "STATE_UNSPECIFIED" => Some(Self::Unspecified),
+                "STATE_CREATING" => Some(Self::Creating),
+                "STATE_AVAILABLE" => Some(Self::Available),
+                "STATE_DELETING" => Some(Self::Deleting),
+                _ => None,
+            }
+        }
+    }
+}
+impl ::prost::Name for Snapshot {
+    const NAME: &'static str = "Snapshot";
+    const PACKAGE: &'static str = "sewa.instance.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.instance.v1.Snapshot".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.instance.v1.Snapshot".into()
+    }
+}
+/// Takes a snapshot.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CreateSnapshotRequest {
+    /// The instance.
+    #[prost(string, tag = "1")]
+    pub instance_id: ::prost::alloc::string::String,
+    /// Name for people.
+    #[prost(string, tag = "2")]
+    pub display_name: ::prost::alloc::string::String,
+}
+impl ::prost::Name for CreateSnapshotRequest {
+    const NAME: &'static str = "CreateSnapshotRequest";
+    const PACKAGE: &'static str = "sewa.instance.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.instance.v1.CreateSnapshotRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.instance.v1.CreateSnapshotRequest".into()
+    }
+}
+/// It is recorded.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CreateSnapshotResponse {
+    /// The snapshot.
+    #[prost(message, optional, tag = "1")]
+    pub snapshot: ::core::option::Option<Snapshot>,
+    /// The operation that takes it.
+    #[prost(message, optional, tag = "2")]
+    pub operation: ::core::option::Option<super::super::api::v1::Operation>,
+}
+impl ::prost::Name for CreateSnapshotResponse {
+    const NAME: &'static str = "CreateSnapshotResponse";
+    const PACKAGE: &'static str = "sewa.instance.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.instance.v1.CreateSnapshotResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.instance.v1.CreateSnapshotResponse".into()
+    }
+}
+/// Asks for a snapshot.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetSnapshotRequest {
+    /// The snapshot.
+    #[prost(string, tag = "1")]
+    pub snapshot_id: ::prost::alloc::string::String,
+}
+impl ::prost::Name for GetSnapshotRequest {
+    const NAME: &'static str = "GetSnapshotRequest";
+    const PACKAGE: &'static str = "sewa.instance.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.instance.v1.GetSnapshotRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.instance.v1.GetSnapshotRequest".into()
+    }
+}
+/// The snapshot.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetSnapshotResponse {
+    /// The snapshot.
+    #[prost(message, optional, tag = "1")]
+    pub snapshot: ::core::option::Option<Snapshot>,
+}
+impl ::prost::Name for GetSnapshotResponse {
+    const NAME: &'static str = "GetSnapshotResponse";
+    const PACKAGE: &'static str = "sewa.instance.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.instance.v1.GetSnapshotResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.instance.v1.GetSnapshotResponse".into()
+    }
+}
+/// Asks for snapshots.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListSnapshotsRequest {
+    /// Items per page, 50 if 0, at most 200.
+    #[prost(int32, tag = "1")]
+    pub page_size: i32,
+    /// Token of the previous page; empty for the first.
+    #[prost(string, tag = "2")]
+    pub page_token: ::prost::alloc::string::String,
+    /// Only of this instance; of all if empty.
+    #[prost(string, tag = "3")]
+    pub instance_id: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ListSnapshotsRequest {
+    const NAME: &'static str = "ListSnapshotsRequest";
+    const PACKAGE: &'static str = "sewa.instance.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.instance.v1.ListSnapshotsRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.instance.v1.ListSnapshotsRequest".into()
+    }
+}
+/// A page of snapshots.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListSnapshotsResponse {
+    /// The snapshots, newest first.
+    #[prost(message, repeated, tag = "1")]
+    pub snapshots: ::prost::alloc::vec::Vec<Snapshot>,
+    /// Token of the next page; empty at the end.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ListSnapshotsResponse {
+    const NAME: &'static str = "ListSnapshotsResponse";
+    const PACKAGE: &'static str = "sewa.instance.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.instance.v1.ListSnapshotsResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.instance.v1.ListSnapshotsResponse".into()
+    }
+}
+/// Goes back to a snapshot.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RestoreSnapshotRequest {
+    /// The snapshot.
+    #[prost(string, tag = "1")]
+    pub snapshot_id: ::prost::alloc::string::String,
+}
+impl ::prost::Name for RestoreSnapshotRequest {
+    const NAME: &'static str = "RestoreSnapshotRequest";
+    const PACKAGE: &'static str = "sewa.instance.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.instance.v1.RestoreSnapshotRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.instance.v1.RestoreSnapshotRequest".into()
+    }
+}
+/// It is recorded.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RestoreSnapshotResponse {
+    /// The operation that does it.
+    #[prost(message, optional, tag = "1")]
+    pub operation: ::core::option::Option<super::super::api::v1::Operation>,
+}
+impl ::prost::Name for RestoreSnapshotResponse {
+    const NAME: &'static str = "RestoreSnapshotResponse";
+    const PACKAGE: &'static str = "sewa.instance.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.instance.v1.RestoreSnapshotResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.instance.v1.RestoreSnapshotResponse".into()
+    }
+}
+/// Deletes a snapshot.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteSnapshotRequest {
+    /// The snapshot.
+    #[prost(string, tag = "1")]
+    pub snapshot_id: ::prost::alloc::string::String,
+}
+impl ::prost::Name for DeleteSnapshotRequest {
+    const NAME: &'static str = "DeleteSnapshotRequest";
+    const PACKAGE: &'static str = "sewa.instance.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.instance.v1.DeleteSnapshotRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.instance.v1.DeleteSnapshotRequest".into()
+    }
+}
+/// It is recorded.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DeleteSnapshotResponse {
+    /// The operation that does it.
+    #[prost(message, optional, tag = "1")]
+    pub operation: ::core::option::Option<super::super::api::v1::Operation>,
+}
+impl ::prost::Name for DeleteSnapshotResponse {
+    const NAME: &'static str = "DeleteSnapshotResponse";
+    const PACKAGE: &'static str = "sewa.instance.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.instance.v1.DeleteSnapshotResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.instance.v1.DeleteSnapshotResponse".into()
+    }
+}
+/// Generated client implementations.
+pub mod snapshot_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Snapshots: copies of a machine's disk, to go back to. At most three for each instance, where its provider has the capability `snapshots`. They end with the instance.
+    #[derive(Debug, Clone)]
+    pub struct SnapshotServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl SnapshotServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> SnapshotServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> SnapshotServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            SnapshotServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Takes a snapshot of the machine's disk. The machine may be running; what its guest has not written yet is not in it. States of the instance: RUNNING, STOPPED. Takes
+        /// effect as the returned operation goes on. Costs nothing beyond the plan.
+        ///
+        /// Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "displayName": "before the upgrade"}`
+        pub async fn create_snapshot(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CreateSnapshotRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CreateSnapshotResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/sewa.instance.v1.SnapshotService/CreateSnapshot",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("sewa.instance.v1.SnapshotService", "CreateSnapshot"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Reads a snapshot.
+        pub async fn get_snapshot(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetSnapshotRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetSnapshotResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/sewa.instance.v1.SnapshotService/GetSnapshot",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("sewa.instance.v1.SnapshotService", "GetSnapshot"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists the account's snapshots, newest first, of one instance if it is named.
+        pub async fn list_snapshots(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListSnapshotsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListSnapshotsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/sewa.instance.v1.SnapshotService/ListSnapshots",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("sewa.instance.v1.SnapshotService", "ListSnapshots"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Puts the machine's disk back to what it was when the snapshot was taken. Everything written since is lost; addresses stay. Passwords, SSH keys and everything else on the
+        /// disk are those of that time. The machine runs afterwards. States of the instance: RUNNING, STOPPED; of the snapshot: AVAILABLE.
+        ///
+        /// Example request: `{"snapshotId": "0192f0c1-0000-7000-8000-000000000003"}`
+        pub async fn restore_snapshot(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RestoreSnapshotRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RestoreSnapshotResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/sewa.instance.v1.SnapshotService/RestoreSnapshot",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "sewa.instance.v1.SnapshotService",
+                        "RestoreSnapshot",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Deletes a snapshot for good; there is no way back. It does not touch the machine. A provider that cannot do it in time is asked again after the operation has failed, until the
+        /// snapshot is gone. States of the instance: RUNNING, STOPPED; of the snapshot: AVAILABLE.
+        ///
+        /// Example request: `{"snapshotId": "0192f0c1-0000-7000-8000-000000000003"}`
+        pub async fn delete_snapshot(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeleteSnapshotRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteSnapshotResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/sewa.instance.v1.SnapshotService/DeleteSnapshot",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("sewa.instance.v1.SnapshotService", "DeleteSnapshot"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+#[cfg(feature = "server")]
+pub mod snapshot_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with SnapshotServiceServer.
+    #[async_trait]
+    pub trait SnapshotService: std::marker::Send + std::marker::Sync + 'static {
+        /// Takes a snapshot of the machine's disk. The machine may be running; what its guest has not written yet is not in it. States of the instance: RUNNING, STOPPED. Takes
+        /// effect as the returned operation goes on. Costs nothing beyond the plan.
+        ///
+        /// Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "displayName": "before the upgrade"}`
+        async fn create_snapshot(
+            &self,
+            request: tonic::Request<super::CreateSnapshotRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CreateSnapshotResponse>,
+            tonic::Status,
+        >;
+        /// Reads a snapshot.
+        async fn get_snapshot(
+            &self,
+            request: tonic::Request<super::GetSnapshotRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetSnapshotResponse>,
+            tonic::Status,
+        >;
+        /// Lists the account's snapshots, newest first, of one instance if it is named.
+        async fn list_snapshots(
+            &self,
+            request: tonic::Request<super::ListSnapshotsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListSnapshotsResponse>,
+            tonic::Status,
+        >;
+        /// Puts the machine's disk back to what it was when the snapshot was taken. Everything written since is lost; addresses stay. Passwords, SSH keys and everything else on the
+        /// disk are those of that time. The machine runs afterwards. States of the instance: RUNNING, STOPPED; of the snapshot: AVAILABLE.
+        ///
+        /// Example request: `{"snapshotId": "0192f0c1-0000-7000-8000-000000000003"}`
+        async fn restore_snapshot(
+            &self,
+            request: tonic::Request<super::RestoreSnapshotRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RestoreSnapshotResponse>,
+            tonic::Status,
+        >;
+        /// Deletes a snapshot for good; there is no way back. It does not touch the machine. A provider that cannot do it in time is asked again after the operation has failed, until the
+        /// snapshot is gone. States of the instance: RUNNING, STOPPED; of the snapshot: AVAILABLE.
+        ///
+        /// Example request: `{"snapshotId": "0192f0c1-0000-7000-8000-000000000003"}`
+        async fn delete_snapshot(
+            &self,
+            request: tonic::Request<super::DeleteSnapshotRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteSnapshotResponse>,
+            tonic::Status,
+        >;
+    }
+    /// Snapshots: copies of a machine's disk, to go back to. At most three for each instance, where its provider has the capability `snapshots`. They end with the instance.
+    #[derive(Debug)]
+    pub struct SnapshotServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> SnapshotServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for SnapshotServiceServer<T>
+    where
+        T: SnapshotService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/sewa.instance.v1.SnapshotService/CreateSnapshot" => {
+                    #[allow(non_camel_case_types)]
+                    struct CreateSnapshotSvc<T: SnapshotService>(pub Arc<T>);
+                    impl<
+                        T: SnapshotService,
+                    > tonic::server::UnaryService<super::CreateSnapshotRequest>
+                    for CreateSnapshotSvc<T> {
+                        type Response = super::CreateSnapshotResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CreateSnapshotRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SnapshotService>::create_snapshot(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CreateSnapshotSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/sewa.instance.v1.SnapshotService/GetSnapshot" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetSnapshotSvc<T: SnapshotService>(pub Arc<T>);
+                    impl<
+                        T: SnapshotService,
+                    > tonic::server::UnaryService<super::GetSnapshotRequest>
+                    for GetSnapshotSvc<T> {
+                        type Response = super::GetSnapshotResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetSnapshotRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SnapshotService>::get_snapshot(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetSnapshotSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/sewa.instance.v1.SnapshotService/ListSnapshots" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListSnapshotsSvc<T: SnapshotService>(pub Arc<T>);
+                    impl<
+                        T: SnapshotService,
+                    > tonic::server::UnaryService<super::ListSnapshotsRequest>
+                    for ListSnapshotsSvc<T> {
+                        type Response = super::ListSnapshotsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListSnapshotsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SnapshotService>::list_snapshots(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListSnapshotsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/sewa.instance.v1.SnapshotService/RestoreSnapshot" => {
+                    #[allow(non_camel_case_types)]
+                    struct RestoreSnapshotSvc<T: SnapshotService>(pub Arc<T>);
+                    impl<
+                        T: SnapshotService,
+                    > tonic::server::UnaryService<super::RestoreSnapshotRequest>
+                    for RestoreSnapshotSvc<T> {
+                        type Response = super::RestoreSnapshotResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RestoreSnapshotRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SnapshotService>::restore_snapshot(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RestoreSnapshotSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/sewa.instance.v1.SnapshotService/DeleteSnapshot" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeleteSnapshotSvc<T: SnapshotService>(pub Arc<T>);
+                    impl<
+                        T: SnapshotService,
+                    > tonic::server::UnaryService<super::DeleteSnapshotRequest>
+                    for DeleteSnapshotSvc<T> {
+                        type Response = super::DeleteSnapshotResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeleteSnapshotRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SnapshotService>::delete_snapshot(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeleteSnapshotSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for SnapshotServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "sewa.instance.v1.SnapshotService";
+    impl<T> tonic::server::NamedService for SnapshotServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// A public key.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SshKey {
+    /// Identifier.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Name for people.
+    #[prost(string, tag = "2")]
+    pub display_name: ::prost::alloc::string::String,
+    /// The key as OpenSSH writes it, without a comment.
+    #[prost(string, tag = "3")]
+    pub public_key: ::prost::alloc::string::String,
+    /// SHA-256 of the key as OpenSSH shows it, for example `SHA256:+DiY3wvvV6TuJJhbpZisF/zLDA0zPMSvHdkr4UvCOqU`.
+    #[prost(string, tag = "4")]
+    pub fingerprint: ::prost::alloc::string::String,
+    /// When it was made.
+    #[prost(message, optional, tag = "5")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+impl ::prost::Name for SshKey {
+    const NAME: &'static str = "SshKey";
+    const PACKAGE: &'static str = "sewa.instance.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.instance.v1.SshKey".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.instance.v1.SshKey".into()
+    }
+}
+/// Keeps a public key.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CreateSshKeyRequest {
+    /// Name for people.
+    #[prost(string, tag = "1")]
+    pub display_name: ::prost::alloc::string::String,
+    /// The one line of a `.pub` file: type, key in Base64, and perhaps a comment. Types: `ssh-ed25519`, `ecdsa-sha2-nistp256`, `-nistp384` and `-nistp521`, `ssh-rsa`, and those
+    /// of security keys (`sk-ssh-ed25519@openssh.com`, `sk-ecdsa-sha2-nistp256@openssh.com`).
+    #[prost(string, tag = "2")]
+    pub public_key: ::prost::alloc::string::String,
+}
+impl ::prost::Name for CreateSshKeyRequest {
+    const NAME: &'static str = "CreateSshKeyRequest";
+    const PACKAGE: &'static str = "sewa.instance.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.instance.v1.CreateSshKeyRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.instance.v1.CreateSshKeyRequest".into()
+    }
+}
+/// The key.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CreateSshKeyResponse {
+    /// The key.
+    #[prost(message, optional, tag = "1")]
+    pub ssh_key: ::core::option::Option<SshKey>,
+}
+impl ::prost::Name for CreateSshKeyResponse {
+    const NAME: &'static str = "CreateSshKeyResponse";
+    const PACKAGE: &'static str = "sewa.instance.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.instance.v1.CreateSshKeyResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.instance.v1.CreateSshKeyResponse".into()
+    }
+}
+/// Asks for a key.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetSshKeyRequest {
+    /// The key.
+    #[prost(string, tag = "1")]
+    pub ssh_key_id: ::prost::alloc::string::String,
+}
+impl ::prost::Name for GetSshKeyRequest {
+    const NAME: &'static str = "GetSshKeyRequest";
+    const PACKAGE: &'static str = "sewa.instance.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.instance.v1.GetSshKeyRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.instance.v1.GetSshKeyRequest".into()
+    }
+}
+/// The key.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetSshKeyResponse {
+    /// The key.
+    #[prost(message, optional, tag = "1")]
+    pub ssh_key: ::core::option::Option<SshKey>,
+}
+impl ::prost::Name for GetSshKeyResponse {
+    const NAME: &'static str = "GetSshKeyResponse";
+    const PACKAGE: &'static str = "sewa.instance.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.instance.v1.GetSshKeyResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.instance.v1.GetSshKeyResponse".into()
+    }
+}
+/// Asks for keys.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListSshKeysRequest {
+    /// Items per page, 50 if 0, at most 200.
+    #[prost(int32, tag = "1")]
+    pub page_size: i32,
+    /// Token of the previous page; empty for the first.
+    #[prost(string, tag = "2")]
+    pub page_token: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ListSshKeysRequest {
+    const NAME: &'static str = "ListSshKeysRequest";
+    const PACKAGE: &'static str = "sewa.instance.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.instance.v1.ListSshKeysRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.instance.v1.ListSshKeysRequest".into()
+    }
+}
+/// A page of keys.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListSshKeysResponse {
+    /// The keys, newest first.
+    #[prost(message, repeated, tag = "1")]
+    pub ssh_keys: ::prost::alloc::vec::Vec<SshKey>,
+    /// Token of the next page; empty at the end.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ListSshKeysResponse {
+    const NAME: &'static str = "ListSshKeysResponse";
+    const PACKAGE: &'static str = "sewa.instance.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.instance.v1.ListSshKeysResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.instance.v1.ListSshKeysResponse".into()
+    }
+}
+/// Forgets a key.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteSshKeyRequest {
+    /// The key.
+    #[prost(string, tag = "1")]
+    pub ssh_key_id: ::prost::alloc::string::String,
+}
+impl ::prost::Name for DeleteSshKeyRequest {
+    const NAME: &'static str = "DeleteSshKeyRequest";
+    const PACKAGE: &'static str = "sewa.instance.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.instance.v1.DeleteSshKeyRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.instance.v1.DeleteSshKeyRequest".into()
+    }
+}
+/// It is forgotten.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteSshKeyResponse {}
+impl ::prost::Name for DeleteSshKeyResponse {
+    const NAME: &'static str = "DeleteSshKeyResponse";
+    const PACKAGE: &'static str = "sewa.instance.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.instance.v1.DeleteSshKeyResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.instance.v1.DeleteSshKeyResponse".into()
+    }
+}
+/// Generated client implementations.
+pub mod ssh_key_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// SSH keys: public keys of an account, to be named when a machine is ordered or rebuilt. At most 100 for each account.
+    #[derive(Debug, Clone)]
+    pub struct SshKeyServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl SshKeyServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> SshKeyServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> SshKeyServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            SshKeyServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Keeps a public key. Its comment is dropped; its form and strength are checked.
+        ///
+        /// Example request: `{"displayName": "laptop", "publicKey": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKuvnvATIUyfBm3Gpnuk47UwTQX0pOLRCYHFBKkcpGU0"}`
+        pub async fn create_ssh_key(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CreateSshKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CreateSshKeyResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/sewa.instance.v1.SshKeyService/CreateSshKey",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("sewa.instance.v1.SshKeyService", "CreateSshKey"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Reads a key.
+        pub async fn get_ssh_key(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetSshKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetSshKeyResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/sewa.instance.v1.SshKeyService/GetSshKey",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("sewa.instance.v1.SshKeyService", "GetSshKey"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists the account's keys, newest first.
+        pub async fn list_ssh_keys(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListSshKeysRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListSshKeysResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/sewa.instance.v1.SshKeyService/ListSshKeys",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("sewa.instance.v1.SshKeyService", "ListSshKeys"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Forgets a key. Machines that were made with it keep it.
+        pub async fn delete_ssh_key(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeleteSshKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteSshKeyResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/sewa.instance.v1.SshKeyService/DeleteSshKey",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("sewa.instance.v1.SshKeyService", "DeleteSshKey"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+#[cfg(feature = "server")]
+pub mod ssh_key_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with SshKeyServiceServer.
+    #[async_trait]
+    pub trait SshKeyService: std::marker::Send + std::marker::Sync + 'static {
+        /// Keeps a public key. Its comment is dropped; its form and strength are checked.
+        ///
+        /// Example request: `{"displayName": "laptop", "publicKey": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKuvnvATIUyfBm3Gpnuk47UwTQX0pOLRCYHFBKkcpGU0"}`
+        async fn create_ssh_key(
+            &self,
+            request: tonic::Request<super::CreateSshKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CreateSshKeyResponse>,
+            tonic::Status,
+        >;
+        /// Reads a key.
+        async fn get_ssh_key(
+            &self,
+            request: tonic::Request<super::GetSshKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetSshKeyResponse>,
+            tonic::Status,
+        >;
+        /// Lists the account's keys, newest first.
+        async fn list_ssh_keys(
+            &self,
+            request: tonic::Request<super::ListSshKeysRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListSshKeysResponse>,
+            tonic::Status,
+        >;
+        /// Forgets a key. Machines that were made with it keep it.
+        async fn delete_ssh_key(
+            &self,
+            request: tonic::Request<super::DeleteSshKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteSshKeyResponse>,
+            tonic::Status,
+        >;
+    }
+    /// SSH keys: public keys of an account, to be named when a machine is ordered or rebuilt. At most 100 for each account.
+    #[derive(Debug)]
+    pub struct SshKeyServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> SshKeyServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for SshKeyServiceServer<T>
+    where
+        T: SshKeyService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/sewa.instance.v1.SshKeyService/CreateSshKey" => {
+                    #[allow(non_camel_case_types)]
+                    struct CreateSshKeySvc<T: SshKeyService>(pub Arc<T>);
+                    impl<
+                        T: SshKeyService,
+                    > tonic::server::UnaryService<super::CreateSshKeyRequest>
+                    for CreateSshKeySvc<T> {
+                        type Response = super::CreateSshKeyResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CreateSshKeyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SshKeyService>::create_ssh_key(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CreateSshKeySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/sewa.instance.v1.SshKeyService/GetSshKey" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetSshKeySvc<T: SshKeyService>(pub Arc<T>);
+                    impl<
+                        T: SshKeyService,
+                    > tonic::server::UnaryService<super::GetSshKeyRequest>
+                    for GetSshKeySvc<T> {
+                        type Response = super::GetSshKeyResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetSshKeyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SshKeyService>::get_ssh_key(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetSshKeySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/sewa.instance.v1.SshKeyService/ListSshKeys" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListSshKeysSvc<T: SshKeyService>(pub Arc<T>);
+                    impl<
+                        T: SshKeyService,
+                    > tonic::server::UnaryService<super::ListSshKeysRequest>
+                    for ListSshKeysSvc<T> {
+                        type Response = super::ListSshKeysResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListSshKeysRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SshKeyService>::list_ssh_keys(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListSshKeysSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/sewa.instance.v1.SshKeyService/DeleteSshKey" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeleteSshKeySvc<T: SshKeyService>(pub Arc<T>);
+                    impl<
+                        T: SshKeyService,
+                    > tonic::server::UnaryService<super::DeleteSshKeyRequest>
+                    for DeleteSshKeySvc<T> {
+                        type Response = super::DeleteSshKeyResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeleteSshKeyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SshKeyService>::delete_ssh_key(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeleteSshKeySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for SshKeyServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "sewa.instance.v1.SshKeyService";
+    impl<T> tonic::server::NamedService for SshKeyServiceServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }

@@ -8,10 +8,10 @@ pub struct Subscription {
     /// How it stands.
     #[prost(enumeration = "subscription::State", tag = "2")]
     pub state: i32,
-    /// Price of one period without tax.
+    /// Price of one period without tax, from the next renewal on.
     #[prost(message, optional, tag = "3")]
     pub price: ::core::option::Option<crate::money::Money>,
-    /// The span one price pays for.
+    /// The span one price pays for, from the next renewal on.
     #[prost(enumeration = "super::super::api::v1::BillingPeriod", tag = "4")]
     pub period: i32,
     /// Paid until.
@@ -278,6 +278,53 @@ impl ::prost::Name for Renewal {
         "/sewa.lifecycle.v1.Renewal".into()
     }
 }
+/// A change of plan: what it costs, or what is given back.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PlanChange {
+    /// The instance.
+    #[prost(string, tag = "1")]
+    pub instance_id: ::prost::alloc::string::String,
+    /// The plan it has.
+    #[prost(string, tag = "2")]
+    pub from_plan_id: ::prost::alloc::string::String,
+    /// The plan it is to have.
+    #[prost(string, tag = "3")]
+    pub plan_id: ::prost::alloc::string::String,
+    /// Days of the present period that are priced anew: the one that has begun, and those to come.
+    #[prost(int32, tag = "4")]
+    pub remaining_days: i32,
+    /// Days of the whole present period.
+    #[prost(int32, tag = "5")]
+    pub period_days: i32,
+    /// Without tax; negative where it is given back.
+    #[prost(message, optional, tag = "6")]
+    pub net: ::core::option::Option<crate::money::Money>,
+    /// Tax on it, with the same sign.
+    #[prost(message, optional, tag = "7")]
+    pub tax: ::core::option::Option<crate::money::Money>,
+    /// What is charged, or, if negative, given back.
+    #[prost(message, optional, tag = "8")]
+    pub total: ::core::option::Option<crate::money::Money>,
+    /// Price of one period of the new plan without tax.
+    #[prost(message, optional, tag = "9")]
+    pub price: ::core::option::Option<crate::money::Money>,
+    /// The span it pays for.
+    #[prost(enumeration = "super::super::api::v1::BillingPeriod", tag = "10")]
+    pub period: i32,
+    /// What the next renewal will charge, tax included.
+    #[prost(message, optional, tag = "11")]
+    pub next_charge: ::core::option::Option<crate::money::Money>,
+}
+impl ::prost::Name for PlanChange {
+    const NAME: &'static str = "PlanChange";
+    const PACKAGE: &'static str = "sewa.lifecycle.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.lifecycle.v1.PlanChange".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.lifecycle.v1.PlanChange".into()
+    }
+}
 /// When unpaid instances are suspended and terminated.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Policy {
@@ -478,6 +525,160 @@ impl ::prost::Name for RenewInstanceResponse {
         "/sewa.lifecycle.v1.RenewInstanceResponse".into()
     }
 }
+/// Asks what a change of plan would cost.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PreviewPlanChangeRequest {
+    /// The instance.
+    #[prost(string, tag = "1")]
+    pub instance_id: ::prost::alloc::string::String,
+    /// The plan it is to have.
+    #[prost(string, tag = "2")]
+    pub plan_id: ::prost::alloc::string::String,
+}
+impl ::prost::Name for PreviewPlanChangeRequest {
+    const NAME: &'static str = "PreviewPlanChangeRequest";
+    const PACKAGE: &'static str = "sewa.lifecycle.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.lifecycle.v1.PreviewPlanChangeRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.lifecycle.v1.PreviewPlanChangeRequest".into()
+    }
+}
+/// What it would cost.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PreviewPlanChangeResponse {
+    /// The change, not made.
+    #[prost(message, optional, tag = "1")]
+    pub plan_change: ::core::option::Option<PlanChange>,
+}
+impl ::prost::Name for PreviewPlanChangeResponse {
+    const NAME: &'static str = "PreviewPlanChangeResponse";
+    const PACKAGE: &'static str = "sewa.lifecycle.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.lifecycle.v1.PreviewPlanChangeResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.lifecycle.v1.PreviewPlanChangeResponse".into()
+    }
+}
+/// Changes the plan.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ChangePlanRequest {
+    /// The instance.
+    #[prost(string, tag = "1")]
+    pub instance_id: ::prost::alloc::string::String,
+    /// The plan it is to have.
+    #[prost(string, tag = "2")]
+    pub plan_id: ::prost::alloc::string::String,
+    /// The total shown to the owner, negative where money is given back; a different total is refused with PRICE_CHANGED. Absent to accept any.
+    #[prost(message, optional, tag = "3")]
+    pub expected_total: ::core::option::Option<crate::money::Money>,
+}
+impl ::prost::Name for ChangePlanRequest {
+    const NAME: &'static str = "ChangePlanRequest";
+    const PACKAGE: &'static str = "sewa.lifecycle.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.lifecycle.v1.ChangePlanRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.lifecycle.v1.ChangePlanRequest".into()
+    }
+}
+/// It is recorded.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ChangePlanResponse {
+    /// The change and its price.
+    #[prost(message, optional, tag = "1")]
+    pub plan_change: ::core::option::Option<PlanChange>,
+    /// The operation that makes it.
+    #[prost(message, optional, tag = "2")]
+    pub operation: ::core::option::Option<super::super::api::v1::Operation>,
+}
+impl ::prost::Name for ChangePlanResponse {
+    const NAME: &'static str = "ChangePlanResponse";
+    const PACKAGE: &'static str = "sewa.lifecycle.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.lifecycle.v1.ChangePlanResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.lifecycle.v1.ChangePlanResponse".into()
+    }
+}
+/// Asks what another span would cost.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PreviewPeriodChangeRequest {
+    /// The instance.
+    #[prost(string, tag = "1")]
+    pub instance_id: ::prost::alloc::string::String,
+    /// The span one price is to pay for: a day, a month or a year.
+    #[prost(enumeration = "super::super::api::v1::BillingPeriod", tag = "2")]
+    pub period: i32,
+}
+impl ::prost::Name for PreviewPeriodChangeRequest {
+    const NAME: &'static str = "PreviewPeriodChangeRequest";
+    const PACKAGE: &'static str = "sewa.lifecycle.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.lifecycle.v1.PreviewPeriodChangeRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.lifecycle.v1.PreviewPeriodChangeRequest".into()
+    }
+}
+/// What the next period would be.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PreviewPeriodChangeResponse {
+    /// The next renewal, not made.
+    #[prost(message, optional, tag = "1")]
+    pub renewal: ::core::option::Option<Renewal>,
+}
+impl ::prost::Name for PreviewPeriodChangeResponse {
+    const NAME: &'static str = "PreviewPeriodChangeResponse";
+    const PACKAGE: &'static str = "sewa.lifecycle.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.lifecycle.v1.PreviewPeriodChangeResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.lifecycle.v1.PreviewPeriodChangeResponse".into()
+    }
+}
+/// Changes the span.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ChangePeriodRequest {
+    /// The instance.
+    #[prost(string, tag = "1")]
+    pub instance_id: ::prost::alloc::string::String,
+    /// The span one price is to pay for: a day, a month or a year.
+    #[prost(enumeration = "super::super::api::v1::BillingPeriod", tag = "2")]
+    pub period: i32,
+}
+impl ::prost::Name for ChangePeriodRequest {
+    const NAME: &'static str = "ChangePeriodRequest";
+    const PACKAGE: &'static str = "sewa.lifecycle.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.lifecycle.v1.ChangePeriodRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.lifecycle.v1.ChangePeriodRequest".into()
+    }
+}
+/// The subscription.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ChangePeriodResponse {
+    /// The subscription as it is now.
+    #[prost(message, optional, tag = "1")]
+    pub subscription: ::core::option::Option<Subscription>,
+}
+impl ::prost::Name for ChangePeriodResponse {
+    const NAME: &'static str = "ChangePeriodResponse";
+    const PACKAGE: &'static str = "sewa.lifecycle.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.lifecycle.v1.ChangePeriodResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.lifecycle.v1.ChangePeriodResponse".into()
+    }
+}
 /// Asks for renewals.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListRenewalsRequest {
@@ -619,6 +820,24 @@ pub enum LifecycleErrorReason {
     AccountNotFound = 5,
     /// No such policy.
     PolicyNotFound = 6,
+    /// The period is over and the next one is not paid.
+    SubscriptionUnpaid = 7,
+    /// The plan does not exist or is not sold.
+    PlanUnavailable = 8,
+    /// The plan has no price for this period now.
+    PeriodUnavailable = 9,
+    /// The machine cannot be made into one of the plan. `problem` is `same_plan`, `other_provider` or `disk_smaller`.
+    PlanUnsuitable = 10,
+    /// The provider that runs the machine cannot do this.
+    NotSupportedByProvider = 11,
+    /// The total differs from expected_total.
+    PriceChanged = 12,
+    /// Another operation is under way on the instance.
+    OperationInProgress = 13,
+    /// The instance's state does not allow it.
+    IllegalState = 14,
+    /// Something differs in the account's books. No money of it moves until staff have looked.
+    WalletFrozen = 30,
 }
 impl LifecycleErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -634,6 +853,17 @@ impl LifecycleErrorReason {
             Self::InsufficientBalance => "LIFECYCLE_ERROR_REASON_INSUFFICIENT_BALANCE",
             Self::AccountNotFound => "LIFECYCLE_ERROR_REASON_ACCOUNT_NOT_FOUND",
             Self::PolicyNotFound => "LIFECYCLE_ERROR_REASON_POLICY_NOT_FOUND",
+            Self::SubscriptionUnpaid => "LIFECYCLE_ERROR_REASON_SUBSCRIPTION_UNPAID",
+            Self::PlanUnavailable => "LIFECYCLE_ERROR_REASON_PLAN_UNAVAILABLE",
+            Self::PeriodUnavailable => "LIFECYCLE_ERROR_REASON_PERIOD_UNAVAILABLE",
+            Self::PlanUnsuitable => "LIFECYCLE_ERROR_REASON_PLAN_UNSUITABLE",
+            Self::NotSupportedByProvider => {
+                "LIFECYCLE_ERROR_REASON_NOT_SUPPORTED_BY_PROVIDER"
+            }
+            Self::PriceChanged => "LIFECYCLE_ERROR_REASON_PRICE_CHANGED",
+            Self::OperationInProgress => "LIFECYCLE_ERROR_REASON_OPERATION_IN_PROGRESS",
+            Self::IllegalState => "LIFECYCLE_ERROR_REASON_ILLEGAL_STATE",
+            Self::WalletFrozen => "LIFECYCLE_ERROR_REASON_WALLET_FROZEN",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -648,6 +878,21 @@ impl LifecycleErrorReason {
             }
             "LIFECYCLE_ERROR_REASON_ACCOUNT_NOT_FOUND" => Some(Self::AccountNotFound),
             "LIFECYCLE_ERROR_REASON_POLICY_NOT_FOUND" => Some(Self::PolicyNotFound),
+            "LIFECYCLE_ERROR_REASON_SUBSCRIPTION_UNPAID" => {
+                Some(Self::SubscriptionUnpaid)
+            }
+            "LIFECYCLE_ERROR_REASON_PLAN_UNAVAILABLE" => Some(Self::PlanUnavailable),
+            "LIFECYCLE_ERROR_REASON_PERIOD_UNAVAILABLE" => Some(Self::PeriodUnavailable),
+            "LIFECYCLE_ERROR_REASON_PLAN_UNSUITABLE" => Some(Self::PlanUnsuitable),
+            "LIFECYCLE_ERROR_REASON_NOT_SUPPORTED_BY_PROVIDER" => {
+                Some(Self::NotSupportedByProvider)
+            }
+            "LIFECYCLE_ERROR_REASON_PRICE_CHANGED" => Some(Self::PriceChanged),
+            "LIFECYCLE_ERROR_REASON_OPERATION_IN_PROGRESS" => {
+                Some(Self::OperationInProgress)
+            }
+            "LIFECYCLE_ERROR_REASON_ILLEGAL_STATE" => Some(Self::IllegalState),
+            "LIFECYCLE_ERROR_REASON_WALLET_FROZEN" => Some(Self::WalletFrozen),
             _ => None,
         }
     }
@@ -866,6 +1111,135 @@ pub mod lifecycle_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Prices a change of plan without making it. ChangePlan at the same time charges, or gives back, exactly this total.
+        ///
+        /// The rest of the period that is paid is priced to the day: of its days, the one that has begun and those to come count. What the new plan costs for them, less
+        /// what the present one does, is charged, or given back. Never more is given back than was paid for these days beyond the price of the new plan. Later periods cost
+        /// the new plan's price of now.
+        ///
+        /// Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "planId": "0192f0c1-0000-7000-8000-000000000002"}`
+        pub async fn preview_plan_change(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PreviewPlanChangeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PreviewPlanChangeResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/sewa.lifecycle.v1.LifecycleService/PreviewPlanChange",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "sewa.lifecycle.v1.LifecycleService",
+                        "PreviewPlanChange",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Changes the plan of an instance, up or down. What is to be paid is held; when the machine has its new size the money is captured, or given back as a refund, and the
+        /// plan and its price are the new ones from then on. If the provider refuses or does not finish, the hold is released and all stays as it was; the operation says why.
+        /// States: RUNNING, STOPPED. Where the machine has to be off for it, it is shut down first and powered on again. A disk never becomes smaller.
+        /// While the operation is open the instance neither renews nor is suspended.
+        ///
+        /// Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "planId": "0192f0c1-0000-7000-8000-000000000002"}`
+        pub async fn change_plan(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ChangePlanRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ChangePlanResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/sewa.lifecycle.v1.LifecycleService/ChangePlan",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("sewa.lifecycle.v1.LifecycleService", "ChangePlan"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Says what the next period would be, were the instance to be paid by another span.
+        ///
+        /// Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "period": "BILLING_PERIOD_YEAR"}`
+        pub async fn preview_period_change(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PreviewPeriodChangeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PreviewPeriodChangeResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/sewa.lifecycle.v1.LifecycleService/PreviewPeriodChange",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "sewa.lifecycle.v1.LifecycleService",
+                        "PreviewPeriodChange",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Pays the instance by another span from the next renewal on, at the plan's price of now for it. The period that is paid ends when it would; no money moves now.
+        ///
+        /// Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "period": "BILLING_PERIOD_YEAR"}`
+        pub async fn change_period(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ChangePeriodRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ChangePeriodResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/sewa.lifecycle.v1.LifecycleService/ChangePeriod",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("sewa.lifecycle.v1.LifecycleService", "ChangePeriod"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// Lists renewals and attempts at them, newest first.
         pub async fn list_renewals(
             &mut self,
@@ -1003,6 +1377,53 @@ pub mod lifecycle_service_server {
             request: tonic::Request<super::RenewInstanceRequest>,
         ) -> std::result::Result<
             tonic::Response<super::RenewInstanceResponse>,
+            tonic::Status,
+        >;
+        /// Prices a change of plan without making it. ChangePlan at the same time charges, or gives back, exactly this total.
+        ///
+        /// The rest of the period that is paid is priced to the day: of its days, the one that has begun and those to come count. What the new plan costs for them, less
+        /// what the present one does, is charged, or given back. Never more is given back than was paid for these days beyond the price of the new plan. Later periods cost
+        /// the new plan's price of now.
+        ///
+        /// Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "planId": "0192f0c1-0000-7000-8000-000000000002"}`
+        async fn preview_plan_change(
+            &self,
+            request: tonic::Request<super::PreviewPlanChangeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PreviewPlanChangeResponse>,
+            tonic::Status,
+        >;
+        /// Changes the plan of an instance, up or down. What is to be paid is held; when the machine has its new size the money is captured, or given back as a refund, and the
+        /// plan and its price are the new ones from then on. If the provider refuses or does not finish, the hold is released and all stays as it was; the operation says why.
+        /// States: RUNNING, STOPPED. Where the machine has to be off for it, it is shut down first and powered on again. A disk never becomes smaller.
+        /// While the operation is open the instance neither renews nor is suspended.
+        ///
+        /// Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "planId": "0192f0c1-0000-7000-8000-000000000002"}`
+        async fn change_plan(
+            &self,
+            request: tonic::Request<super::ChangePlanRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ChangePlanResponse>,
+            tonic::Status,
+        >;
+        /// Says what the next period would be, were the instance to be paid by another span.
+        ///
+        /// Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "period": "BILLING_PERIOD_YEAR"}`
+        async fn preview_period_change(
+            &self,
+            request: tonic::Request<super::PreviewPeriodChangeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PreviewPeriodChangeResponse>,
+            tonic::Status,
+        >;
+        /// Pays the instance by another span from the next renewal on, at the plan's price of now for it. The period that is paid ends when it would; no money moves now.
+        ///
+        /// Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "period": "BILLING_PERIOD_YEAR"}`
+        async fn change_period(
+            &self,
+            request: tonic::Request<super::ChangePeriodRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ChangePeriodResponse>,
             tonic::Status,
         >;
         /// Lists renewals and attempts at them, newest first.
@@ -1278,6 +1699,195 @@ pub mod lifecycle_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RenewInstanceSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/sewa.lifecycle.v1.LifecycleService/PreviewPlanChange" => {
+                    #[allow(non_camel_case_types)]
+                    struct PreviewPlanChangeSvc<T: LifecycleService>(pub Arc<T>);
+                    impl<
+                        T: LifecycleService,
+                    > tonic::server::UnaryService<super::PreviewPlanChangeRequest>
+                    for PreviewPlanChangeSvc<T> {
+                        type Response = super::PreviewPlanChangeResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PreviewPlanChangeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as LifecycleService>::preview_plan_change(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PreviewPlanChangeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/sewa.lifecycle.v1.LifecycleService/ChangePlan" => {
+                    #[allow(non_camel_case_types)]
+                    struct ChangePlanSvc<T: LifecycleService>(pub Arc<T>);
+                    impl<
+                        T: LifecycleService,
+                    > tonic::server::UnaryService<super::ChangePlanRequest>
+                    for ChangePlanSvc<T> {
+                        type Response = super::ChangePlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ChangePlanRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as LifecycleService>::change_plan(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ChangePlanSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/sewa.lifecycle.v1.LifecycleService/PreviewPeriodChange" => {
+                    #[allow(non_camel_case_types)]
+                    struct PreviewPeriodChangeSvc<T: LifecycleService>(pub Arc<T>);
+                    impl<
+                        T: LifecycleService,
+                    > tonic::server::UnaryService<super::PreviewPeriodChangeRequest>
+                    for PreviewPeriodChangeSvc<T> {
+                        type Response = super::PreviewPeriodChangeResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PreviewPeriodChangeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as LifecycleService>::preview_period_change(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PreviewPeriodChangeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/sewa.lifecycle.v1.LifecycleService/ChangePeriod" => {
+                    #[allow(non_camel_case_types)]
+                    struct ChangePeriodSvc<T: LifecycleService>(pub Arc<T>);
+                    impl<
+                        T: LifecycleService,
+                    > tonic::server::UnaryService<super::ChangePeriodRequest>
+                    for ChangePeriodSvc<T> {
+                        type Response = super::ChangePeriodResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ChangePeriodRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as LifecycleService>::change_period(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ChangePeriodSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

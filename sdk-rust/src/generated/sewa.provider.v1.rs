@@ -5,13 +5,14 @@ pub struct ProviderAccount {
     /// Identifier.
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
-    /// Whose cloud it is: `digitalocean`, `linode` or `vultr`.
+    /// Whose cloud it is: `digitalocean`, `linode`, `proxmox` or `vultr`.
     #[prost(string, tag = "2")]
     pub provider: ::prost::alloc::string::String,
     /// Name for people, unique.
     #[prost(string, tag = "3")]
     pub display_name: ::prost::alloc::string::String,
     /// Where the provider's API is, with its path; the provider's own address if empty. HTTPS, or plain HTTP to this machine alone.
+    /// Hypervisors of our own (`proxmox`) have none: for them it is required, as in `<https://pve1.example.com:8006/api2/json`.>
     #[prost(string, tag = "4")]
     pub base_url: ::prost::alloc::string::String,
     /// Regions it serves, by the provider's names; all if empty.
@@ -62,6 +63,13 @@ pub struct ProviderAccount {
     /// When staff last changed it.
     #[prost(message, optional, tag = "20")]
     pub update_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// The authorities that may have signed the certificate there, in PEM; besides these none counts. The public ones if empty, and no fingerprint is given.
+    #[prost(string, tag = "40")]
+    pub certificate_authorities: ::prost::alloc::string::String,
+    /// SHA-256 of the certificate there, 64 hexadecimal digits with colons or without: this certificate and no other, whatever its name and time. Not together with
+    /// `certificate_authorities`.
+    #[prost(string, tag = "41")]
+    pub certificate_fingerprint: ::prost::alloc::string::String,
 }
 /// Nested message and enum types in `ProviderAccount`.
 pub mod provider_account {
@@ -205,7 +213,7 @@ impl ::prost::Name for GetProviderAccountResponse {
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(skip_debug)]
 pub struct CreateProviderAccountRequest {
-    /// Whose cloud it is: `digitalocean`, `linode` or `vultr`.
+    /// Whose cloud it is: `digitalocean`, `linode`, `proxmox` or `vultr`.
     #[prost(string, tag = "1")]
     pub provider: ::prost::alloc::string::String,
     /// Name for people, unique.
@@ -215,6 +223,7 @@ pub struct CreateProviderAccountRequest {
     #[prost(string, tag = "3")]
     pub token: ::prost::alloc::string::String,
     /// Where the provider's API is, with its path; the provider's own address if empty. HTTPS, or plain HTTP to this machine alone.
+    /// Hypervisors of our own (`proxmox`) have none: for them it is required, as in `<https://pve1.example.com:8006/api2/json`.>
     #[prost(string, tag = "4")]
     pub base_url: ::prost::alloc::string::String,
     /// Regions it serves, by the provider's names; all if empty.
@@ -232,6 +241,13 @@ pub struct CreateProviderAccountRequest {
     /// Calls to the provider at once from each replica, 1 to 64; 8 if 0.
     #[prost(int32, tag = "9")]
     pub call_limit: i32,
+    /// The authorities that may have signed the certificate there, in PEM; besides these none counts. The public ones if empty, and no fingerprint is given.
+    #[prost(string, tag = "40")]
+    pub certificate_authorities: ::prost::alloc::string::String,
+    /// SHA-256 of the certificate there, 64 hexadecimal digits with colons or without: this certificate and no other, whatever its name and time. Not together with
+    /// `certificate_authorities`.
+    #[prost(string, tag = "41")]
+    pub certificate_fingerprint: ::prost::alloc::string::String,
 }
 impl ::prost::Name for CreateProviderAccountRequest {
     const NAME: &'static str = "CreateProviderAccountRequest";
@@ -266,7 +282,8 @@ pub struct UpdateProviderAccountRequest {
     /// New values; `id` says which account.
     #[prost(message, optional, tag = "1")]
     pub provider_account: ::core::option::Option<ProviderAccount>,
-    /// Fields to change: `display_name`, `region_codes`, `plan_ids`, `weight`, `machine_limit`, `call_limit`, or `*`.
+    /// Fields to change: `display_name`, `region_codes`, `plan_ids`, `weight`, `machine_limit`, `call_limit`, `certificate_authorities`,
+    /// `certificate_fingerprint`, or `*`.
     #[prost(message, optional, tag = "2")]
     pub update_mask: ::core::option::Option<::prost_types::FieldMask>,
 }

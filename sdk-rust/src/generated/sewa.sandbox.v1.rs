@@ -27,7 +27,7 @@ pub mod fault {
     pub enum Kind {
         /// Not set.
         Unspecified = 0,
-        /// Creates the machine, then loses the answer.
+        /// Creates the machine, or takes the snapshot, then loses the answer.
         AnswerLost = 1,
         /// Answers every call with an error, without effect.
         Error = 2,
@@ -448,6 +448,8 @@ pub enum SandboxErrorReason {
     ClockNotFound = 5,
     /// The clock is still on its way.
     ClockAdvancing = 6,
+    /// Something differs in the account's books. No money of it moves until staff have looked.
+    WalletFrozen = 30,
 }
 impl SandboxErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -463,6 +465,7 @@ impl SandboxErrorReason {
             Self::ClockExists => "SANDBOX_ERROR_REASON_CLOCK_EXISTS",
             Self::ClockNotFound => "SANDBOX_ERROR_REASON_CLOCK_NOT_FOUND",
             Self::ClockAdvancing => "SANDBOX_ERROR_REASON_CLOCK_ADVANCING",
+            Self::WalletFrozen => "SANDBOX_ERROR_REASON_WALLET_FROZEN",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -477,6 +480,7 @@ impl SandboxErrorReason {
             "SANDBOX_ERROR_REASON_CLOCK_EXISTS" => Some(Self::ClockExists),
             "SANDBOX_ERROR_REASON_CLOCK_NOT_FOUND" => Some(Self::ClockNotFound),
             "SANDBOX_ERROR_REASON_CLOCK_ADVANCING" => Some(Self::ClockAdvancing),
+            "SANDBOX_ERROR_REASON_WALLET_FROZEN" => Some(Self::WalletFrozen),
             _ => None,
         }
     }

@@ -5,21 +5,24 @@ pub struct Wallet {
     /// The account.
     #[prost(string, tag = "1")]
     pub account_id: ::prost::alloc::string::String,
-    /// Can be spent.
+    /// Can be spent, after the promo credit.
     #[prost(message, optional, tag = "2")]
     pub available: ::core::option::Option<crate::money::Money>,
     /// Set aside for orders and renewals under way.
     #[prost(message, optional, tag = "3")]
     pub held: ::core::option::Option<crate::money::Money>,
-    /// Given by promotions; spent first.
+    /// Given by promotions; spent first, by orders and renewals, and never paid out.
     #[prost(message, optional, tag = "4")]
     pub promo: ::core::option::Option<crate::money::Money>,
-    /// Earned; can be paid out.
+    /// Earned, for example by referrals; can be paid out, and is never spent unasked.
     #[prost(message, optional, tag = "5")]
     pub withdrawable: ::core::option::Option<crate::money::Money>,
     /// When a balance last changed; absent if never.
     #[prost(message, optional, tag = "6")]
     pub update_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Since when no money moves because something differs in the books; absent if nothing does.
+    #[prost(message, optional, tag = "30")]
+    pub freeze_time: ::core::option::Option<::prost_types::Timestamp>,
 }
 impl ::prost::Name for Wallet {
     const NAME: &'static str = "Wallet";
@@ -64,6 +67,12 @@ pub struct Transaction {
     /// Value-added tax within it, whole rupiah; absent if none.
     #[prost(message, optional, tag = "10")]
     pub tax: ::core::option::Option<crate::money::Money>,
+    /// Change of the promo credit; absent if none.
+    #[prost(message, optional, tag = "11")]
+    pub promo_change: ::core::option::Option<crate::money::Money>,
+    /// Change of what can be paid out; absent if none.
+    #[prost(message, optional, tag = "12")]
+    pub withdrawable_change: ::core::option::Option<crate::money::Money>,
 }
 /// Nested message and enum types in `Transaction`.
 pub mod transaction {
@@ -99,6 +108,10 @@ pub mod transaction {
         Adjustment = 7,
         /// A payment was taken back by the gateway (refund, chargeback).
         Reversal = 8,
+        /// A promotion gave something.
+        Promotion = 9,
+        /// What a promotion gave was taken back, because the payment it was given for was.
+        PromotionRevoked = 10,
     }
     impl Kind {
         /// String value of the enum field names used in the ProtoBuf definition.
@@ -116,6 +129,8 @@ pub mod transaction {
                 Self::Refund => "KIND_REFUND",
                 Self::Adjustment => "KIND_ADJUSTMENT",
                 Self::Reversal => "KIND_REVERSAL",
+                Self::Promotion => "KIND_PROMOTION",
+                Self::PromotionRevoked => "KIND_PROMOTION_REVOKED",
             }
         }
         /// Creates an enum from field names used in the ProtoBuf definition.
@@ -130,6 +145,8 @@ pub mod transaction {
                 "KIND_REFUND" => Some(Self::Refund),
                 "KIND_ADJUSTMENT" => Some(Self::Adjustment),
                 "KIND_REVERSAL" => Some(Self::Reversal),
+                "KIND_PROMOTION" => Some(Self::Promotion),
+                "KIND_PROMOTION_REVOKED" => Some(Self::PromotionRevoked),
                 _ => None,
             }
         }
@@ -205,6 +222,12 @@ pub struct Deposit {
     /// People who still have to confirm a bank transfer that one has confirmed; 0 otherwise. Empty in lists.
     #[prost(int32, tag = "19")]
     pub confirmations_needed: i32,
+    /// The order it pays for; empty for a top-up of the wallet.
+    #[prost(string, tag = "20")]
+    pub order_id: ::prost::alloc::string::String,
+    /// What promotions gave with it, in the transaction that credited it. Empty in lists.
+    #[prost(message, repeated, tag = "21")]
+    pub bonuses: ::prost::alloc::vec::Vec<DepositBonus>,
 }
 /// Nested message and enum types in `Deposit`.
 pub mod deposit {
@@ -224,7 +247,7 @@ pub mod deposit {
     pub enum Method {
         /// Not set.
         Unspecified = 0,
-        /// The sandbox gateway: finished by SandboxService.SettleDeposit. Sandbox accounts only.
+        /// The sandbox gateway: finished on the page at `pay_url`, or by SandboxService.SettleDeposit. Sandbox accounts only.
         Sandbox = 1,
         /// Tripay: virtual accounts, QRIS, e-wallets, shops.
         Tripay = 2,
@@ -333,6 +356,35 @@ impl ::prost::Name for Deposit {
         "/sewa.wallet.v1.Deposit".into()
     }
 }
+/// What a promotion gives with a deposit to its payer.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DepositBonus {
+    /// The promotion.
+    #[prost(string, tag = "1")]
+    pub promotion_id: ::prost::alloc::string::String,
+    /// Its name.
+    #[prost(string, tag = "2")]
+    pub display_name: ::prost::alloc::string::String,
+    /// What is given: promo credit, or, for KIND_DEPOSIT_CASHBACK, money on the available balance.
+    #[prost(enumeration = "super::super::promotion::v1::promotion::Kind", tag = "3")]
+    pub kind: i32,
+    /// How much, whole rupiah.
+    #[prost(message, optional, tag = "4")]
+    pub amount: ::core::option::Option<crate::money::Money>,
+    /// What of it was taken back, because the payment was; absent unless it was.
+    #[prost(message, optional, tag = "5")]
+    pub taken_back: ::core::option::Option<crate::money::Money>,
+}
+impl ::prost::Name for DepositBonus {
+    const NAME: &'static str = "DepositBonus";
+    const PACKAGE: &'static str = "sewa.wallet.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.wallet.v1.DepositBonus".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.wallet.v1.DepositBonus".into()
+    }
+}
 /// One way of paying, step by step.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PaymentInstruction {
@@ -362,7 +414,7 @@ pub struct Payment {
     /// What the payer paid, or, of a reversal, what the gateway took back.
     #[prost(message, optional, tag = "2")]
     pub paid: ::core::option::Option<crate::money::Money>,
-    /// Change of the available balance; negative for a reversal.
+    /// What was credited to the available balance, or held for the order it pays; negative for a reversal.
     #[prost(message, optional, tag = "3")]
     pub credited: ::core::option::Option<crate::money::Money>,
     /// The gateway's or the bank's reference of the payment.
@@ -592,15 +644,18 @@ pub struct LedgerFinding {
     /// The account.
     #[prost(string, tag = "1")]
     pub account_id: ::prost::alloc::string::String,
-    /// The journal; empty if it concerns a balance.
+    /// The journal; empty if it concerns another row.
     #[prost(string, tag = "2")]
     pub journal_id: ::prost::alloc::string::String,
     /// The rule that does not hold, for example `balance_is_sum_of_postings`.
     #[prost(string, tag = "3")]
     pub rule: ::prost::alloc::string::String,
-    /// What is there and what should be, in rupiah.
+    /// What is there and what should be; amounts in rupiah.
     #[prost(string, tag = "4")]
     pub detail: ::prost::alloc::string::String,
+    /// The row it concerns: its table and its key within the account, for example `orders 0192f0c1-0000-7000-8000-000000000001`.
+    #[prost(string, tag = "5")]
+    pub row: ::prost::alloc::string::String,
 }
 impl ::prost::Name for LedgerFinding {
     const NAME: &'static str = "LedgerFinding";
@@ -690,6 +745,43 @@ impl ::prost::Name for ListTransactionsResponse {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/sewa.wallet.v1.ListTransactionsResponse".into()
+    }
+}
+/// Asks what a deposit would bring.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PreviewDepositRequest {
+    /// Whole rupiah, 10000 to 1000000000.
+    #[prost(message, optional, tag = "1")]
+    pub amount: ::core::option::Option<crate::money::Money>,
+}
+impl ::prost::Name for PreviewDepositRequest {
+    const NAME: &'static str = "PreviewDepositRequest";
+    const PACKAGE: &'static str = "sewa.wallet.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.wallet.v1.PreviewDepositRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.wallet.v1.PreviewDepositRequest".into()
+    }
+}
+/// What a deposit would bring.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PreviewDepositResponse {
+    /// What would be credited to the available balance for what is paid.
+    #[prost(message, optional, tag = "1")]
+    pub amount: ::core::option::Option<crate::money::Money>,
+    /// What promotions would add.
+    #[prost(message, repeated, tag = "2")]
+    pub bonuses: ::prost::alloc::vec::Vec<DepositBonus>,
+}
+impl ::prost::Name for PreviewDepositResponse {
+    const NAME: &'static str = "PreviewDepositResponse";
+    const PACKAGE: &'static str = "sewa.wallet.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.wallet.v1.PreviewDepositResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.wallet.v1.PreviewDepositResponse".into()
     }
 }
 /// Opens a deposit.
@@ -898,6 +990,104 @@ impl ::prost::Name for ConfirmDepositResponse {
         "/sewa.wallet.v1.ConfirmDepositResponse".into()
     }
 }
+/// Asks for the bank transfers that wait for staff.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListDepositsToConfirmRequest {
+    /// Items per page, 50 if 0, at most 200.
+    #[prost(int32, tag = "1")]
+    pub page_size: i32,
+    /// Token of the previous page; empty for the first.
+    #[prost(string, tag = "2")]
+    pub page_token: ::prost::alloc::string::String,
+    /// True for those only that somebody has confirmed and that need a second person.
+    #[prost(bool, tag = "3")]
+    pub second_person_only: bool,
+}
+impl ::prost::Name for ListDepositsToConfirmRequest {
+    const NAME: &'static str = "ListDepositsToConfirmRequest";
+    const PACKAGE: &'static str = "sewa.wallet.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.wallet.v1.ListDepositsToConfirmRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.wallet.v1.ListDepositsToConfirmRequest".into()
+    }
+}
+/// A page of bank transfers that wait for staff.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListDepositsToConfirmResponse {
+    /// The transfers, the oldest deposit first.
+    #[prost(message, repeated, tag = "1")]
+    pub deposits: ::prost::alloc::vec::Vec<DepositToConfirm>,
+    /// Token of the next page; empty at the end.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ListDepositsToConfirmResponse {
+    const NAME: &'static str = "ListDepositsToConfirmResponse";
+    const PACKAGE: &'static str = "sewa.wallet.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.wallet.v1.ListDepositsToConfirmResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.wallet.v1.ListDepositsToConfirmResponse".into()
+    }
+}
+/// A bank transfer that waits for staff.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DepositToConfirm {
+    /// The deposit, as lists show it. One that expired is here if somebody confirmed a transfer for it.
+    #[prost(message, optional, tag = "1")]
+    pub deposit: ::core::option::Option<Deposit>,
+    /// Whose deposit it is.
+    #[prost(string, tag = "2")]
+    pub account_id: ::prost::alloc::string::String,
+    /// Name of the account.
+    #[prost(string, tag = "3")]
+    pub account_name: ::prost::alloc::string::String,
+    /// True if the amount is one that two people have to confirm.
+    #[prost(bool, tag = "4")]
+    pub second_person_needed: bool,
+    /// Transfers for it that one person has confirmed and that are not credited yet, the oldest first.
+    #[prost(message, repeated, tag = "5")]
+    pub confirmations: ::prost::alloc::vec::Vec<TransferConfirmation>,
+}
+impl ::prost::Name for DepositToConfirm {
+    const NAME: &'static str = "DepositToConfirm";
+    const PACKAGE: &'static str = "sewa.wallet.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.wallet.v1.DepositToConfirm".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.wallet.v1.DepositToConfirm".into()
+    }
+}
+/// What one person has seen on a statement.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TransferConfirmation {
+    /// The bank's reference.
+    #[prost(string, tag = "1")]
+    pub bank_reference: ::prost::alloc::string::String,
+    /// What arrived, whole rupiah.
+    #[prost(message, optional, tag = "2")]
+    pub received: ::core::option::Option<crate::money::Money>,
+    /// Who confirmed it: somebody else has to be the second person.
+    #[prost(string, tag = "3")]
+    pub confirmed_by: ::prost::alloc::string::String,
+    /// When.
+    #[prost(message, optional, tag = "4")]
+    pub confirm_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+impl ::prost::Name for TransferConfirmation {
+    const NAME: &'static str = "TransferConfirmation";
+    const PACKAGE: &'static str = "sewa.wallet.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.wallet.v1.TransferConfirmation".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.wallet.v1.TransferConfirmation".into()
+    }
+}
 /// Adjusts a balance.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AdjustWalletRequest {
@@ -936,6 +1126,43 @@ impl ::prost::Name for AdjustWalletResponse {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/sewa.wallet.v1.AdjustWalletResponse".into()
+    }
+}
+/// Asks for the end of a freeze.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UnfreezeWalletRequest {
+    /// The account.
+    #[prost(string, tag = "1")]
+    pub account_id: ::prost::alloc::string::String,
+    /// What was found and done; kept in the audit trail.
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+}
+impl ::prost::Name for UnfreezeWalletRequest {
+    const NAME: &'static str = "UnfreezeWalletRequest";
+    const PACKAGE: &'static str = "sewa.wallet.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.wallet.v1.UnfreezeWalletRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.wallet.v1.UnfreezeWalletRequest".into()
+    }
+}
+/// The wallet.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UnfreezeWalletResponse {
+    /// The wallet, not frozen.
+    #[prost(message, optional, tag = "1")]
+    pub wallet: ::core::option::Option<Wallet>,
+}
+impl ::prost::Name for UnfreezeWalletResponse {
+    const NAME: &'static str = "UnfreezeWalletResponse";
+    const PACKAGE: &'static str = "sewa.wallet.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.wallet.v1.UnfreezeWalletResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.wallet.v1.UnfreezeWalletResponse".into()
     }
 }
 /// Asks for a proof.
@@ -978,7 +1205,7 @@ impl ::prost::Name for ProveLedgerResponse {
 pub enum WalletErrorReason {
     /// Never sent.
     Unspecified = 0,
-    /// The available balance is too small.
+    /// The available balance, with promo credit where that can be spent, is too small.
     InsufficientBalance = 1,
     /// No such account.
     AccountNotFound = 2,
@@ -1002,6 +1229,10 @@ pub enum WalletErrorReason {
     SecondPersonRequired = 11,
     /// The first person confirmed another amount.
     ConfirmedAmountDiffers = 12,
+    /// Something differs in the account's books. No money of it moves until staff have looked.
+    WalletFrozen = 30,
+    /// Something still differs in the account's books.
+    LedgerNotProved = 31,
 }
 impl WalletErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1033,6 +1264,8 @@ impl WalletErrorReason {
             Self::ConfirmedAmountDiffers => {
                 "WALLET_ERROR_REASON_CONFIRMED_AMOUNT_DIFFERS"
             }
+            Self::WalletFrozen => "WALLET_ERROR_REASON_WALLET_FROZEN",
+            Self::LedgerNotProved => "WALLET_ERROR_REASON_LEDGER_NOT_PROVED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1067,6 +1300,8 @@ impl WalletErrorReason {
             "WALLET_ERROR_REASON_CONFIRMED_AMOUNT_DIFFERS" => {
                 Some(Self::ConfirmedAmountDiffers)
             }
+            "WALLET_ERROR_REASON_WALLET_FROZEN" => Some(Self::WalletFrozen),
+            "WALLET_ERROR_REASON_LEDGER_NOT_PROVED" => Some(Self::LedgerNotProved),
             _ => None,
         }
     }
@@ -1248,6 +1483,35 @@ pub mod wallet_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Shows what promotions would give with a deposit that was opened now and paid as asked. Nothing is promised: what is limited may be used up by then.
+        ///
+        /// Example request: `{"amount": {"currencyCode": "IDR", "units": "250000"}}`
+        pub async fn preview_deposit(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PreviewDepositRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PreviewDepositResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/sewa.wallet.v1.WalletService/PreviewDeposit",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("sewa.wallet.v1.WalletService", "PreviewDeposit"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// Opens a deposit at a payment gateway. Money is credited when the gateway confirms it, exactly once.
         ///
         /// The reply says how to pay if the gateway answered in time. Otherwise the deposit is PREPARING: the platform looks at the gateway whether the transaction was
@@ -1361,6 +1625,36 @@ pub mod wallet_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Staff: lists the bank transfers that wait for staff, of all accounts, the oldest first: those not seen on a statement yet, and those that need a second person.
+        pub async fn list_deposits_to_confirm(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListDepositsToConfirmRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListDepositsToConfirmResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/sewa.wallet.v1.WalletService/ListDepositsToConfirm",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "sewa.wallet.v1.WalletService",
+                        "ListDepositsToConfirm",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// Staff: adds to or takes from an account's available balance, with a reason that its owner sees.
         ///
         /// Example request: `{"accountId": "0192f0c1-0000-7000-8000-000000000001", "amount": {"currencyCode": "IDR", "units": "-5000"}, "reason": "double credit of 3 May"}`
@@ -1388,7 +1682,37 @@ pub mod wallet_service_client {
                 .insert(GrpcMethod::new("sewa.wallet.v1.WalletService", "AdjustWallet"));
             self.inner.unary(req, path, codec).await
         }
-        /// Recomputes the books and reports every difference: of the caller's own account, or, for staff, of any one or of all. Reads only.
+        /// Staff: lifts the freeze of a wallet whose books are in order again. Lifting it where there is none changes nothing.
+        ///
+        /// Example request: `{"accountId": "0192f0c1-0000-7000-8000-000000000001", "reason": "the row was restored from last night's backup"}`
+        pub async fn unfreeze_wallet(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UnfreezeWalletRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UnfreezeWalletResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/sewa.wallet.v1.WalletService/UnfreezeWallet",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("sewa.wallet.v1.WalletService", "UnfreezeWallet"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Recomputes the books, and what orders, subscriptions and deposits say about money, and reports every difference: of the caller's own account, or, for staff,
+        /// of any one or of all. Reads only. Servers do the same by themselves all the time, and freeze the wallet of an account where something differs.
         pub async fn prove_ledger(
             &mut self,
             request: impl tonic::IntoRequest<super::ProveLedgerRequest>,
@@ -1456,6 +1780,16 @@ pub mod wallet_service_server {
             tonic::Response<super::ListDepositChannelsResponse>,
             tonic::Status,
         >;
+        /// Shows what promotions would give with a deposit that was opened now and paid as asked. Nothing is promised: what is limited may be used up by then.
+        ///
+        /// Example request: `{"amount": {"currencyCode": "IDR", "units": "250000"}}`
+        async fn preview_deposit(
+            &self,
+            request: tonic::Request<super::PreviewDepositRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PreviewDepositResponse>,
+            tonic::Status,
+        >;
         /// Opens a deposit at a payment gateway. Money is credited when the gateway confirms it, exactly once.
         ///
         /// The reply says how to pay if the gateway answered in time. Otherwise the deposit is PREPARING: the platform looks at the gateway whether the transaction was
@@ -1497,6 +1831,14 @@ pub mod wallet_service_server {
             tonic::Response<super::ConfirmDepositResponse>,
             tonic::Status,
         >;
+        /// Staff: lists the bank transfers that wait for staff, of all accounts, the oldest first: those not seen on a statement yet, and those that need a second person.
+        async fn list_deposits_to_confirm(
+            &self,
+            request: tonic::Request<super::ListDepositsToConfirmRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListDepositsToConfirmResponse>,
+            tonic::Status,
+        >;
         /// Staff: adds to or takes from an account's available balance, with a reason that its owner sees.
         ///
         /// Example request: `{"accountId": "0192f0c1-0000-7000-8000-000000000001", "amount": {"currencyCode": "IDR", "units": "-5000"}, "reason": "double credit of 3 May"}`
@@ -1507,7 +1849,18 @@ pub mod wallet_service_server {
             tonic::Response<super::AdjustWalletResponse>,
             tonic::Status,
         >;
-        /// Recomputes the books and reports every difference: of the caller's own account, or, for staff, of any one or of all. Reads only.
+        /// Staff: lifts the freeze of a wallet whose books are in order again. Lifting it where there is none changes nothing.
+        ///
+        /// Example request: `{"accountId": "0192f0c1-0000-7000-8000-000000000001", "reason": "the row was restored from last night's backup"}`
+        async fn unfreeze_wallet(
+            &self,
+            request: tonic::Request<super::UnfreezeWalletRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UnfreezeWalletResponse>,
+            tonic::Status,
+        >;
+        /// Recomputes the books, and what orders, subscriptions and deposits say about money, and reports every difference: of the caller's own account, or, for staff,
+        /// of any one or of all. Reads only. Servers do the same by themselves all the time, and freeze the wallet of an account where something differs.
         async fn prove_ledger(
             &self,
             request: tonic::Request<super::ProveLedgerRequest>,
@@ -1730,6 +2083,51 @@ pub mod wallet_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/sewa.wallet.v1.WalletService/PreviewDeposit" => {
+                    #[allow(non_camel_case_types)]
+                    struct PreviewDepositSvc<T: WalletService>(pub Arc<T>);
+                    impl<
+                        T: WalletService,
+                    > tonic::server::UnaryService<super::PreviewDepositRequest>
+                    for PreviewDepositSvc<T> {
+                        type Response = super::PreviewDepositResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PreviewDepositRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as WalletService>::preview_deposit(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PreviewDepositSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/sewa.wallet.v1.WalletService/CreateDeposit" => {
                     #[allow(non_camel_case_types)]
                     struct CreateDepositSvc<T: WalletService>(pub Arc<T>);
@@ -1910,6 +2308,55 @@ pub mod wallet_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/sewa.wallet.v1.WalletService/ListDepositsToConfirm" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListDepositsToConfirmSvc<T: WalletService>(pub Arc<T>);
+                    impl<
+                        T: WalletService,
+                    > tonic::server::UnaryService<super::ListDepositsToConfirmRequest>
+                    for ListDepositsToConfirmSvc<T> {
+                        type Response = super::ListDepositsToConfirmResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListDepositsToConfirmRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as WalletService>::list_deposits_to_confirm(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListDepositsToConfirmSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/sewa.wallet.v1.WalletService/AdjustWallet" => {
                     #[allow(non_camel_case_types)]
                     struct AdjustWalletSvc<T: WalletService>(pub Arc<T>);
@@ -1940,6 +2387,51 @@ pub mod wallet_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = AdjustWalletSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/sewa.wallet.v1.WalletService/UnfreezeWallet" => {
+                    #[allow(non_camel_case_types)]
+                    struct UnfreezeWalletSvc<T: WalletService>(pub Arc<T>);
+                    impl<
+                        T: WalletService,
+                    > tonic::server::UnaryService<super::UnfreezeWalletRequest>
+                    for UnfreezeWalletSvc<T> {
+                        type Response = super::UnfreezeWalletResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UnfreezeWalletRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as WalletService>::unfreeze_wallet(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UnfreezeWalletSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

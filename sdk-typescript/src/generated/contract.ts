@@ -4,33 +4,49 @@ import { file_sewa_api_v1_billing } from "./sewa/api/v1/billing_pb.js";
 import { file_sewa_api_v1_errors } from "./sewa/api/v1/errors_pb.js";
 import { file_sewa_api_v1_operation } from "./sewa/api/v1/operation_pb.js";
 import { file_sewa_api_v1_options } from "./sewa/api/v1/options_pb.js";
+import { file_sewa_billing_v1_billing } from "./sewa/billing/v1/billing_pb.js";
 import { file_sewa_catalog_v1_catalog } from "./sewa/catalog/v1/catalog_pb.js";
 import { file_sewa_event_v1_event } from "./sewa/event/v1/event_pb.js";
+import { file_sewa_hypervisor_v1_hypervisor } from "./sewa/hypervisor/v1/hypervisor_pb.js";
 import { file_sewa_identity_v1_identity } from "./sewa/identity/v1/identity_pb.js";
 import { file_sewa_instance_v1_instance } from "./sewa/instance/v1/instance_pb.js";
+import { file_sewa_instance_v1_snapshot } from "./sewa/instance/v1/snapshot_pb.js";
+import { file_sewa_instance_v1_ssh_key } from "./sewa/instance/v1/ssh_key_pb.js";
+import { file_sewa_inventory_v1_inventory } from "./sewa/inventory/v1/inventory_pb.js";
+import { file_sewa_invoice_v1_invoice } from "./sewa/invoice/v1/invoice_pb.js";
 import { file_sewa_lifecycle_v1_lifecycle } from "./sewa/lifecycle/v1/lifecycle_pb.js";
 import { file_sewa_meta_v1_meta } from "./sewa/meta/v1/meta_pb.js";
 import { file_sewa_operation_v1_operation } from "./sewa/operation/v1/operation_pb.js";
 import { file_sewa_order_v1_order } from "./sewa/order/v1/order_pb.js";
+import { file_sewa_promotion_v1_promotion } from "./sewa/promotion/v1/promotion_pb.js";
 import { file_sewa_provider_v1_provider } from "./sewa/provider/v1/provider_pb.js";
+import { file_sewa_report_v1_report } from "./sewa/report/v1/report_pb.js";
 import { file_sewa_sandbox_v1_sandbox } from "./sewa/sandbox/v1/sandbox_pb.js";
 import { file_sewa_wallet_v1_wallet } from "./sewa/wallet/v1/wallet_pb.js";
 
-export const DIGEST = "6a6110a2f85ef91d838cc6af2538efde595b9ccbaf4cd5e5dcad9ee3633bb188";
+export const DIGEST = "9048a0150f24cf8ad5546e7f2877c8486b470233b81482cf179592f99720d0b1";
 export const FILES: readonly DescFile[] = [
   file_sewa_api_v1_billing,
   file_sewa_api_v1_errors,
   file_sewa_api_v1_operation,
   file_sewa_api_v1_options,
+  file_sewa_billing_v1_billing,
   file_sewa_catalog_v1_catalog,
   file_sewa_event_v1_event,
+  file_sewa_hypervisor_v1_hypervisor,
   file_sewa_identity_v1_identity,
   file_sewa_instance_v1_instance,
+  file_sewa_instance_v1_snapshot,
+  file_sewa_instance_v1_ssh_key,
+  file_sewa_inventory_v1_inventory,
+  file_sewa_invoice_v1_invoice,
   file_sewa_lifecycle_v1_lifecycle,
   file_sewa_meta_v1_meta,
   file_sewa_operation_v1_operation,
   file_sewa_order_v1_order,
+  file_sewa_promotion_v1_promotion,
   file_sewa_provider_v1_provider,
+  file_sewa_report_v1_report,
   file_sewa_sandbox_v1_sandbox,
   file_sewa_wallet_v1_wallet,
 ];

@@ -28,6 +28,8 @@ pub struct Caller {
     pub permissions: Arc<[&'static str]>,
     /// True for a sandbox account.
     pub sandbox: bool,
+    /// When the credentials end by themselves.
+    pub until: Option<DateTime<Utc>>,
 }
 
 /// What makes a call.
@@ -52,6 +54,7 @@ impl Caller {
             role: "anonymous",
             permissions: Arc::from([]),
             sandbox: false,
+            until: None,
         }
     }
 

@@ -21,6 +21,8 @@ pub struct Contract {
     metadata: HashSet<(String, String)>,
     confirmed: HashSet<String>,
     secret: ExtensionDescriptor,
+    secret_fields: HashSet<String>,
+    secret_messages: HashSet<String>,
 }
 
 /// One method.
@@ -109,7 +111,10 @@ impl Contract {
             metadata: HashSet::new(),
             confirmed: HashSet::new(),
             secret,
+            secret_fields: HashSet::new(),
+            secret_messages: HashSet::new(),
         };
+        contract.read_secrets(pool);
         let mut faults = Vec::new();
         contract.read_reasons(pool, &error, &mut faults);
         for service in pool
@@ -173,6 +178,41 @@ impl Contract {
     /// Whether a method of this permission needs its caller's confirmation.
     pub fn is_confirmed(&self, permission: &str) -> bool {
         self.confirmed.contains(permission)
+    }
+
+    /// Whether a secret field of a message is set, at any depth. Costs next to nothing for messages of which nothing can be secret.
+    pub fn carries_secret(&self, message: &DynamicMessage) -> bool {
+        self.secret_messages
+            .contains(message.descriptor().full_name())
+            && message.fields().any(|(field, value)| {
+                self.secret_fields.contains(field.full_name()) || self.value_carries_secret(value)
+            })
+    }
+
+    fn value_carries_secret(&self, value: &Value) -> bool {
+        match value {
+            Value::Message(inner) => self.carries_secret(inner),
+            Value::List(items) => items.iter().any(|item| self.value_carries_secret(item)),
+            Value::Map(entries) => entries
+                .values()
+                .any(|entry| self.value_carries_secret(entry)),
+            _ => false,
+        }
+    }
+
+    fn read_secrets(&mut self, pool: &DescriptorPool) {
+        for message in pool.all_messages() {
+            if self.holds_secret(&message, &mut HashSet::new()) {
+                self.secret_messages.insert(message.full_name().to_owned());
+            }
+            let secret = |field: &FieldDescriptor| field.options().has_extension(&self.secret);
+            let fields: Vec<String> = message
+                .fields()
+                .filter(secret)
+                .map(|field| field.full_name().to_owned())
+                .collect();
+            self.secret_fields.extend(fields);
+        }
     }
 
     /// Clears every secret field of a message, at any depth.

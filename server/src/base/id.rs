@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::base::status::{self, Invalid};
@@ -58,6 +59,12 @@ ids! {
     ImageId,
     /// A journal of the ledger.
     JournalId,
+    /// Something that is given with deposits.
+    PromotionId,
+    /// A discount on orders.
+    CouponId,
+    /// A lower price of plans for a time.
+    PlanPromotionId,
     /// Money on its way in.
     DepositId,
     /// An order.
@@ -70,6 +77,18 @@ ids! {
     ProviderAccountId,
     /// A renewal, or an attempt at one.
     RenewalId,
+    /// A public key.
+    SshKeyId,
+    /// A copy of a machine's disk.
+    SnapshotId,
+    /// An invoice or a credit note.
+    InvoiceId,
+    /// A run of the proof of a day.
+    ReconciliationId,
+    /// A comparison of a provider account's machines with ours.
+    InventoryRunId,
+    /// One thing that it found.
+    InventoryFindingId,
 }
 
 impl AccountId {
@@ -77,7 +96,27 @@ impl AccountId {
     pub const PLATFORM: Self = Self(Uuid::nil());
 }
 
+/// The least id of version 7 made at that time. Ids are made by the wall clock, whatever an account's test clock says.
+pub fn first_at(at: DateTime<Utc>) -> Uuid {
+    Uuid::from_u128(u128::try_from(at.timestamp_millis()).unwrap_or_default() << 80)
+}
+
 fn parse(field: &'static str, text: &str) -> Result<Uuid, tonic::Status> {
     Uuid::try_parse(text)
         .map_err(|_| status::invalid(Invalid::new(field, "STRING_UUID", "must be a UUID")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_made_later_are_beyond_the_bound() {
+        let id = Uuid::now_v7();
+        let (seconds, nanos) = id.get_timestamp().expect("a time").to_unix();
+        let seconds = i64::try_from(seconds).expect("a time");
+        let made = DateTime::from_timestamp(seconds, nanos).expect("a time");
+        assert!(first_at(made) <= id);
+        assert!(id < first_at(made + chrono::TimeDelta::milliseconds(1)));
+    }
 }

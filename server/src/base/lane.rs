@@ -3,18 +3,24 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sewa_sdk::sewa::api::v1::CommonErrorReason;
 use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
 use uuid::Uuid;
 
+use crate::base::db::within;
 use crate::base::status;
 
 /// Commands in one batch at most. Keeps a transaction far below the limits of the databases we may move to.
 const MAX_BATCH: usize = 256;
 /// Commands waiting at most; beyond it callers are refused at once, which is kinder than a queue that outlives their deadline.
 const MAX_WAITING: usize = 4096;
+
+/// How long a batch may take: longer than it waits for a lock, and no longer than any call waits for its verdict. A lane that waited on for a database that is
+/// silent would be lost, with everything that queues behind it.
+const BATCH: Duration = Duration::from_secs(20);
 
 struct Waiting<C, V> {
     command: C,
@@ -77,7 +83,7 @@ fn overloaded() -> Status {
         CommonErrorReason::Unavailable,
         "too many writes are waiting",
     )
-    .retry_after(std::time::Duration::from_millis(200))
+    .retry_after(Duration::from_millis(200))
     .status()
 }
 
@@ -92,7 +98,7 @@ where
         let mut batches = vec![std::mem::take(&mut waiting)];
         while let Some(mut batch) = batches.pop() {
             let commands = batch.iter().map(|w| w.command.clone()).collect();
-            match apply(commands).await {
+            match within(BATCH, apply(commands)).await {
                 Ok(verdicts) => {
                     for (waiting, verdict) in batch.into_iter().zip(verdicts) {
                         // A caller that has gone away learns the outcome by repeating its key.

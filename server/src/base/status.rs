@@ -4,14 +4,20 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use sewa_sdk::sewa::api::v1::CommonErrorReason;
+use sewa_sdk::sewa::billing::v1::BillingErrorReason;
 use sewa_sdk::sewa::catalog::v1::CatalogErrorReason;
 use sewa_sdk::sewa::event::v1::EventErrorReason;
+use sewa_sdk::sewa::hypervisor::v1::HypervisorErrorReason;
 use sewa_sdk::sewa::identity::v1::IdentityErrorReason;
 use sewa_sdk::sewa::instance::v1::InstanceErrorReason;
+use sewa_sdk::sewa::inventory::v1::InventoryErrorReason;
+use sewa_sdk::sewa::invoice::v1::InvoiceErrorReason;
 use sewa_sdk::sewa::lifecycle::v1::LifecycleErrorReason;
 use sewa_sdk::sewa::operation::v1::OperationErrorReason;
 use sewa_sdk::sewa::order::v1::OrderErrorReason;
+use sewa_sdk::sewa::promotion::v1::PromotionErrorReason;
 use sewa_sdk::sewa::provider::v1::ProviderErrorReason;
+use sewa_sdk::sewa::report::v1::ReportErrorReason;
 use sewa_sdk::sewa::sandbox::v1::SandboxErrorReason;
 use sewa_sdk::sewa::wallet::v1::WalletErrorReason;
 use tonic::{Code, Status};
@@ -40,14 +46,20 @@ macro_rules! reasons {
 
 reasons!(
     CommonErrorReason,
+    BillingErrorReason,
     CatalogErrorReason,
     EventErrorReason,
+    HypervisorErrorReason,
     IdentityErrorReason,
     InstanceErrorReason,
+    InventoryErrorReason,
+    InvoiceErrorReason,
     LifecycleErrorReason,
     OperationErrorReason,
     OrderErrorReason,
+    PromotionErrorReason,
     ProviderErrorReason,
+    ReportErrorReason,
     SandboxErrorReason,
     WalletErrorReason,
 );

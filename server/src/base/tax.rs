@@ -8,11 +8,22 @@ use chrono::{DateTime, NaiveDate, Utc};
 use crate::base::money::Rupiah;
 use crate::base::time;
 
-/// A rate in force from a date on: tax = price × numerator ÷ denominator.
+/// A rate in force from a date on: tax = price × numerator ÷ denominator. Documents write it as so many percent of a base, which is a part of the price.
 struct Rate {
     from: (i32, u32, u32),
     numerator: i128,
     denominator: i128,
+    percent: i32,
+    base: (i128, i128),
+}
+
+/// What documents say of the tax on a price.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Basis {
+    /// What the tax is computed on (DPP nilai lain), half up to the rupiah.
+    pub base: Rupiah,
+    /// Percent of the base.
+    pub percent: i32,
 }
 
 const RATES: [Rate; 3] = [
@@ -20,32 +31,60 @@ const RATES: [Rate; 3] = [
         from: (2025, 1, 1),
         numerator: 12 * 11,
         denominator: 100 * 12,
+        percent: 12,
+        base: (11, 12),
     },
     Rate {
         from: (2022, 4, 1),
         numerator: 11,
         denominator: 100,
+        percent: 11,
+        base: (1, 1),
     },
     Rate {
         from: (1985, 4, 1),
         numerator: 10,
         denominator: 100,
+        percent: 10,
+        base: (1, 1),
     },
 ];
 
 /// The tax on `price` (not negative) at a moment, by the calendar of Asia/Jakarta.
 pub fn ppn(price: Rupiah, at: DateTime<Utc>) -> Rupiah {
+    match in_force(at) {
+        Some(rate) => part(price, rate.numerator, rate.denominator),
+        None => Rupiah::ZERO,
+    }
+}
+
+/// How the tax on `price` (not negative) at a moment is explained.
+pub fn basis(price: Rupiah, at: DateTime<Utc>) -> Basis {
+    match in_force(at) {
+        Some(rate) => Basis {
+            base: part(price, rate.base.0, rate.base.1),
+            percent: rate.percent,
+        },
+        None => Basis {
+            base: price,
+            percent: 0,
+        },
+    }
+}
+
+fn in_force(at: DateTime<Utc>) -> Option<&'static Rate> {
     let day = time::jakarta(at).date_naive();
-    let in_force = |rate: &&Rate| {
+    RATES.iter().find(|rate| {
         NaiveDate::from_ymd_opt(rate.from.0, rate.from.1, rate.from.2)
             .is_some_and(|from| from <= day)
-    };
-    let Some(rate) = RATES.iter().find(in_force) else {
-        return Rupiah::ZERO;
-    };
-    let doubled = i128::from(price.0) * rate.numerator * 2 + rate.denominator;
-    let tax = doubled.div_euclid(rate.denominator * 2);
-    Rupiah(i64::try_from(tax).expect("a tax is smaller than its price, which fits"))
+    })
+}
+
+/// The one rounding rule: half up to the rupiah.
+fn part(price: Rupiah, numerator: i128, denominator: i128) -> Rupiah {
+    let doubled = i128::from(price.0) * numerator * 2 + denominator;
+    let part = doubled.div_euclid(denominator * 2);
+    Rupiah(i64::try_from(part).expect("a part is not greater than its price, which fits"))
 }
 
 #[cfg(test)]
@@ -67,6 +106,16 @@ mod tests {
         ] {
             assert_eq!(ppn(Rupiah(price), at), Rupiah(tax), "tax on {price}");
         }
+    }
+
+    #[test]
+    fn the_base_is_eleven_twelfths_since_2025() {
+        let at = "2026-11-21T00:00:00Z".parse().expect("a time");
+        let explained = basis(Rupiah(79_000), at);
+        assert_eq!((explained.base, explained.percent), (Rupiah(72_417), 12));
+        let before = "2024-12-31T16:59:59Z".parse().expect("a time");
+        let explained = basis(Rupiah(79_000), before);
+        assert_eq!((explained.base, explained.percent), (Rupiah(79_000), 11));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Calendar arithmetic and the contract's spelling of times.
 
-use chrono::{DateTime, Datelike, Days, Months, TimeZone, Utc};
+use chrono::{DateTime, Datelike, Days, Months, NaiveDate, NaiveTime, TimeZone, Utc};
 use chrono_tz::{Asia::Jakarta, Tz};
 use prost_types::Timestamp;
 use sewa_sdk::sewa::api::v1::BillingPeriod;
@@ -8,6 +8,19 @@ use sewa_sdk::sewa::api::v1::BillingPeriod;
 /// A moment as people in Jakarta read it. All calendar rules of the platform use this zone.
 pub fn jakarta(at: DateTime<Utc>) -> DateTime<Tz> {
     at.with_timezone(&Jakarta)
+}
+
+/// The day that a moment belongs to in Jakarta.
+pub fn day_of(at: DateTime<Utc>) -> NaiveDate {
+    jakarta(at).date_naive()
+}
+
+/// The first moment of a day in Jakarta.
+pub fn midnight(day: NaiveDate) -> DateTime<Utc> {
+    let midnight = day.and_time(NaiveTime::MIN);
+    let local = Jakarta.from_local_datetime(&midnight).earliest();
+    // A midnight that the clocks left out, as some did before 1964.
+    local.map_or_else(|| midnight.and_utc(), |local| local.with_timezone(&Utc))
 }
 
 /// The end of period number `count` (1 for the first) of a service begun at `anchor`. Months and years are counted from the anchor and not from the last
@@ -36,6 +49,22 @@ pub fn period_end(
     }
     Jakarta
         .from_local_datetime(&end)
+        .earliest()
+        .map(|t| t.with_timezone(&Utc))
+}
+
+/// The begin of a period that ends at `end`, as the calendar counts back. `None` beyond the calendar.
+pub fn period_before(end: DateTime<Utc>, period: BillingPeriod) -> Option<DateTime<Utc>> {
+    let local = jakarta(end).naive_local();
+    let begin = match period {
+        BillingPeriod::Unspecified => return None,
+        BillingPeriod::Hour => return end.checked_sub_signed(chrono::Duration::hours(1)),
+        BillingPeriod::Day => local.checked_sub_days(Days::new(1)),
+        BillingPeriod::Month => local.checked_sub_months(Months::new(1)),
+        BillingPeriod::Year => local.checked_sub_months(Months::new(12)),
+    }?;
+    Jakarta
+        .from_local_datetime(&begin)
         .earliest()
         .map(|t| t.with_timezone(&Utc))
 }
@@ -90,6 +119,14 @@ mod tests {
             period_end(at("2024-02-29T00:00:00Z"), BillingPeriod::Year, 1),
             Some(at("2025-02-28T00:00:00Z"))
         );
+    }
+
+    #[test]
+    fn days_begin_at_midnight_in_jakarta() {
+        let day = NaiveDate::from_ymd_opt(2026, 11, 21).expect("a day");
+        assert_eq!(midnight(day), at("2026-11-20T17:00:00Z"));
+        assert_eq!(day_of(at("2026-11-20T17:00:00Z")), day);
+        assert_eq!(day_of(at("2026-11-21T16:59:59Z")), day);
     }
 
     #[test]

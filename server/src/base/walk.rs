@@ -1,13 +1,14 @@
 //! Going through the accounts a few at a time, across all replicas: for work that is due everywhere now and then, and has no queue of its own.
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgPool, Postgres, Transaction};
 use uuid::Uuid;
+
+use crate::base::db::{PgPool, Transaction};
 
 /// A place in a walk that is this replica's until it ends.
 pub struct Turn {
     /// The transaction that holds the place.
-    pub tx: Transaction<'static, Postgres>,
+    pub tx: Transaction,
     /// The account after which to go on.
     pub after: Uuid,
     name: &'static str,

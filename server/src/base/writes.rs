@@ -6,14 +6,17 @@
 use prost::Message;
 use prost_reflect::DynamicMessage;
 use sewa_sdk::sewa::api::v1::CommonErrorReason;
-use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+use sqlx::PgConnection;
 use tonic::{Code, Response, Status};
 use tonic_types::StatusExt;
 use uuid::Uuid;
 
 use crate::base::call::Call;
 use crate::base::contract::Contract;
+use crate::base::db::{PgPool, Transaction};
+use crate::base::fault::{self, Step};
 use crate::base::id::AccountId;
+use crate::base::repeats::Name;
 use crate::base::status;
 
 /// A write to record.
@@ -48,6 +51,7 @@ pub struct Record {
 }
 
 /// The outcome of an earlier call with the same key.
+#[derive(Clone)]
 pub struct Stored {
     fingerprint: Vec<u8>,
     code: i16,
@@ -65,7 +69,7 @@ pub enum Claim<'c> {
 /// An open write.
 pub struct Write<'c> {
     /// The transaction of the effect.
-    pub tx: Transaction<'static, Postgres>,
+    pub tx: Transaction,
     pool: PgPool,
     call: &'c Call,
     before: Option<Vec<u8>>,
@@ -123,7 +127,9 @@ impl Write<'_> {
                     .map_err(|e| status::database(&e))?
                     .is_empty()
                 {
-                    self.tx.commit().await.map_err(|e| status::database(&e))?;
+                    fault::around(Step::Write, self.tx.commit())
+                        .await
+                        .map_err(|e| status::database(&e))?;
                     return Ok(Response::new(reply));
                 }
                 self.tx.rollback().await.map_err(|e| status::database(&e))?;
@@ -141,7 +147,7 @@ impl Write<'_> {
                         .map_err(|e| status::database(&e))?;
                     let mut record = record(self.call, refusal.code(), encode_status(&refusal));
                     record.about = self.about;
-                    insert(&mut connection, &[record])
+                    fault::around(Step::Refusal, insert(&mut connection, &[record]))
                         .await
                         .map_err(|e| status::database(&e))?;
                 }
@@ -278,7 +284,61 @@ pub async fn find(pool: &PgPool, call: &Call) -> Result<Option<Stored>, Status> 
     .map_err(|e| status::database(&e))
 }
 
+/// The outcomes kept for keys, of those that were used.
+///
+/// # Errors
+/// Of the database.
+pub async fn find_many(pool: &PgPool, names: &[Name]) -> Result<Vec<(Name, Stored)>, sqlx::Error> {
+    let accounts: Vec<Uuid> = names.iter().map(|name| name.account).collect();
+    let principals: Vec<Uuid> = names.iter().map(|name| name.principal).collect();
+    let methods: Vec<&str> = names.iter().map(|name| name.method).collect();
+    let keys: Vec<&str> = names.iter().map(|name| name.key.as_str()).collect();
+    let rows = sqlx::query!(
+        r#"select asked.number as "number!", w.fingerprint, w.code, w.reply
+        from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[]) with ordinality as asked (account_id, principal_id, method, key, number)
+        join writes w on w.account_id = asked.account_id and w.principal_id = asked.principal_id and w.method = asked.method and w.key = asked.key"#,
+        &accounts,
+        &principals,
+        &methods as &[&str],
+        &keys as &[&str],
+    )
+    .fetch_all(pool)
+    .await?;
+    let stored = rows.into_iter().filter_map(|row| {
+        let name = names.get(usize::try_from(row.number).ok()?.checked_sub(1)?)?;
+        let (fingerprint, code, reply) = (row.fingerprint, row.code, row.reply);
+        Some((
+            name.clone(),
+            Stored {
+                fingerprint,
+                code,
+                reply,
+            },
+        ))
+    });
+    Ok(stored.collect())
+}
+
 impl Stored {
+    /// The outcome that a record holds.
+    pub fn of(record: &Record) -> Self {
+        Self::new(record.fingerprint, record.code, record.reply.clone())
+    }
+
+    /// An outcome: the digest of its request, its gRPC status code, and the encoded reply or refusal.
+    pub fn new(fingerprint: [u8; 16], code: i16, reply: Vec<u8>) -> Self {
+        Self {
+            fingerprint: fingerprint.to_vec(),
+            code,
+            reply,
+        }
+    }
+
+    /// Bytes of the outcome.
+    pub fn size(&self) -> usize {
+        self.reply.len()
+    }
+
     /// The stored outcome as the answer to a repeat.
     ///
     /// # Errors

@@ -2,16 +2,16 @@
 
 use anyhow::{Context, bail};
 use clap::Subcommand;
-use sqlx::PgPool;
 
 use crate::base::clock::Clock;
 use crate::base::db;
+use crate::base::db::PgPool;
 use crate::config::Config;
 use crate::edge::permissions;
 use crate::service::identity::error::Error;
 use crate::service::identity::tokens::{self, Signer};
 use crate::service::identity::{self, NewKey};
-use crate::service::provider;
+use crate::service::{instance, provider};
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -20,7 +20,7 @@ pub enum Command {
     List,
     /// Make a new signing key. It signs from ten minutes on; the old ones stay published for seven days more.
     RotateSigning,
-    /// Seal the credentials of all providers anew, under the credential key the settings name now. The old key can go afterwards. Safe to repeat, and while servers
+    /// Seal the credentials of all providers, and what machines are given at their first boot, anew, under the credential key the settings name now. The old key can go afterwards. Safe to repeat, and while servers
     /// run that know both keys.
     RotateCredentials,
     /// Make an API key for the account of a user, and print its secret once.
@@ -103,7 +103,8 @@ async fn rotate_credentials(config: &Config, pool: &PgPool) -> anyhow::Result<()
         bail!("the settings have problems:\n  {}", problems.join("\n  "));
     }
     let vault = config.vault().context("credential_keys was checked")?;
-    let count = provider::reseal(pool, &vault).await?;
+    let count =
+        provider::reseal(pool, &vault).await? + instance::boot::reseal(pool, &vault).await?;
     println!("{count} credentials sealed anew under {}", vault.current());
     Ok(())
 }

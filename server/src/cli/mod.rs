@@ -7,32 +7,50 @@ mod profile;
 pub mod user;
 
 use anyhow::Context;
+use sqlx::{Connection, PgConnection};
 
 use crate::base::db;
 use crate::base::id::AccountId;
+use crate::base::outbox::{epoch, reader};
 use crate::config::Config;
-use crate::service::{catalog, wallet};
+use crate::prove::{self, Scope};
+use crate::service::catalog;
 
-/// Brings the schema up to date, as the role of the URL and not as the server's, which may not.
+/// Brings the schema up to date.
 ///
 /// # Errors
 /// If the database cannot be reached or a migration fails; the failed one leaves nothing behind.
 pub async fn migrate(config: &Config) -> anyhow::Result<()> {
-    anyhow::ensure!(
-        !config.database_url.is_empty(),
-        "database_url (SEWA_DATABASE_URL) is not set"
-    );
-    let pool = sqlx::postgres::PgPoolOptions::new()
-        .max_connections(1)
-        .connect(&config.database_url)
-        .await
-        .context("PostgreSQL")?;
-    db::MIGRATIONS.run(&pool).await.context("migrating")?;
+    let mut owner = as_owner(config).await?;
+    db::MIGRATIONS.run(&mut owner).await.context("migrating")?;
     println!(
         "the schema is up to date: {} migrations",
         db::MIGRATIONS.iter().count()
     );
     Ok(())
+}
+
+/// After the database was brought back as it was at an earlier moment, before servers start: lets the event log go on beyond every position that was given out since,
+/// because those who follow it know positions of events that have not happened now.
+///
+/// # Errors
+/// If the database cannot be reached.
+pub async fn restored(config: &Config) -> anyhow::Result<()> {
+    let mut owner = as_owner(config).await?;
+    let position = epoch::begin(&mut owner).await?;
+    println!("the event log goes on after {}", reader::cursor(position));
+    Ok(())
+}
+
+/// Connects as the role of the URL and not as the server's, which may not change the schema.
+async fn as_owner(config: &Config) -> anyhow::Result<PgConnection> {
+    anyhow::ensure!(
+        !config.database_url.is_empty(),
+        "database_url (SEWA_DATABASE_URL) is not set"
+    );
+    PgConnection::connect(&config.database_url)
+        .await
+        .context("PostgreSQL")
 }
 
 /// Loads a catalogue.
@@ -62,22 +80,34 @@ pub async fn prove(config: &Config, account: Option<uuid::Uuid>) -> anyhow::Resu
     let pool = db::connect(&config.database_url, 2)
         .await
         .context("PostgreSQL")?;
-    let proof = wallet::store::prove::prove(&pool, account.map(AccountId)).await?;
+    let scope = account.map_or(Scope::ALL, |id| Scope::of(AccountId(id)));
+    let proof = prove::prove(&pool, scope).await?;
     for (name, sum) in std::collections::BTreeMap::from_iter(&proof.trial_balance) {
         println!("{name:>14} {sum:>16}");
     }
     for finding in &proof.findings {
         println!(
-            "{}: account {} journal {}: {}",
-            finding.rule, finding.account_id, finding.journal_id, finding.detail
+            "{}: account {}, {}: {}",
+            finding.rule,
+            finding.account.map(|a| a.to_string()).unwrap_or_default(),
+            finding.row(),
+            finding.detail
         );
     }
     println!(
         "{} accounts, {} journals: {}",
         proof.accounts,
         proof.journals,
-        if proof.proved { "proved" } else { "NOT PROVED" }
+        if proof.findings.is_empty() {
+            "proved"
+        } else {
+            "NOT PROVED"
+        }
     );
-    anyhow::ensure!(proof.proved, "{} findings", proof.findings.len());
+    anyhow::ensure!(
+        proof.findings.is_empty(),
+        "{} findings",
+        proof.findings.len()
+    );
     Ok(())
 }

@@ -4,9 +4,9 @@ use std::io::{IsTerminal, Read};
 
 use anyhow::{Context, bail, ensure};
 use clap::Subcommand;
-use sqlx::PgPool;
 
 use crate::base::clock::Clock;
+use crate::base::db::PgPool;
 use crate::base::{crypto, db};
 use crate::config::Config;
 use crate::edge::permissions;

@@ -159,7 +159,7 @@ async fn start_database(config: &mut Config) -> anyhow::Result<Option<Postgres>>
     Ok(Some(postgres))
 }
 
-/// Limits meant for many strangers would only be in the way of one developer.
+/// Limits meant for many strangers would only be in the way of one developer, and invoices name a seller.
 fn relax(config: &mut Config) {
     let defaults = Config::default();
     for (class, rate) in RATES {
@@ -169,6 +169,11 @@ fn relax(config: &mut Config) {
     }
     if config.cors_origins.is_empty() {
         config.cors_origins = vec!["*".to_owned()];
+    }
+    if config.seller.name.is_empty() {
+        "PT Contoh Sewa".clone_into(&mut config.seller.name);
+        "Jl. Contoh 1\nJakarta 10110".clone_into(&mut config.seller.address);
+        "0000000000000001".clone_into(&mut config.seller.npwp);
     }
 }
 

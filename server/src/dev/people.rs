@@ -4,10 +4,11 @@
 use std::path::Path;
 
 use anyhow::Context;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 
 use crate::base::clock::Clock;
 use crate::base::crypto;
+use crate::base::db::PgPool;
 use crate::dev::kept_secret;
 use crate::edge::permissions;
 use crate::service::identity::model::AccountKind;
@@ -74,6 +75,7 @@ async fn reseller(connection: &mut PgConnection) -> anyhow::Result<Option<String
         account_name: "Toko Demo".to_owned(),
         kind: AccountKind::Reseller,
         sandbox: true,
+        referral_code: String::new(),
     };
     let (account, user) = match identity::register(connection, &new, now).await {
         Ok(made) => made,
@@ -91,6 +93,11 @@ async fn reseller(connection: &mut PgConnection) -> anyhow::Result<Option<String
         "events",
         "sandbox",
         "profile",
+        "snapshots",
+        "ssh_keys",
+        "referral",
+        "billing",
+        "invoices",
     ];
     let scopes = scopes
         .into_iter()

@@ -1,5 +1,5 @@
 //! Who calls. A verified bearer is remembered by its digest for a few seconds, because verifying a signature costs more than the rest of the edge together;
-//! a revocation therefore reaches every replica within that time.
+//! a revocation therefore reaches every replica within that time. What ends by itself ends when it says.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -41,6 +41,7 @@ impl Bearers {
         let digest = crypto::digest(bearer.as_bytes());
         if let Some((caller, until)) = self.lock()?.get(&digest)
             && *until > Instant::now()
+            && caller.until.is_none_or(|ends| ends > now)
         {
             return Ok(caller.clone());
         }

@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use http::HeaderMap;
+use http::{HeaderMap, Request};
 use http_body_util::{BodyExt, Full, Limited};
 use prost::Message;
 use prost_protovalidate::Error;
@@ -80,6 +80,19 @@ pub async fn read(body: Body, headers: &mut HeaderMap) -> Result<Bytes, Status> 
             "the compression of the request is not known; use gzip or none",
         )),
     }
+}
+
+/// Reads the question of a health check, which is not of our contract but as bounded and as strict.
+///
+/// # Errors
+/// INVALID_REQUEST for what is none.
+pub async fn checked_health(request: Request<Body>) -> Result<Request<Body>, Status> {
+    check_head(request.headers())?;
+    let (mut parts, frame) = request.into_parts();
+    let frame = read(frame, &mut parts.headers).await?;
+    tonic_health::pb::HealthCheckRequest::decode(frame.clone())
+        .map_err(|_| malformed("the message is not a grpc.health.v1.HealthCheckRequest"))?;
+    Ok(Request::from_parts(parts, body(frame)))
 }
 
 fn decompress(bytes: &[u8]) -> Result<Bytes, Status> {
@@ -232,7 +245,7 @@ fn describe(rule: &str) -> String {
 
 /// The request as the audit trail keeps it.
 pub fn for_record(method: &Method, mut decoded: DynamicMessage, message: &Bytes) -> Bytes {
-    if !method.secret_input {
+    if !method.secret_input || !Contract::get().carries_secret(&decoded) {
         return message.clone();
     }
     Contract::get().redact(&mut decoded);

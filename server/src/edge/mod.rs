@@ -34,6 +34,11 @@ use crate::service::identity::factor;
 /// Longest idempotency key, request id and bearer taken.
 const MAX_KEY: usize = 64;
 
+/// When to try again what a server refuses whose clock is wrong; another one may be better.
+const CLOCK: Duration = Duration::from_secs(1);
+/// How long the question of a health check may take to arrive.
+const HEALTH_BODY: Duration = Duration::from_secs(5);
+
 /// When a call must be answered. In the request's extensions, for handlers that wait or stream.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline(pub Instant);
@@ -120,16 +125,25 @@ where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
 {
     let path = request.uri().path();
-    if path.starts_with("/grpc.health.v1.") || path.starts_with("/grpc.reflection.") {
+    if path.starts_with("/grpc.reflection.") {
         return inner.call(request).await;
     }
     let id = request_id(request.headers());
-    let unknown = status::refuse(
-        CommonErrorReason::Unimplemented,
-        "this server has no such method",
-    )
-    .status();
-    Ok(reply::finish(unknown.into_http(), &id, None))
+    let refusal = if path.starts_with("/grpc.health.v1.") {
+        match tokio::time::timeout(HEALTH_BODY, message::checked_health(request)).await {
+            Ok(Ok(request)) => return inner.call(request).await,
+            Ok(Err(refusal)) => refusal.into_http(),
+            Err(_late) => late(),
+        }
+    } else {
+        status::refuse(
+            CommonErrorReason::Unimplemented,
+            "this server has no such method",
+        )
+        .status()
+        .into_http()
+    };
+    Ok(reply::finish(refusal, &id, None))
 }
 
 async fn answer<S>(
@@ -227,6 +241,14 @@ async fn admit(
         .get::<SocketAddr>()
         .map(|peer| peer.ip().to_canonical().to_string())
         .unwrap_or_default();
+    if !shared.app.agreed.holds(now) {
+        return Err(status::refuse(
+            CommonErrorReason::Unavailable,
+            "this server and its database disagree what time it is",
+        )
+        .retry_after(CLOCK)
+        .status());
+    }
     message::check_head(request.headers())?;
     let bearer = bearer(request.headers());
     let caller = match (&method.access, bearer) {
@@ -251,10 +273,15 @@ async fn admit(
     if let Access::Permission(permission) = &method.access
         && !caller.holds(permission)
     {
-        let message = format!(
-            "role {} does not grant {permission} to this caller",
-            caller.role
-        );
+        let message = match caller.kind {
+            CallerKind::ApiKey => format!("the scopes of this API key do not grant {permission}"),
+            CallerKind::User | CallerKind::Anonymous => {
+                format!(
+                    "role {} does not grant {permission} to this caller",
+                    caller.role
+                )
+            }
+        };
         return Err(status::refuse(CommonErrorReason::PermissionDenied, message)
             .meta("permission", permission)
             .status());

@@ -22,6 +22,8 @@ use crate::service::wallet::callback;
 const MAX_BODY: usize = 64 << 10;
 /// How long a body may take to arrive.
 const READING: Duration = Duration::from_secs(5);
+/// How long it may take to deal with one, its gateway asked and all written down.
+const ANSWERING: Duration = Duration::from_secs(60);
 /// Callbacks dealt with at once. More wait, for as long as a body may take; the gateways repeat what is refused.
 const AT_ONCE: usize = 32;
 
@@ -97,8 +99,9 @@ impl CallbacksLayer {
             return (StatusCode::METHOD_NOT_ALLOWED, REFUSAL);
         }
         let read = async {
-            let place = self.places.clone().acquire_owned().await.ok()?;
+            // The place comes last: whoever sends slowly must not keep it from those who have said what they had to say.
             let body = Limited::new(body, MAX_BODY).collect().await.ok()?;
+            let place = self.places.clone().acquire_owned().await.ok()?;
             Some((place, body.to_bytes()))
         };
         let Ok(Some((place, body))) = tokio::time::timeout(READING, read).await else {
@@ -111,7 +114,9 @@ impl CallbacksLayer {
         let task = tokio::spawn(async move {
             let _place = place;
             let entry = self.app.gateways.called(&name)?;
-            Some(callback::receive(&self.app, entry, &head.headers, &body, &ip).await)
+            let receiving = callback::receive(&self.app, entry, &head.headers, &body, &ip);
+            // What is not done by then is done when the gateway calls again, or is asked.
+            tokio::time::timeout(ANSWERING, receiving).await.ok()
         });
         match task.await {
             Ok(Some(answer)) => answer,

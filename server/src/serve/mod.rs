@@ -1,26 +1,35 @@
 //! The server: builds the parts, puts the layers in order on one port, and stops gracefully.
 //!
-//! From outside inwards: health and metrics pages, callbacks of payment gateways, CORS, the API's description, REST (`sewa_gateway`), gRPC-Web, the edge, the services in rank order, reflection and health.
+//! From outside inwards: health and metrics pages, callbacks of payment gateways, the sandbox's payment page, CORS, the API's description, REST (`sewa_gateway`), gRPC-Web, the edge, the services in rank order, reflection and health.
 
 pub mod callbacks;
 pub mod describe;
 pub mod pages;
 pub mod parts;
+pub mod paypage;
 
 use std::time::Duration;
 
 use anyhow::Context;
 use sewa_gateway::listen::{self, Listen, Tls};
 use sewa_gateway::{Gateway, openapi};
+use sewa_sdk::sewa::billing::v1::billing_service_server::BillingServiceServer;
 use sewa_sdk::sewa::catalog::v1::catalog_service_server::CatalogServiceServer;
 use sewa_sdk::sewa::event::v1::event_service_server::EventServiceServer;
+use sewa_sdk::sewa::hypervisor::v1::hypervisor_service_server::HypervisorServiceServer;
 use sewa_sdk::sewa::identity::v1::identity_service_server::IdentityServiceServer;
 use sewa_sdk::sewa::instance::v1::instance_service_server::InstanceServiceServer;
+use sewa_sdk::sewa::instance::v1::snapshot_service_server::SnapshotServiceServer;
+use sewa_sdk::sewa::instance::v1::ssh_key_service_server::SshKeyServiceServer;
+use sewa_sdk::sewa::inventory::v1::inventory_service_server::InventoryServiceServer;
+use sewa_sdk::sewa::invoice::v1::invoice_service_server::InvoiceServiceServer;
 use sewa_sdk::sewa::lifecycle::v1::lifecycle_service_server::LifecycleServiceServer;
 use sewa_sdk::sewa::meta::v1::meta_service_server::MetaServiceServer;
 use sewa_sdk::sewa::operation::v1::operation_service_server::OperationServiceServer;
 use sewa_sdk::sewa::order::v1::order_service_server::OrderServiceServer;
+use sewa_sdk::sewa::promotion::v1::promotion_service_server::PromotionServiceServer;
 use sewa_sdk::sewa::provider::v1::provider_service_server::ProviderServiceServer;
+use sewa_sdk::sewa::report::v1::report_service_server::ReportServiceServer;
 use sewa_sdk::sewa::sandbox::v1::sandbox_service_server::SandboxServiceServer;
 use sewa_sdk::sewa::wallet::v1::wallet_service_server::WalletServiceServer;
 use tokio::net::TcpListener;
@@ -34,8 +43,8 @@ use crate::config::{Config, Role};
 use crate::edge::EdgeLayer;
 use crate::edge::limit::Limits;
 use crate::service::{
-    catalog, event, identity, instance, lifecycle, meta, operation, order, provider, sandbox,
-    wallet,
+    billing, catalog, event, hypervisor, identity, instance, inventory, invoice, lifecycle, meta,
+    operation, order, promotion, provider, report, sandbox, wallet,
 };
 use crate::work;
 
@@ -65,7 +74,8 @@ pub async fn run(
     accept(&app, limits, tls, listener).await?;
     // Workers stop by themselves: what they cannot finish in time is leased, and due again when the lease ends.
     let _ = tokio::time::timeout(LAST_CALLS, workers).await;
-    app.db.close().await;
+    // A connection whose answer never comes must not keep the process.
+    let _ = tokio::time::timeout(LAST_CALLS, app.db.close()).await;
     tracing::info!("stopped");
     Ok(())
 }
@@ -109,7 +119,13 @@ fn routes(app: &App) -> anyhow::Result<Routes> {
         .add_service(IdentityServiceServer::new(identity::rpc::Identity {
             app: app.clone(),
         }))
+        .add_service(BillingServiceServer::new(billing::rpc::Billing {
+            app: app.clone(),
+        }))
         .add_service(CatalogServiceServer::new(catalog::rpc::Catalog {
+            app: app.clone(),
+        }))
+        .add_service(PromotionServiceServer::new(promotion::rpc::Promotions {
             app: app.clone(),
         }))
         .add_service(WalletServiceServer::new(wallet::rpc::Wallet {
@@ -121,13 +137,31 @@ fn routes(app: &App) -> anyhow::Result<Routes> {
         .add_service(InstanceServiceServer::new(instance::rpc::Instances {
             app: app.clone(),
         }))
+        .add_service(SnapshotServiceServer::new(
+            instance::rpc::snapshots::SnapshotCalls { app: app.clone() },
+        ))
+        .add_service(SshKeyServiceServer::new(instance::rpc::ssh_keys::SshKeys {
+            app: app.clone(),
+        }))
         .add_service(ProviderServiceServer::new(
             provider::rpc::ProviderAccounts { app: app.clone() },
         ))
+        .add_service(HypervisorServiceServer::new(hypervisor::rpc::Hypervisors {
+            app: app.clone(),
+        }))
         .add_service(LifecycleServiceServer::new(lifecycle::rpc::Lifecycle {
             app: app.clone(),
         }))
+        .add_service(InventoryServiceServer::new(inventory::rpc::Inventory {
+            app: app.clone(),
+        }))
         .add_service(OrderServiceServer::new(order::rpc::Orders {
+            app: app.clone(),
+        }))
+        .add_service(InvoiceServiceServer::new(invoice::rpc::Invoices {
+            app: app.clone(),
+        }))
+        .add_service(ReportServiceServer::new(report::rpc::Reports {
             app: app.clone(),
         }))
         .add_service(EventServiceServer::new(event::rpc::Events {
@@ -162,6 +196,7 @@ async fn accept(
     let service = ServiceBuilder::new()
         .layer(pages::PagesLayer::new(app.clone()))
         .layer(callbacks::CallbacksLayer::new(app.clone()))
+        .layer(paypage::PayPageLayer::new(app.clone()))
         .layer(app.config.cors().map_err(anyhow::Error::msg)?)
         .layer(openapi::Site::new(&document).layer())
         .service(gateway.layer().layer(grpc));

@@ -83,10 +83,16 @@ where
     }
 }
 
-/// Ready while the database answers and nobody asked the server to stop. Redis may be away: everything works without it, only less together.
+/// Ready while the database answers, and agrees what time it is, and nobody asked the server to stop. Redis may be away: everything works without it, only less together.
 async fn ready(app: &App) -> Response<Body> {
     if app.stop.is_cancelled() {
         return text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned());
+    }
+    if !app.agreed.holds(app.clock.now()) {
+        return text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the clock and the database's disagree\n".to_owned(),
+        );
     }
     match tokio::time::timeout(PATIENCE, db::ping(&app.db)).await {
         Ok(Ok(_)) => text(StatusCode::OK, "ready\n".to_owned()),

@@ -6,17 +6,19 @@ use anyhow::{Context, bail};
 use sqlx::migrate::Migrate;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::App;
+use crate::app::{App, Lookups};
+use crate::base::agreed::Agreed;
 use crate::base::clock::Clock;
 use crate::base::contract::Contract;
 use crate::base::db;
 use crate::base::outbox::fanout;
 use crate::base::outbox::reader::Tail;
+use crate::base::repeats::Repeats;
 use crate::config::Config;
 use crate::edge::limit::Limits;
 use crate::provider::compute::{Providers, simulator};
 use crate::provider::payment::registry::Gateways;
-use crate::service::{catalog, identity, order, provider};
+use crate::service::{billing, catalog, identity, order, provider};
 
 /// Lanes of group commit: one for every two cores, because a lane keeps a core of PostgreSQL busy, and fewer lanes collect larger batches.
 fn lanes() -> usize {
@@ -41,6 +43,9 @@ pub async fn build(config: Config, stop: CancellationToken) -> anyhow::Result<(A
     require_current_schema(&db).await?;
     let redis = redis_of(&config)?;
     let clock = Clock;
+    let agreed = Agreed::start(&db, clock.clone(), stop.clone())
+        .await
+        .context("PostgreSQL")?;
     let tail = Tail::start(db.clone());
     if let Some((client, connection)) = &redis {
         fanout::start(client.clone(), connection.clone(), &tail);
@@ -55,13 +60,17 @@ pub async fn build(config: Config, stop: CancellationToken) -> anyhow::Result<(A
                     config.access_token_seconds,
                 ))),
         ),
+        billing: billing::complete::Complete::default(),
         catalog: catalog::Cache::default(),
         providers: Providers::new(simulator::clouds(&db, &clock, config.simulator_boot_ms)),
         gateways: Gateways::new(&config.payments).context("payment gateways")?,
         lines: provider::Lines::new(config.vault().context("credential_keys was checked")?),
         placing: order::place::lanes(db.clone(), clock.clone(), tail.clone(), lanes()),
+        repeats: Repeats::start(&db),
+        reads: Lookups::start(&db),
         db,
         clock,
+        agreed,
         master,
         tail,
         config: Arc::new(config),
@@ -88,7 +97,7 @@ fn redis_of(
 }
 
 /// A server works only on a schema that has every migration it was built with.
-async fn require_current_schema(db: &sqlx::PgPool) -> anyhow::Result<()> {
+async fn require_current_schema(db: &crate::base::db::PgPool) -> anyhow::Result<()> {
     let mut connection = db.acquire().await?;
     let applied = connection
         .list_applied_migrations("_sqlx_migrations")

@@ -2,7 +2,11 @@
 
 pub mod identity;
 
+pub mod billing;
+
 pub mod catalog;
+
+pub mod promotion;
 
 pub mod wallet;
 
@@ -10,11 +14,19 @@ pub mod operation;
 
 pub mod provider;
 
+pub mod hypervisor;
+
 pub mod instance;
 
 pub mod lifecycle;
 
+pub mod inventory;
+
 pub mod order;
+
+pub mod invoice;
+
+pub mod report;
 
 pub mod event;
 

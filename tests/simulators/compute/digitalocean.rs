@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::faults::Verb;
-use super::machines::{Answer, NewVm, Order, Vm};
+use super::machines::{Answer, Given, NewVm, Order, Vm};
+use super::snapshots::Shot;
 use super::{Asked, Said};
 
 /// Fields a creation may have, of those the platform has a use for.
@@ -49,6 +50,20 @@ pub fn read(ask: &Asked) -> Order {
         ("DELETE", ["v2", "droplets", id]) => {
             number(id).map_or(Order::Nowhere, |id| Order::Act(id, Verb::Delete, None))
         }
+        ("GET", ["v2", "droplets", id, "snapshots"]) => {
+            let (number, size) = (page("page", 1), page("per_page", 20));
+            id.parse().map_or(Order::Nowhere, |id| {
+                Order::Snapshots(Some(id), None, number, size)
+            })
+        }
+        ("GET", ["v2", "snapshots"])
+            if ask.query.get("resource_type").map(String::as_str) == Some("droplet") =>
+        {
+            Order::Snapshots(None, None, page("page", 1), page("per_page", 20))
+        }
+        ("DELETE", ["v2", "snapshots", id]) => {
+            number(id).map_or(Order::Nowhere, Order::DeleteSnapshot)
+        }
         ("POST", ["v2", "droplets", id, "actions"]) => {
             number(id).map_or(Order::Nowhere, |id| action(id, &ask.body))
         }
@@ -68,6 +83,9 @@ fn create(body: &Value) -> Order {
     let (Some(label), Some(size), Some(image)) = (text("name"), text("size"), image) else {
         return Order::Invalid("name, size and image are required".to_owned());
     };
+    if text("user_data").is_some_and(|data| data.len() > 64 << 10) {
+        return Order::Invalid("user_data is 64 KiB at most".to_owned());
+    }
     let of_a_host = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
     if label.len() > 255 || !label.chars().all(of_a_host) {
         return Order::Invalid("Only valid hostname characters are allowed.".to_owned());
@@ -77,7 +95,10 @@ fn create(body: &Value) -> Order {
         size,
         image,
         region: text("region").unwrap_or_default(),
-        password: None,
+        given: Given {
+            user_data: text("user_data"),
+            ..Given::default()
+        },
     })
 }
 
@@ -88,6 +109,19 @@ fn action(id: u64, body: &Value) -> Order {
         "shutdown" => Verb::Shutdown,
         "reboot" => Verb::Reboot,
         "rebuild" => Verb::Rebuild,
+        "resize" => {
+            let size = body["size"].as_str().map(str::to_owned);
+            return match (size, body["disk"].as_bool()) {
+                (Some(size), Some(disk)) => Order::Resize(id, size, disk),
+                _ => Order::Invalid("size and disk are required".to_owned()),
+            };
+        }
+        "snapshot" => {
+            return match body["name"].as_str() {
+                Some(name) if !name.is_empty() => Order::Snapshot(id, name.to_owned()),
+                _ => Order::Invalid("name is required".to_owned()),
+            };
+        }
         other => return Order::Invalid(format!("no action {other:?} here")),
     };
     let image = body["image"]
@@ -97,7 +131,15 @@ fn action(id: u64, body: &Value) -> Order {
     if verb == Verb::Rebuild && image.is_none() {
         return Order::Invalid("image is required".to_owned());
     }
-    Order::Act(id, verb, image)
+    if let (Verb::Rebuild, Some(snapshot)) = (verb, body["image"].as_u64()) {
+        // An image of its own is a snapshot.
+        return Order::Restore(id, snapshot);
+    }
+    if verb == Verb::Rebuild {
+        // It keeps its user data, and takes no other.
+        return Order::Rebuild(id, image, Given::default());
+    }
+    Order::Act(id, verb, None)
 }
 
 fn droplet(vm: &Vm) -> Value {
@@ -105,7 +147,7 @@ fn droplet(vm: &Vm) -> Value {
         (Verb::Create, true, _) => "new",
         // What it was until the action is over.
         (Verb::PowerOff | Verb::Shutdown, true, _) => "active",
-        (Verb::PowerOn, true, _) => "off",
+        (Verb::PowerOn | Verb::Resize, true, _) => "off",
         (_, _, true) => "active",
         (_, _, false) => "off",
     };
@@ -126,8 +168,8 @@ fn droplet(vm: &Vm) -> Value {
         "name": vm.label,
         "memory": 1024,
         "vcpus": 1,
-        "disk": 25,
-        "disk_info": [{"type": "local", "size": {"amount": 25, "unit": "gib"}}],
+        "disk": vm.disk,
+        "disk_info": [{"type": "local", "size": {"amount": vm.disk, "unit": "gib"}}],
         "locked": vm.busy(),
         "status": status,
         "created_at": "2026-11-21T00:00:00Z",
@@ -136,9 +178,11 @@ fn droplet(vm: &Vm) -> Value {
         "next_backup_window": null,
         "snapshot_ids": [],
         "volume_ids": [],
+        // One of a snapshot is called by a number alone.
         "image": {
-            "id": 63_663_980, "name": vm.image, "distribution": "Debian", "slug": vm.image, "public": true, "regions": [vm.region],
-            "created_at": "2026-01-01T00:00:00Z", "min_disk_size": 7, "type": "base", "size_gigabytes": 2.3, "description": "Debian", "tags": [],
+            "id": 63_663_980, "name": vm.image, "distribution": "Debian", "slug": (!vm.restored()).then_some(&vm.image), "public": !vm.restored(),
+            "regions": [vm.region], "created_at": "2026-01-01T00:00:00Z", "min_disk_size": 7,
+            "type": if vm.restored() { "snapshot" } else { "base" }, "size_gigabytes": 2.3, "description": "Debian", "tags": [],
             "status": "available", "error_message": "",
         },
         "size": {
@@ -153,15 +197,54 @@ fn droplet(vm: &Vm) -> Value {
     })
 }
 
+fn snapshot(shot: &Shot) -> Value {
+    json!({
+        "id": shot.id,
+        "name": shot.name,
+        "created_at": "2026-11-21T00:00:00Z",
+        "regions": [shot.disk.region],
+        "min_disk_size": shot.disk.disk,
+        "size_gigabytes": 2.34,
+        "type": "snapshot",
+    })
+}
+
+/// One in a list: that of a machine has numbers for names, that of all has texts, and says whose they are.
+fn listed(shot: &Shot, of_all: bool) -> Value {
+    let mut one = snapshot(shot);
+    if of_all {
+        one["id"] = Value::from(shot.id.to_string());
+        one["resource_id"] = Value::from(shot.machine.to_string());
+        one["resource_type"] = Value::from("droplet");
+        one["tags"] = json!([]);
+    }
+    one
+}
+
 fn refusal(status: u16, id: &str, message: &str) -> Said {
     let body =
         json!({"id": id, "message": message, "request_id": "4d9d8375-3c56-4925-a3e7-eb137fed17e9"});
-    Said { status, body }
+    Said {
+        status,
+        body,
+        reason: None,
+    }
+}
+
+fn action_of(vm: &Vm) -> Value {
+    json!({"action": {
+        "id": vm.id + 9000, "status": "in-progress", "type": "reboot", "started_at": "2026-11-21T00:00:00Z", "completed_at": null,
+        "resource_id": vm.id, "resource_type": "droplet", "region_slug": vm.region,
+    }})
 }
 
 /// How it is answered.
 pub fn write(answer: &Answer) -> Said {
-    let said = |status, body| Said { status, body };
+    let said = |status, body| Said {
+        status,
+        body,
+        reason: None,
+    };
     let unprocessable = |message: &str| refusal(422, "unprocessable_entity", message);
     match answer {
         Answer::Created(vm) => said(
@@ -183,13 +266,22 @@ pub fn write(answer: &Answer) -> Said {
                 json!({"droplets": page.iter().map(droplet).collect::<Vec<_>>(), "links": links, "meta": {"total": total}}),
             )
         }
-        Answer::Accepted(vm) => said(
-            201,
-            json!({"action": {
-                "id": vm.id + 9000, "status": "in-progress", "type": "reboot", "started_at": "2026-11-21T00:00:00Z", "completed_at": null,
-                "resource_id": vm.id, "resource_type": "droplet", "region_slug": vm.region,
-            }}),
-        ),
+        Answer::Accepted(vm) => said(201, action_of(vm)),
+        Answer::Taken(shot) => said(201, action_of(&shot.disk)),
+        Answer::Snapshots(machine, page, number, size, total) => {
+            let mut links = json!({});
+            if number * size < *total {
+                let next = format!(
+                    "https://api.digitalocean.com/v2/snapshots?page={}",
+                    number + 1
+                );
+                links = json!({"pages": {"next": next, "last": next}});
+            }
+            said(
+                200,
+                json!({"snapshots": page.iter().map(|shot| listed(shot, machine.is_none())).collect::<Vec<_>>(), "links": links, "meta": {"total": total}}),
+            )
+        }
         Answer::Deleted => said(204, Value::Null),
         Answer::Account => said(
             200,
@@ -202,7 +294,7 @@ pub fn write(answer: &Answer) -> Said {
             200,
             json!({"month_to_date_balance": "23.44", "account_balance": "12.23", "month_to_date_usage": "11.21", "generated_at": "2026-11-21T00:00:00Z"}),
         ),
-        Answer::Prices | Answer::NotFound => refusal(
+        Answer::Said(_) | Answer::Prices | Answer::NotFound => refusal(
             404,
             "not_found",
             "The resource you were accessing could not be found.",

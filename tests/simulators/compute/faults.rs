@@ -17,13 +17,21 @@ pub enum Verb {
     Rebuild,
     /// Set its password.
     ResetPassword,
+    /// Give it another size.
+    Resize,
+    /// Copy its disk.
+    Snapshot,
+    /// Put its disk back.
+    Restore,
+    /// Delete a copy of its disk.
+    DeleteSnapshot,
     /// Destroy it.
     Delete,
 }
 
 impl Verb {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 12] = [
         Self::Create,
         Self::PowerOn,
         Self::PowerOff,
@@ -31,6 +39,10 @@ impl Verb {
         Self::Reboot,
         Self::Rebuild,
         Self::ResetPassword,
+        Self::Resize,
+        Self::Snapshot,
+        Self::Restore,
+        Self::DeleteSnapshot,
         Self::Delete,
     ];
 }
@@ -60,9 +72,9 @@ pub enum Fault {
     Nonsense,
     /// Refused because the machine is being worked on.
     WrongState,
-    /// Refused because there is no room. For creations.
+    /// Refused because there is no room. For creations and new sizes.
     Full,
-    /// The machine is gone: before the call, or right after its creation.
+    /// What the call is about is gone, the machine or the snapshot: before the call, or right after its creation.
     Vanish,
 }
 

@@ -1,9 +1,11 @@
 //! The dialect of Linode.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::faults::Verb;
-use super::machines::{Answer, NewVm, Order, Vm};
+use super::machines::{Answer, Given, NewVm, Order, Vm};
 use super::{Asked, Said};
 
 /// Fields a creation may have, of those the platform has a use for.
@@ -45,16 +47,34 @@ pub fn read(ask: &Asked) -> Order {
             page("page", 1),
             page("page_size", 100),
         ),
-        ("POST", ["v4", "linode", "instances"]) => create(&ask.body, password),
+        ("POST", ["v4", "linode", "instances"]) => create(&ask.body),
         ("GET", ["v4", "linode", "instances", id]) => number(id).map_or(Order::Nowhere, Order::Get),
         ("DELETE", ["v4", "linode", "instances", id]) => act(id, Verb::Delete, None),
         ("POST", ["v4", "linode", "instances", id, "boot"]) => act(id, Verb::PowerOn, None),
         ("POST", ["v4", "linode", "instances", id, "shutdown"]) => act(id, Verb::Shutdown, None),
         ("POST", ["v4", "linode", "instances", id, "reboot"]) => act(id, Verb::Reboot, None),
         ("POST", ["v4", "linode", "instances", id, "rebuild"]) => {
-            match (ask.body["image"].as_str(), password) {
-                (Some(image), Some(_)) => act(id, Verb::Rebuild, Some(image.to_owned())),
-                _ => Order::Invalid("image and root_pass are required".to_owned()),
+            match (number(id), ask.body["image"].as_str(), given(&ask.body)) {
+                (None, ..) => Order::Nowhere,
+                (Some(id), Some(image), Ok(given)) => {
+                    Order::Rebuild(id, Some(image.to_owned()), given)
+                }
+                (_, None, _) => Order::Invalid("image is required".to_owned()),
+                (.., Err(why)) => Order::Invalid(why.to_owned()),
+            }
+        }
+        ("POST", ["v4", "linode", "instances", id, "resize"]) => {
+            let known = ["type", "allow_auto_disk_resize", "migration_type"];
+            let unknown = ask
+                .body
+                .as_object()
+                .and_then(|o| o.keys().find(|k| !known.contains(&k.as_str())));
+            let size = ask.body["type"].as_str().map(str::to_owned);
+            let disk = ask.body["allow_auto_disk_resize"].as_bool().unwrap_or(true);
+            match (number(id), size, unknown) {
+                (None, ..) => Order::Nowhere,
+                (Some(id), Some(size), None) => Order::Resize(id, size, disk),
+                _ => Order::Invalid("type is required".to_owned()),
             }
         }
         ("POST", ["v4", "linode", "instances", id, "password"]) => match password {
@@ -65,7 +85,39 @@ pub fn read(ask: &Asked) -> Order {
     }
 }
 
-fn create(body: &Value, password: Option<String>) -> Order {
+/// Password, keys and user data for a new disk.
+fn given(body: &Value) -> Result<Given, &'static str> {
+    let password = body["root_pass"].as_str().map(str::to_owned);
+    if !password
+        .as_ref()
+        .is_some_and(|p| (7..=128).contains(&p.len()))
+    {
+        return Err("root_pass");
+    }
+    let keys = match &body["authorized_keys"] {
+        Value::Null => Vec::new(),
+        keys => serde_json::from_value(keys.clone()).map_err(|_| "authorized_keys")?,
+    };
+    let user_data = match &body["metadata"]["user_data"] {
+        Value::Null => None,
+        data => {
+            let bytes = data.as_str().and_then(|text| STANDARD.decode(text).ok());
+            let bytes = bytes.filter(|bytes| bytes.len() <= 65_535);
+            Some(
+                bytes
+                    .and_then(|bytes| String::from_utf8(bytes).ok())
+                    .ok_or("metadata.user_data")?,
+            )
+        }
+    };
+    Ok(Given {
+        password,
+        keys,
+        user_data,
+    })
+}
+
+fn create(body: &Value) -> Order {
     let text = |field: &str| body[field].as_str().map(str::to_owned);
     let unknown = body
         .as_object()
@@ -84,18 +136,16 @@ fn create(body: &Value, password: Option<String>) -> Order {
     {
         return Order::Invalid("label".to_owned());
     }
-    if !password
-        .as_ref()
-        .is_some_and(|p| (7..=128).contains(&p.len()))
-    {
-        return Order::Invalid("root_pass".to_owned());
-    }
+    let given = match given(body) {
+        Ok(given) => given,
+        Err(why) => return Order::Invalid(why.to_owned()),
+    };
     Order::Create(NewVm {
         label,
         size,
         image,
         region,
-        password,
+        given,
     })
 }
 
@@ -106,6 +156,7 @@ fn instance(vm: &Vm) -> Value {
         (true, Verb::PowerOff | Verb::Shutdown) => "shutting_down",
         (true, Verb::Reboot) => "rebooting",
         (true, Verb::Rebuild) => "rebuilding",
+        (true, Verb::Resize) => "resizing",
         _ if vm.on => "running",
         // Also while a password is set: "Linode busy." is all that tells.
         _ => "offline",
@@ -121,7 +172,7 @@ fn instance(vm: &Vm) -> Value {
         "region": vm.region,
         "type": vm.size,
         "image": vm.image,
-        "specs": {"disk": 25_600, "memory": 1024, "vcpus": 1, "transfer": 1000, "gpus": 0},
+        "specs": {"disk": vm.disk * 1024, "memory": 1024, "vcpus": 1, "transfer": 1000, "gpus": 0},
         "tags": ["sewa"],
         "created": "2026-11-21T00:00:00",
         "updated": "2026-11-21T00:00:00",
@@ -139,12 +190,17 @@ fn refusal(status: u16, field: Option<&str>, reason: &str) -> Said {
     Said {
         status,
         body: json!({"errors": [error]}),
+        reason: None,
     }
 }
 
 /// How it is answered.
 pub fn write(answer: &Answer) -> Said {
-    let said = |status, body| Said { status, body };
+    let said = |status, body| Said {
+        status,
+        body,
+        reason: None,
+    };
     match answer {
         Answer::Created(vm) | Answer::Shown(vm) => said(200, instance(vm)),
         Answer::Accepted(vm) if vm.work == Verb::Rebuild => said(200, instance(vm)),
@@ -172,7 +228,11 @@ pub fn write(answer: &Answer) -> Said {
                 "page": 1, "pages": 1, "results": 1,
             }),
         ),
-        Answer::Balance | Answer::NotFound => refusal(404, None, "Not found"),
+        Answer::Said(_)
+        | Answer::Balance
+        | Answer::NotFound
+        | Answer::Taken(_)
+        | Answer::Snapshots(..) => refusal(404, None, "Not found"),
         Answer::Busy => refusal(400, None, "Linode busy."),
         Answer::Full => refusal(
             400,

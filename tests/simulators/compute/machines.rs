@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use super::Dialect;
 use super::faults::{Fault, Verb};
+use super::snapshots::Shot;
+use super::{Dialect, Said, guest, proxmox};
 
 /// How long work takes.
-const WORK: Duration = Duration::from_millis(150);
+pub(super) const WORK: Duration = Duration::from_millis(150);
 
 /// A machine.
 #[derive(Clone, Debug)]
@@ -21,6 +22,8 @@ pub struct Vm {
     pub region: String,
     /// Size.
     pub size: String,
+    /// Its disk in GiB. It never becomes smaller.
+    pub disk: u32,
     /// Image.
     pub image: String,
     /// Whether it is on, once the work is done.
@@ -29,10 +32,16 @@ pub struct Vm {
     pub work: Verb,
     /// When that is done.
     pub done_at: Instant,
-    /// The password of root, where the cloud sets it.
+    /// The password of root, set by the cloud or by the guest itself.
     pub password: Option<String>,
+    /// Keys that open root, set by the cloud or by the guest itself.
+    pub keys: Vec<String>,
+    /// What the guest boots with.
+    pub user_data: Option<String>,
     /// What was done to it, in order.
     pub history: Vec<Verb>,
+    /// The address it was told to have, where the cloud gives none of its own.
+    pub told: Option<Ipv4Addr>,
 }
 
 impl Vm {
@@ -41,8 +50,17 @@ impl Vm {
         Instant::now() < self.done_at
     }
 
+    /// Whether its disk was last made from a snapshot.
+    pub fn restored(&self) -> bool {
+        let mut made = self.history.iter().rev();
+        made.find(|verb| matches!(verb, Verb::Rebuild | Verb::Restore)) == Some(&Verb::Restore)
+    }
+
     /// Its address, once it has one.
     pub fn address(&self) -> Option<Ipv4Addr> {
+        if self.told.is_some() {
+            return self.told;
+        }
         let base = u32::from(Ipv4Addr::new(45, 0, 0, 0));
         let made = self.work == Verb::Create && self.busy();
         (!made).then(|| Ipv4Addr::from(base + u32::try_from(self.id).unwrap_or_default()))
@@ -60,8 +78,19 @@ pub struct NewVm {
     pub size: String,
     /// Image.
     pub image: String,
+    /// What it boots with.
+    pub given: Given,
+}
+
+/// What a machine is given for a new disk.
+#[derive(Clone, Debug, Default)]
+pub struct Given {
     /// Password of root, where the cloud sets it.
     pub password: Option<String>,
+    /// Keys of root, where the cloud sets them.
+    pub keys: Vec<String>,
+    /// For the guest. `None` leaves what it had.
+    pub user_data: Option<String>,
 }
 
 /// What a request asks for.
@@ -75,12 +104,28 @@ pub enum Order {
     Get(u64),
     /// Work on a machine; an image or a password, where it needs one.
     Act(u64, Verb, Option<String>),
+    /// Another size, with or without its disk.
+    Resize(u64, String, bool),
+    /// A new disk from an image, the present one if `None`.
+    Rebuild(u64, Option<String>, Given),
+    /// Other user data for the next disk.
+    Note(u64, String),
+    /// A copy of a machine's disk, under a name.
+    Snapshot(u64, String),
+    /// Copies of a machine's disk, or of all; of a name, or of all: the page of that number, from 1, and of that size.
+    Snapshots(Option<u64>, Option<String>, usize, usize),
+    /// The disk of a machine put back to a copy.
+    Restore(u64, u64),
+    /// No copy of that number any more.
+    DeleteSnapshot(u64),
     /// Who we are.
     Account,
     /// What is owed.
     Balance,
     /// What sizes cost.
     Prices,
+    /// Whatever Proxmox is asked: what it has is configurations and tasks, not orders.
+    Proxmox(proxmox::Call),
     /// Something that the vendor's API would refuse.
     Invalid(String),
     /// Nothing the API has.
@@ -98,8 +143,12 @@ pub enum Answer {
     Shown(Vm),
     /// The work was begun.
     Accepted(Vm),
-    /// The machine was destroyed.
+    /// The machine or the copy was destroyed.
     Deleted,
+    /// The new copy.
+    Taken(Shot),
+    /// Copies, of one machine or of all: a page, its number, its size, and how many there are.
+    Snapshots(Option<u64>, Vec<Shot>, usize, usize, usize),
     /// Who we are.
     Account,
     /// What is owed.
@@ -126,6 +175,8 @@ pub enum Answer {
     Broken,
     /// The request breaks the API's rules.
     Invalid(String),
+    /// In the words of the cloud.
+    Said(Said),
 }
 
 /// A fault that waits for its call.
@@ -137,24 +188,38 @@ struct Rule {
     fault: Fault,
 }
 
+/// Boots from a new disk: what the cloud sets, and what the guest does with its user data.
+fn first_boot(vm: &mut Vm, given: &Given) {
+    if given.user_data.is_some() {
+        vm.user_data.clone_from(&given.user_data);
+    }
+    let guest = guest::boot(vm.user_data.as_deref().unwrap_or_default());
+    vm.password = given.password.clone().or(guest.password);
+    vm.keys = [given.keys.clone(), guest.keys].concat();
+}
+
 /// The books of a simulated cloud.
 #[derive(Debug)]
 pub struct Cloud {
-    dialect: Dialect,
+    pub(super) dialect: Dialect,
     /// The token it takes.
     pub token: String,
     /// Machines.
     pub machines: BTreeMap<u64, Vm>,
+    /// Copies of disks. They outlive their machines.
+    pub snapshots: BTreeMap<u64, Shot>,
     /// The longest page it gives, whatever is asked for.
     pub longest_page: usize,
     /// Creations that had their effect, by label.
     pub created: Vec<String>,
     /// Every request that had to be refused because it breaks the API's rules.
     pub invalid: Vec<String>,
+    /// What of it only Proxmox has.
+    pub proxmox: proxmox::Cluster,
     rules: Vec<Rule>,
     /// Labels whose creation met a fault: each meets one.
     faulted: BTreeSet<String>,
-    next: u64,
+    pub(super) next: u64,
 }
 
 impl Cloud {
@@ -163,9 +228,11 @@ impl Cloud {
             dialect,
             token: token.to_owned(),
             machines: BTreeMap::new(),
+            snapshots: BTreeMap::new(),
             longest_page: 200,
             created: Vec::new(),
             invalid: Vec::new(),
+            proxmox: proxmox::Cluster::default(),
             rules: Vec::new(),
             faulted: BTreeSet::new(),
             next: 1000,
@@ -209,7 +276,7 @@ impl Cloud {
             region: region.to_owned(),
             size: size.to_owned(),
             image: image.to_owned(),
-            password: None,
+            given: Given::default(),
         })
         .id
     }
@@ -219,6 +286,14 @@ impl Cloud {
         let (label, verb) = match order {
             Order::Create(new) => (new.label.clone(), Verb::Create),
             Order::Act(id, verb, _) => (self.machines.get(id)?.label.clone(), *verb),
+            Order::Rebuild(id, ..) => (self.machines.get(id)?.label.clone(), Verb::Rebuild),
+            Order::Resize(id, ..) => (self.machines.get(id)?.label.clone(), Verb::Resize),
+            Order::Proxmox(call) => call.target(self)?,
+            Order::Snapshot(id, _) => (self.machines.get(id)?.label.clone(), Verb::Snapshot),
+            Order::Restore(id, _) => (self.machines.get(id)?.label.clone(), Verb::Restore),
+            Order::DeleteSnapshot(id) => {
+                (self.snapshots.get(id)?.label.clone(), Verb::DeleteSnapshot)
+            }
             _ => return None,
         };
         let at = self.rules.iter().position(|rule| {
@@ -239,25 +314,43 @@ impl Cloud {
     }
 
     pub(super) fn lose_target(&mut self, order: &Order) {
-        if let Order::Act(id, ..) = order {
-            self.machines.remove(id);
+        match order {
+            Order::Act(id, ..)
+            | Order::Rebuild(id, ..)
+            | Order::Resize(id, ..)
+            | Order::Snapshot(id, ..)
+            | Order::Restore(id, ..) => {
+                self.machines.remove(id);
+            }
+            Order::DeleteSnapshot(id) => {
+                self.snapshots.remove(id);
+            }
+            _ => {}
+        }
+        if let Order::Proxmox(call) = order {
+            call.lose(self);
         }
     }
 
     fn make(&mut self, new: &NewVm) -> Vm {
         self.next += 1;
-        let vm = Vm {
+        let mut vm = Vm {
             id: self.next,
             label: new.label.clone(),
             region: new.region.clone(),
             size: new.size.clone(),
+            disk: self.disk_of(&new.size).unwrap_or(25),
             image: new.image.clone(),
             on: true,
             work: Verb::Create,
             done_at: Instant::now() + WORK,
-            password: new.password.clone(),
+            password: None,
+            keys: Vec::new(),
+            user_data: None,
             history: vec![Verb::Create],
+            told: None,
         };
+        first_boot(&mut vm, &new.given);
         self.created.push(vm.label.clone());
         self.machines.insert(vm.id, vm.clone());
         vm
@@ -294,6 +387,30 @@ impl Cloud {
                 None => Answer::NotFound,
             },
             Order::Act(id, verb, argument) => self.work(*id, *verb, argument.as_ref()),
+            Order::Resize(id, size, with_disk) => self.resize(*id, size, *with_disk),
+            Order::Rebuild(id, image, given) => {
+                let answer = self.work(*id, Verb::Rebuild, image.as_ref());
+                let Answer::Accepted(_) = answer else {
+                    return answer;
+                };
+                let vm = self.machines.get_mut(id).expect("it was just worked on");
+                first_boot(vm, given);
+                Answer::Accepted(vm.clone())
+            }
+            Order::Note(id, user_data) => match self.machines.get_mut(id) {
+                Some(vm) => {
+                    vm.user_data = Some(user_data.clone());
+                    Answer::Shown(vm.clone())
+                }
+                None => Answer::NotFound,
+            },
+            Order::Proxmox(call) => Answer::Said(proxmox::obey(self, call)),
+            Order::Snapshot(id, name) => self.take_snapshot(*id, name),
+            Order::Snapshots(machine, name, page, size) => {
+                self.list_snapshots(*machine, name.as_deref(), *page, *size)
+            }
+            Order::Restore(id, snapshot) => self.restore(*id, *snapshot),
+            Order::DeleteSnapshot(id) => self.delete_snapshot(*id),
             Order::Account => Answer::Account,
             Order::Balance => Answer::Balance,
             Order::Prices => Answer::Prices,
@@ -306,6 +423,48 @@ impl Cloud {
                 Answer::NotFound
             }
         }
+    }
+
+    fn disk_of(&self, size: &str) -> Option<u32> {
+        let sizes = self.dialect.sizes();
+        sizes.iter().find(|(name, _)| *name == size).map(|s| s.1)
+    }
+
+    /// DigitalOcean wants the machine off; Vultr only goes up, and restarts it; Linode moves it elsewhere and boots it there.
+    fn resize(&mut self, id: u64, size: &str, with_disk: bool) -> Answer {
+        let rank = |name: &str| {
+            let sizes = self.dialect.sizes();
+            sizes.iter().position(|(known, _)| *known == name)
+        };
+        let (Some(disk), Some(wanted)) = (self.disk_of(size), rank(size)) else {
+            return Answer::Invalid(format!("no size {size}"));
+        };
+        let present = self.machines.get(&id).and_then(|vm| rank(&vm.size));
+        let down = present.is_some_and(|present| present > wanted);
+        let dialect = self.dialect;
+        let Some(vm) = self.machines.get_mut(&id) else {
+            return Answer::NotFound;
+        };
+        if vm.busy() {
+            return Answer::Busy;
+        }
+        if dialect == Dialect::DigitalOcean && vm.on {
+            return Answer::MustBeOff;
+        }
+        if vm.disk > disk || (down && dialect == Dialect::Vultr) {
+            let why = format!("{} cannot become {size}", vm.size);
+            self.invalid.push(why.clone());
+            return Answer::Invalid(why);
+        }
+        size.clone_into(&mut vm.size);
+        if with_disk || dialect == Dialect::Vultr {
+            vm.disk = disk;
+        }
+        vm.on = vm.on || dialect == Dialect::Linode;
+        vm.work = Verb::Resize;
+        vm.done_at = Instant::now() + WORK;
+        vm.history.push(Verb::Resize);
+        Answer::Accepted(vm.clone())
     }
 
     fn work(&mut self, id: u64, verb: Verb, argument: Option<&String>) -> Answer {
@@ -322,7 +481,12 @@ impl Cloud {
             Verb::PowerOn | Verb::Rebuild | Verb::Reboot => vm.on = true,
             Verb::PowerOff | Verb::Shutdown => vm.on = false,
             Verb::ResetPassword => vm.password = argument.cloned(),
-            Verb::Create | Verb::Delete => return Answer::NotFound,
+            Verb::Create
+            | Verb::Delete
+            | Verb::Resize
+            | Verb::Snapshot
+            | Verb::Restore
+            | Verb::DeleteSnapshot => return Answer::NotFound,
         }
         if let (Verb::Rebuild, Some(image)) = (verb, argument) {
             vm.image.clone_from(image);

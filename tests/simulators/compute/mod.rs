@@ -4,9 +4,13 @@
 //! are the truth that the platform's are compared with.
 
 pub mod digitalocean;
+mod exchanges;
 pub mod faults;
+pub mod guest;
 pub mod linode;
 pub mod machines;
+pub mod proxmox;
+pub mod snapshots;
 pub mod vultr;
 
 use std::collections::BTreeMap;
@@ -37,19 +41,22 @@ pub enum Dialect {
     DigitalOcean,
     /// Linode's.
     Linode,
+    /// Proxmox VE's.
+    Proxmox,
     /// Vultr's.
     Vultr,
 }
 
 impl Dialect {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::DigitalOcean, Self::Linode, Self::Vultr];
+    pub const ALL: [Self; 4] = [Self::DigitalOcean, Self::Linode, Self::Proxmox, Self::Vultr];
 
     /// The platform's name of the provider.
     pub fn provider(self) -> &'static str {
         match self {
             Self::DigitalOcean => "digitalocean",
             Self::Linode => "linode",
+            Self::Proxmox => "proxmox",
             Self::Vultr => "vultr",
         }
     }
@@ -59,7 +66,34 @@ impl Dialect {
         match self {
             Self::DigitalOcean => ("s-1vcpu-1gb", "sgp1", "debian-13-x64"),
             Self::Linode => ("g6-nanode-1", "id-cgk", "linode/debian13"),
+            Self::Proxmox => ("1c-1024m-25g", "jkt1", "debian-13"),
             Self::Vultr => ("vc2-1c-1gb", "sgp", "2625"),
+        }
+    }
+
+    /// Sizes it has, the smaller first, with their disks in GiB. The first is that of the catalogue.
+    pub fn sizes(self) -> [(&'static str, u32); 3] {
+        match self {
+            Self::DigitalOcean => [
+                ("s-1vcpu-1gb", 25),
+                ("s-1vcpu-2gb-25gb", 25),
+                ("s-2vcpu-4gb", 80),
+            ],
+            Self::Linode => [
+                ("g6-nanode-1", 25),
+                ("g6-nanode-2", 25),
+                ("g6-standard-2", 80),
+            ],
+            Self::Proxmox => [
+                ("1c-1024m-25g", 25),
+                ("1c-2048m-25g", 25),
+                ("2c-4096m-80g", 80),
+            ],
+            Self::Vultr => [
+                ("vc2-1c-1gb", 25),
+                ("vc2-1c-2gb-25", 25),
+                ("vc2-2c-4gb", 80),
+            ],
         }
     }
 
@@ -67,6 +101,7 @@ impl Dialect {
         match self {
             Self::DigitalOcean => digitalocean::read(ask),
             Self::Linode => linode::read(ask),
+            Self::Proxmox => proxmox::read(ask),
             Self::Vultr => vultr::read(ask),
         }
     }
@@ -75,6 +110,7 @@ impl Dialect {
         match self {
             Self::DigitalOcean => digitalocean::write(answer),
             Self::Linode => linode::write(answer),
+            Self::Proxmox => proxmox::write(answer),
             Self::Vultr => vultr::write(answer),
         }
     }
@@ -93,6 +129,8 @@ pub struct Asked {
     pub filter: Value,
     /// JSON, or null.
     pub body: Value,
+    /// A form.
+    pub form: BTreeMap<String, String>,
 }
 
 /// A reply.
@@ -102,6 +140,8 @@ pub struct Said {
     pub status: u16,
     /// JSON; null for none.
     pub body: Value,
+    /// The sentence beside the status, where it is not the usual one.
+    pub reason: Option<String>,
 }
 
 /// A cloud of one vendor, with one account.
@@ -134,6 +174,7 @@ impl ComputeSimulator {
         let path = match self.dialect {
             Dialect::DigitalOcean => "",
             Dialect::Linode => "/v4",
+            Dialect::Proxmox => "/api2/json",
             Dialect::Vultr => "/v2",
         };
         format!("http://{}{path}", self.address)
@@ -183,7 +224,6 @@ async fn answer(
     dialect: Dialect,
     cloud: Arc<Mutex<Cloud>>,
 ) -> Result<Response<Full<Bytes>>, Dropped> {
-    let books = || cloud.lock().unwrap_or_else(PoisonError::into_inner);
     let authorization = request
         .headers()
         .get("authorization")
@@ -191,10 +231,26 @@ async fn answer(
         .unwrap_or_default()
         .to_owned();
     let asked = asked(request).await.ok_or(Dropped)?;
-    if authorization != format!("Bearer {}", books().token) {
+    let reply = answer_to(&asked, &authorization, dialect, &cloud).await?;
+    exchanges::record(dialect, &asked, &reply).await;
+    Ok(reply)
+}
+
+async fn answer_to(
+    asked: &Asked,
+    authorization: &str,
+    dialect: Dialect,
+    cloud: &Mutex<Cloud>,
+) -> Result<Response<Full<Bytes>>, Dropped> {
+    let books = || cloud.lock().unwrap_or_else(PoisonError::into_inner);
+    let scheme = match dialect {
+        Dialect::Proxmox => "PVEAPIToken=",
+        _ => "Bearer ",
+    };
+    if authorization != format!("{scheme}{}", books().token) {
         return Ok(response(&dialect.write(&Answer::Unauthorized), &[]));
     }
-    let order = dialect.read(&asked);
+    let order = dialect.read(asked);
     let fault = books().fault_for(&order);
     let say = |answer: &Answer| response(&dialect.write(answer), &[]);
     match fault {
@@ -237,13 +293,21 @@ async fn answer(
             Ok(Response::new(Full::from("<html>gateway</html>")))
         }
         Some(Fault::WrongState) => Ok(say(&Answer::Busy)),
-        Some(Fault::Full) => Ok(say(&Answer::Full)),
+        Some(Fault::Full) => Ok(match &order {
+            Order::Proxmox(call) => response(&proxmox::no_room(&mut books(), call), &[]),
+            _ => say(&Answer::Full),
+        }),
         Some(Fault::Vanish) => {
             let mut cloud = books();
             let answer = match &order {
                 Order::Create(_) => {
                     let answer = cloud.obey(&order);
                     cloud.lose(&answer);
+                    answer
+                }
+                Order::Proxmox(call) if call.is_clone() => {
+                    let answer = cloud.obey(&order);
+                    cloud.lose_target(&order);
                     answer
                 }
                 _ => {
@@ -279,6 +343,7 @@ async fn asked(request: Request<Incoming>) -> Option<Asked> {
         path: parts.uri.path().to_owned(),
         query,
         filter: filter.unwrap_or_default(),
+        form: proxmox::form(&body),
         body: serde_json::from_slice(&body).unwrap_or_default(),
     })
 }
@@ -295,5 +360,10 @@ fn response(said: &Said, headers: &[(&str, String)]) -> Response<Full<Bytes>> {
     for (name, value) in headers {
         response = response.header(*name, value);
     }
-    response.body(Full::from(body)).expect("a response")
+    let mut response = response.body(Full::from(body)).expect("a response");
+    if let Some(reason) = &said.reason {
+        let reason = hyper::ext::ReasonPhrase::try_from(reason.clone().into_bytes());
+        response.extensions_mut().insert(reason.expect("a line"));
+    }
+    response
 }

@@ -1,10 +1,13 @@
 //! The dialect of Vultr.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::faults::Verb;
-use super::machines::{Answer, NewVm, Order, Vm};
+use super::machines::{Answer, Given, NewVm, Order, Vm};
+use super::snapshots::Shot;
 use super::{Asked, Said};
 
 /// Fields a creation may have, of those the platform has a use for.
@@ -27,6 +30,17 @@ fn number(id: &str) -> Option<u64> {
     u64::try_from(Uuid::try_parse(id).ok()?.as_u128()).ok()
 }
 
+/// Which page a list is asked for, and how long.
+fn page_of(ask: &Asked) -> Result<(usize, usize), String> {
+    let size = ask.query.get("per_page").and_then(|n| n.parse().ok());
+    let cursor = ask.query.get("cursor").map_or("", String::as_str);
+    let page = cursor.strip_prefix("page=").map_or(Ok(1), str::parse);
+    match (size.unwrap_or(100), page) {
+        (size, Ok(page)) if size <= 500 && (cursor.is_empty() || page > 1) => Ok((page, size)),
+        _ => Err(format!("per_page or cursor {cursor:?}")),
+    }
+}
+
 /// What is asked.
 pub fn read(ask: &Asked) -> Order {
     let parts: Vec<&str> = ask.path.trim_matches('/').split('/').collect();
@@ -36,28 +50,62 @@ pub fn read(ask: &Asked) -> Order {
     match (ask.method.as_str(), &parts[..]) {
         ("GET", ["v2", "account"]) => Order::Account,
         ("GET", ["v2", "plans"]) => Order::Prices,
-        ("GET", ["v2", "instances"]) => {
-            let size = ask.query.get("per_page").and_then(|n| n.parse().ok());
-            let cursor = ask.query.get("cursor").map_or("", String::as_str);
-            let page = cursor.strip_prefix("page=").map_or(Ok(1), str::parse);
-            match (size.unwrap_or(100), page) {
-                (size, Ok(page)) if size <= 500 && (cursor.is_empty() || page > 1) => {
-                    Order::List(ask.query.get("label").cloned(), page, size)
-                }
-                _ => Order::Invalid(format!("per_page or cursor {cursor:?}")),
+        ("GET", ["v2", "instances"]) => match page_of(ask) {
+            Ok((page, size)) => Order::List(ask.query.get("label").cloned(), page, size),
+            Err(why) => Order::Invalid(why),
+        },
+        ("GET", ["v2", "snapshots"]) => match page_of(ask) {
+            Ok((page, size)) => {
+                let name = ask.query.get("description").cloned();
+                Order::Snapshots(None, name, page, size)
+            }
+            Err(why) => Order::Invalid(why),
+        },
+        ("POST", ["v2", "snapshots"]) => {
+            let text = |field: &str| ask.body[field].as_str();
+            match (text("instance_id").and_then(number), text("description")) {
+                (Some(id), Some(name)) => Order::Snapshot(id, name.to_owned()),
+                _ => Order::Invalid("instance_id is required".to_owned()),
+            }
+        }
+        ("DELETE", ["v2", "snapshots", id]) => {
+            number(id).map_or(Order::Nowhere, Order::DeleteSnapshot)
+        }
+        ("POST", ["v2", "instances", id, "restore"]) => {
+            let snapshot = ask.body["snapshot_id"].as_str().and_then(number);
+            match (number(id), snapshot) {
+                (Some(id), Some(snapshot)) => Order::Restore(id, snapshot),
+                _ => Order::Invalid("backup_id or snapshot_id is required".to_owned()),
             }
         }
         ("POST", ["v2", "instances"]) => create(&ask.body),
         ("GET", ["v2", "instances", id]) => number(id).map_or(Order::Nowhere, Order::Get),
-        ("PATCH", ["v2", "instances", id]) => match image(&ask.body) {
-            Some(image) => act(id, Verb::Rebuild, Some(image)),
-            None => Order::Invalid("nothing to change".to_owned()),
-        },
+        ("PATCH", ["v2", "instances", id]) => {
+            if let (Some(id), Some(plan)) = (number(id), ask.body["plan"].as_str()) {
+                return Order::Resize(id, plan.to_owned(), true);
+            }
+            let data = user_data(&ask.body);
+            match (number(id), image(&ask.body), data) {
+                (None, ..) => Order::Nowhere,
+                (_, _, Err(())) => Order::Invalid("user_data is not in Base64".to_owned()),
+                (Some(id), None, Ok(Some(data))) => Order::Note(id, data),
+                (Some(id), Some(image), Ok(user_data)) => {
+                    let given = Given {
+                        user_data,
+                        ..Given::default()
+                    };
+                    Order::Rebuild(id, Some(image), given)
+                }
+                (Some(_), None, Ok(None)) => Order::Invalid("nothing to change".to_owned()),
+            }
+        }
         ("DELETE", ["v2", "instances", id]) => act(id, Verb::Delete, None),
         ("POST", ["v2", "instances", id, "start"]) => act(id, Verb::PowerOn, None),
         ("POST", ["v2", "instances", id, "halt"]) => act(id, Verb::PowerOff, None),
         ("POST", ["v2", "instances", id, "reboot"]) => act(id, Verb::Reboot, None),
-        ("POST", ["v2", "instances", id, "reinstall"]) => act(id, Verb::Rebuild, None),
+        ("POST", ["v2", "instances", id, "reinstall"]) => number(id).map_or(Order::Nowhere, |id| {
+            Order::Rebuild(id, None, Given::default())
+        }),
         _ => Order::Nowhere,
     }
 }
@@ -68,6 +116,15 @@ fn image(body: &Value) -> Option<String> {
         (None, Some(image)) => Some(image.to_owned()),
         _ => None,
     }
+}
+
+/// User data come in Base64.
+fn user_data(body: &Value) -> Result<Option<String>, ()> {
+    let Some(encoded) = body["user_data"].as_str() else {
+        return Ok(None);
+    };
+    let bytes = STANDARD.decode(encoded).map_err(drop)?;
+    String::from_utf8(bytes).map(Some).map_err(drop)
 }
 
 fn create(body: &Value) -> Order {
@@ -82,12 +139,18 @@ fn create(body: &Value) -> Order {
     else {
         return Order::Invalid("region, plan and exactly one image are required".to_owned());
     };
+    let Ok(data) = user_data(body) else {
+        return Order::Invalid("user_data is not in Base64".to_owned());
+    };
     Order::Create(NewVm {
         label: text("label").unwrap_or_default(),
         size,
         image,
         region,
-        password: None,
+        given: Given {
+            user_data: data,
+            ..Given::default()
+        },
     })
 }
 
@@ -102,13 +165,13 @@ fn instance(vm: &Vm) -> Value {
         "id": Uuid::from_u128(u128::from(vm.id)),
         "os": "Debian 13 x64 (trixie)",
         "ram": 1024,
-        "disk": 25,
+        "disk": vm.disk,
         "main_ip": vm.address().map_or_else(|| "0.0.0.0".to_owned(), |a| a.to_string()),
         "vcpu_count": 1,
         "region": vm.region,
         "plan": vm.size,
         "date_created": "2026-11-21T00:00:00+00:00",
-        "status": if making { "pending" } else { "active" },
+        "status": if making { "pending" } else if vm.work == Verb::Resize && vm.busy() { "resizing" } else { "active" },
         "allowed_bandwidth": 1000,
         "netmask_v4": "255.255.254.0",
         "gateway_v4": "45.0.0.1",
@@ -121,7 +184,7 @@ fn instance(vm: &Vm) -> Value {
         "internal_ip": "",
         "kvm": "",
         "hostname": "web-1",
-        "os_id": vm.image.parse::<u64>().unwrap_or_default(),
+        "os_id": if vm.restored() { 164 } else { vm.image.parse::<u64>().unwrap_or_default() },
         "app_id": 0,
         "image_id": "",
         "features": ["ipv6"],
@@ -130,16 +193,43 @@ fn instance(vm: &Vm) -> Value {
     })
 }
 
+fn snapshot(shot: &Shot) -> Value {
+    json!({
+        "id": Uuid::from_u128(u128::from(shot.id)),
+        "date_created": "2026-11-21T00:00:00+00:00",
+        "description": shot.name,
+        "size": u64::from(shot.disk.disk) << 30,
+        "compressed_size": 949_678_560,
+        "status": if shot.is_whole() { "complete" } else { "pending" },
+        "os_id": shot.disk.image.parse::<u64>().unwrap_or_default(),
+        "app_id": 0,
+    })
+}
+
+fn meta(number: usize, size: usize, total: usize) -> Value {
+    let next = if number * size < total {
+        format!("page={}", number + 1)
+    } else {
+        String::new()
+    };
+    json!({"total": total, "links": {"next": next, "prev": ""}})
+}
+
 fn refusal(status: u16, error: &str) -> Said {
     Said {
         status,
         body: json!({"error": error, "status": status}),
+        reason: None,
     }
 }
 
 /// How it is answered.
 pub fn write(answer: &Answer) -> Said {
-    let said = |status, body| Said { status, body };
+    let said = |status, body| Said {
+        status,
+        body,
+        reason: None,
+    };
     match answer {
         Answer::Created(vm) => {
             let mut shown = instance(vm);
@@ -149,20 +239,25 @@ pub fn write(answer: &Answer) -> Said {
         }
         Answer::Shown(vm) => said(200, json!({"instance": instance(vm)})),
         Answer::Listed(page, number, size, total) => {
-            let next = if number * size < *total {
-                format!("page={}", number + 1)
-            } else {
-                String::new()
-            };
+            let instances: Vec<Value> = page.iter().map(instance).collect();
             said(
                 200,
-                json!({
-                    "instances": page.iter().map(instance).collect::<Vec<_>>(),
-                    "meta": {"total": total, "links": {"next": next, "prev": ""}},
-                }),
+                json!({"instances": instances, "meta": meta(*number, *size, *total)}),
             )
         }
-        Answer::Accepted(vm) if vm.work == Verb::Rebuild => {
+        Answer::Snapshots(_, page, number, size, total) => {
+            let snapshots: Vec<Value> = page.iter().map(snapshot).collect();
+            said(
+                200,
+                json!({"snapshots": snapshots, "meta": meta(*number, *size, *total)}),
+            )
+        }
+        Answer::Taken(shot) => said(201, json!({"snapshot": snapshot(shot)})),
+        Answer::Accepted(vm) if vm.work == Verb::Restore => said(
+            202,
+            json!({"status": {"restore_type": "snapshot", "restore_id": "", "status": "restoring"}}),
+        ),
+        Answer::Accepted(vm) if matches!(vm.work, Verb::Rebuild | Verb::Resize) => {
             said(202, json!({"instance": instance(vm)}))
         }
         Answer::Accepted(_) | Answer::Deleted | Answer::Already => said(204, Value::Null),
@@ -178,7 +273,9 @@ pub fn write(answer: &Answer) -> Said {
             json!({"plans": [{"id": "vc2-1c-1gb", "vcpu_count": 1, "ram": 1024, "disk": 25, "bandwidth": 1000, "monthly_cost": 5, "type": "vc2", "locations": ["sgp"]}],
                 "meta": {"total": 1, "links": {"next": "", "prev": ""}}}),
         ),
-        Answer::Balance | Answer::NotFound => refusal(404, "Invalid instance-id."),
+        Answer::Said(_) | Answer::Balance | Answer::NotFound => {
+            refusal(404, "Invalid instance-id.")
+        }
         Answer::Busy => refusal(400, "Server is currently locked"),
         Answer::Full => refusal(400, "The plan vc2-1c-1gb is not available in this location"),
         Answer::LabelTaken | Answer::MustBeOff => refusal(400, "Invalid request"),

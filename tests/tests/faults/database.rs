@@ -19,7 +19,7 @@ const ROUNDS: u64 = 2;
 
 /// Lets people work while `disturb` is done every now and then, until they have finished. A lease whose owner never heard that it has it lasts half a minute;
 /// nobody waits that long for a test, so leases are ended by SQL as well.
-async fn disturbed(
+pub(crate) async fn disturbed(
     world: &World,
     mut working: JoinSet<Told>,
     random: &mut Random,
@@ -47,7 +47,7 @@ async fn a_commit_whose_reply_is_cut_is_done_once() {
     let world = World::behind(&proxy, Settings::default()).await;
     let people = people(&world, PEOPLE).await;
     proxy.cut_replies_to_commits(seed, 150);
-    let working = set_to_work(&people, ROUNDS * soak());
+    let working = set_to_work(&people, 0..ROUNDS * soak());
     let told = disturbed(&world, working, &mut random, async || proxy.cut_all()).await;
     proxy.cut_replies_to_commits(seed, 0);
     println!("{} replies to commits were cut", proxy.replies_cut());
@@ -62,7 +62,7 @@ async fn sessions_that_are_terminated_lose_nothing() {
     let people = people(&world, PEOPLE).await;
     let mut database = world.behind_the_scenes().await;
     let mut ended = 0;
-    let working = set_to_work(&people, ROUNDS * soak());
+    let working = set_to_work(&people, 0..ROUNDS * soak());
     let told = disturbed(&world, working, &mut random, async || {
         let sessions: i64 = sqlx::query_scalar(
             "select count(pg_terminate_backend(pid)) from pg_stat_activity where datname = current_database() and application_name = 'sewa'",

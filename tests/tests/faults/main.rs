@@ -7,8 +7,16 @@
     reason = "a test fails by panicking, and a journey is read from top to bottom"
 )]
 
+mod clocks;
+mod conflicts;
 mod database;
+mod histories;
+mod lives;
 mod load;
 mod paused;
+mod postgres;
 mod readers;
 mod redis;
+mod silent;
+mod steps;
+mod upgrade;

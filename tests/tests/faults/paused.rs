@@ -140,7 +140,11 @@ async fn asleep_in_a_sweep(statement: &str) {
     }
     all_active(&world, ORDERS).await;
     proxy.hold_at(statement);
-    let due = "update subscriptions set anchor_at = anchor_at - interval '40 days', paid_until = paid_until - interval '40 days',
+    let due = "with periods as (
+            update renewals r set ends_at = ends_at - interval '40 days', starts_at = starts_at - interval '40 days'
+            from subscriptions s where s.account_id = r.account_id and s.instance_id = r.instance_id and s.next_step_at is not null
+        )
+        update subscriptions set anchor_at = anchor_at - interval '40 days', paid_until = paid_until - interval '40 days',
         next_step_at = next_step_at - interval '40 days'";
     let mut database = world.behind_the_scenes().await;
     sqlx::query(due).execute(&mut database).await.unwrap();

@@ -1,7 +1,7 @@
 //! Providers differ in what they can do, and the API says so before and after. [V5]
 
 use sewa_sdk::sewa::catalog::v1::ListPlansRequest;
-use sewa_sdk::sewa::instance::v1::ResetInstancePasswordRequest;
+use sewa_sdk::sewa::instance::v1::{RebuildInstanceRequest, ResetInstancePasswordRequest};
 use sewa_sdk::sewa::order::v1::OrderDraft;
 use sewa_sdk::sewa::order::v1::order::State;
 use sewa_tests::patience::eventually;
@@ -88,6 +88,14 @@ async fn what_a_provider_cannot_do_is_said_and_refused() {
         "{error:?}"
     );
     assert_eq!(error.metadata("capability"), Some("reset_password"));
+    let rebuild = RebuildInstanceRequest {
+        instance_id: basic.id.clone(),
+        user_data: "#!/bin/sh\n".to_owned(),
+        ..Default::default()
+    };
+    let error = refused(budi.instances().rebuild_instance(rebuild).await);
+    assert!(error.is("NOT_SUPPORTED_BY_PROVIDER"), "{error:?}");
+    assert_eq!(error.metadata("capability"), Some("rebuild_credentials"));
     let again = budi.instance(&basic.id).await;
     assert_eq!(again.etag, basic.etag, "nothing was begun");
     budi.instances()

@@ -39,6 +39,7 @@ async fn monthly_price(reader: &Actor, plan_id: &str) -> Option<i64> {
         .catalog()
         .get_plan(GetPlanRequest {
             plan_id: plan_id.to_owned(),
+            sandbox: false,
         })
         .await
         .unwrap()
@@ -86,6 +87,7 @@ async fn anybody_reads_plans_images_and_regions() {
         .clone()
         .get_plan(GetPlanRequest {
             plan_id: plans[0].id.clone(),
+            sandbox: false,
         })
         .await
         .unwrap()
@@ -118,7 +120,8 @@ async fn anybody_reads_plans_images_and_regions() {
             nobody
                 .clone()
                 .get_plan(GetPlanRequest {
-                    plan_id: NOBODYS_ID.to_owned()
+                    plan_id: NOBODYS_ID.to_owned(),
+                    sandbox: false
                 })
                 .await
         ),

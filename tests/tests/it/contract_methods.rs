@@ -27,9 +27,16 @@ fn r41_what_clients_send_is_bounded() {
             let bounded = match (field.kind(), field.cardinality()) {
                 _ if field.is_map() => rules.contains("max_pairs"),
                 (_, Cardinality::Repeated) => rules.contains("max_items"),
-                (Kind::String | Kind::Bytes, _) => ["max_len", "uuid:true", "in:["]
-                    .iter()
-                    .any(|rule| rules.contains(rule)),
+                // Some formats have a length of their own.
+                (Kind::String | Kind::Bytes, _) => [
+                    "max_len",
+                    "uuid:true",
+                    "ipv4:true",
+                    "ipv4_prefix:true",
+                    "in:[",
+                ]
+                .iter()
+                .any(|rule| rules.contains(rule)),
                 (Kind::Int32 | Kind::Int64, _) => rules.contains("lte"),
                 _ => true,
             };
@@ -138,7 +145,7 @@ fn r45_every_method_has_a_path_of_the_house_or_says_why_not() {
 }
 
 /// Comments by the full name of what they are about.
-fn comments() -> BTreeMap<String, String> {
+pub(crate) fn comments() -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     for file in pool()
         .files()
@@ -164,6 +171,12 @@ fn comments() -> BTreeMap<String, String> {
     found
 }
 
+/// The request that a comment gives as an example.
+pub(crate) fn example_in(comment: &str) -> Option<&str> {
+    let (_, rest) = comment.split_once("Example request: `")?;
+    rest.split_once('`').map(|(json, _)| json)
+}
+
 #[test]
 fn r49_every_method_is_explained_and_its_example_is_a_request() {
     let comments = comments();
@@ -186,11 +199,7 @@ fn r49_every_method_is_explained_and_its_example_is_a_request() {
                 "{path}: {comment:?} does not begin with a sentence"
             ));
         }
-        let example = comment
-            .split_once("Example request: `")
-            .and_then(|(_, rest)| rest.split_once('`'))
-            .map(|(json, _)| json);
-        let Some(example) = example else {
+        let Some(example) = example_in(comment) else {
             if binding(&method).is_some_and(|(verb, _)| ["post", "patch"].contains(&verb)) {
                 faults.push(format!("{path} has no example"));
             }

@@ -3,8 +3,8 @@
 use sewa_sdk::sewa::event::v1::EventType;
 use sewa_sdk::sewa::order::v1::order::State;
 use sewa_sdk::sewa::order::v1::{
-    ApproveOrderPaymentRequest, Order, Payment, PlaceOrderRequest, RejectOrderPaymentRequest,
-    RetryOrderRequest, SearchOrdersRequest,
+    ApproveOrderPaymentRequest, GiveUpOrderRequest, Order, Payment, PlaceOrderRequest,
+    RejectOrderPaymentRequest, RetryOrderRequest, SearchOrdersRequest,
 };
 use sewa_sdk::sewa::sandbox::v1::fault::Kind as FaultKind;
 use sewa_sdk::sewa::sandbox::v1::{ClearFaultsRequest, ListFaultsRequest};
@@ -16,7 +16,7 @@ use sqlx::Row;
 use crate::order::{from_wallet, path};
 
 /// Machines the simulated cloud has for an account; the cloud's own books, which no customer sees.
-async fn machines(world: &World, account_id: &str) -> i64 {
+pub(crate) async fn machines(world: &World, account_id: &str) -> i64 {
     let mut database = world.behind_the_scenes().await;
     let count = sqlx::query("select count(*) from sim_machines where account_id = $1 and (gone_at is null or gone_at > now())")
         .bind(uuid::Uuid::parse_str(account_id).unwrap())
@@ -221,6 +221,100 @@ async fn staff_try_an_order_again_before_its_time() {
         reason_of(sysadmin.orders().retry_order(retry(NOBODYS_ID)).await),
         "ORDER_NOT_FOUND"
     );
+}
+
+#[tokio::test]
+async fn staff_see_what_is_stuck_and_give_it_up() {
+    let world = World::new().await;
+    let (budi, sysadmin) = (world.reseller().await, world.staff("sysadmin").await);
+    budi.deposit(1_000_000).await;
+    budi.inject(FaultKind::Error, 0).await;
+    let placed = budi.buy("web-1").await;
+    let stuck = eventually("an attempt has failed", || async {
+        let request = SearchOrdersRequest {
+            state: State::Provisioning.into(),
+            ..Default::default()
+        };
+        let found = sysadmin.orders().search_orders(request).await.unwrap();
+        let found = found.into_inner().orders;
+        let tried = found.into_iter().find(|order| order.attempts > 0);
+        tried.ok_or("not yet")
+    })
+    .await;
+    assert!(
+        stuck.last_error.contains("told to fail"),
+        "the provider's words: {stuck:?}"
+    );
+    assert!(stuck.next_attempt_time.is_some() && stuck.deadline_time.is_some());
+    let seen = budi.order(&placed.order.id).await;
+    assert_eq!(
+        (seen.last_error.as_str(), seen.next_attempt_time),
+        ("", None),
+        "that is for staff"
+    );
+    let give_up = |id: &str| GiveUpOrderRequest {
+        order_id: id.to_owned(),
+        reason: "down for the day".to_owned(),
+    };
+    let order = sysadmin
+        .orders()
+        .give_up_order(give_up(&placed.order.id))
+        .await
+        .unwrap()
+        .into_inner()
+        .order
+        .unwrap();
+    assert_eq!(order.state(), State::Refunded);
+    assert_eq!(
+        order.failure.as_ref().map(|f| f.reason.as_str()),
+        Some("PROVIDER_UNAVAILABLE")
+    );
+    let by = &order.history[order.history.len() - 2];
+    assert_eq!(
+        (by.reason.as_str(), by.to()),
+        ("down for the day", State::Failed)
+    );
+    assert!(by.actor.contains(&sysadmin.user_id), "{by:?}");
+    assert!(order.last_error.contains("told to fail"));
+    assert_eq!(budi.balance().await, (1_000_000, 0));
+    let error = refused(
+        sysadmin
+            .orders()
+            .give_up_order(give_up(&placed.order.id))
+            .await,
+    );
+    assert!(error.is("ORDER_STATE_CONFLICT"), "{error:?}");
+    assert_eq!(
+        reason_of(sysadmin.orders().give_up_order(give_up(NOBODYS_ID)).await),
+        "ORDER_NOT_FOUND"
+    );
+    budi.sandbox()
+        .clear_faults(ClearFaultsRequest {})
+        .await
+        .unwrap();
+    // Where the wallet is frozen, money is not given back either.
+    budi.inject(FaultKind::Error, 0).await;
+    let placed = budi.buy("web-2").await;
+    let freeze = "update balances set frozen_at = case when $1 then now() end, frozen_for = 'a test' where account_id = $2::uuid";
+    let mut database = world.behind_the_scenes().await;
+    for frozen in [true, false] {
+        sqlx::query(freeze)
+            .bind(frozen)
+            .bind(&budi.account_id)
+            .execute(&mut database)
+            .await
+            .unwrap();
+        let answer = sysadmin
+            .orders()
+            .give_up_order(give_up(&placed.order.id))
+            .await;
+        if frozen {
+            assert_eq!(reason_of(answer), "WALLET_FROZEN");
+        } else {
+            answer.unwrap();
+        }
+    }
+    assert_eq!(budi.balance().await, (1_000_000, 0));
 }
 
 #[tokio::test]

@@ -6,7 +6,9 @@ use sewa_payment_simulators::{Callback, Status};
 use sewa_sdk::money::Money;
 use sewa_sdk::sewa::wallet::v1::deposit::{Method, State};
 use sewa_sdk::sewa::wallet::v1::payment::Kind;
-use sewa_sdk::sewa::wallet::v1::{ConfirmDepositRequest, Deposit};
+use sewa_sdk::sewa::wallet::v1::{
+    ConfirmDepositRequest, Deposit, DepositToConfirm, ListDepositsToConfirmRequest,
+};
 use sewa_tests::{Actor, NOBODYS_ID, Settings, World, keyed, refused};
 
 use crate::shop::{bank, credited, deliver, open, payments, read, until};
@@ -106,6 +108,58 @@ async fn xendit_pays_what_was_paid_and_is_found_after_a_lost_answer() {
     assert_eq!(credited(&world).await, xendit.owed());
 }
 
+#[tokio::test]
+async fn what_xendit_gives_back_is_taken_once_whoever_tells_of_it() {
+    let xendit = Xendit::open().await.unwrap();
+    let settings = Settings::default()
+        .with("PAYMENTS__POLL_MS", 300)
+        .with("PAYMENTS__XENDIT__BASE_URL", xendit.base_url())
+        .with("PAYMENTS__XENDIT__SECRET_KEY", xendit::SECRET_KEY)
+        .with("PAYMENTS__XENDIT__CALLBACK_TOKEN", xendit::CALLBACK_TOKEN)
+        .with("PAYMENTS__XENDIT__USER_ID", xendit::USER);
+    let world = World::with(settings).await;
+    let budi = world.real_reseller().await;
+    let deposit = open(&budi, Method::Xendit, "INVOICE", 50_000).await;
+    let id = deposit.gateway_reference.as_str();
+    // A key that may not read refunds holds no payment up.
+    xendit.hide_refunds(true);
+    xendit.pay(id, 50_000);
+    let paid = until(&budi, &deposit.id, State::Paid).await;
+    assert_eq!(payments(&paid), [(Kind::Exact, 50_000, 50_000)]);
+    // Three on two pages, one of them told of, and one that failed.
+    xendit.refund(id, 1_000, true);
+    xendit.refund(id, 7_000, false);
+    let told = xendit.refund(id, 2_000, true);
+    assert_eq!(deliver(&world, "xendit", &told).await.0, 200);
+    assert_eq!(budi.balance().await, (50_000, 0), "nobody could look");
+    xendit.hide_refunds(false);
+    let balance = async |wanted: i64| {
+        sewa_tests::patience::eventually("refunds are taken", || async {
+            match budi.balance().await {
+                (available, 0) if available == wanted => Ok(()),
+                other => Err(other),
+            }
+        })
+        .await;
+    };
+    balance(47_000).await;
+    let rest = xendit.refund(id, 47_000, true);
+    for _ in 0..3 {
+        assert_eq!(deliver(&world, "xendit", &rest).await.0, 200);
+    }
+    balance(0).await;
+    let seen = until(&budi, &deposit.id, State::Reversed).await;
+    let back: i64 = payments(&seen)[1..].iter().map(|(.., c)| c).sum();
+    assert_eq!(back, -50_000);
+    // One about a refund of something else, and one of somebody else's.
+    let mut other = rest.clone();
+    other.body = serde_json::json!({"event": "refund.succeeded", "business_id": xendit::USER, "data": {"id": "rfd-9", "invoice_id": null}})
+        .to_string()
+        .into();
+    assert_eq!(deliver(&world, "xendit", &other).await.0, 200);
+    assert_eq!(credited(&world).await, xendit.owed());
+}
+
 fn saw(deposit: &Deposit, received: i64, bank_reference: &str) -> ConfirmDepositRequest {
     ConfirmDepositRequest {
         deposit_id: deposit.id.clone(),
@@ -183,4 +237,84 @@ async fn transfers_are_credited_when_enough_people_have_seen_them() {
     };
     let missing = ani.wallet().confirm_deposit(saw(&nothing, 1, "N-1")).await;
     assert!(refused(missing).is("DEPOSIT_NOT_FOUND"));
+}
+
+/// The queue of staff, all pages of one item each.
+async fn queue(staff: &Actor, second_person_only: bool) -> Vec<DepositToConfirm> {
+    let mut request = ListDepositsToConfirmRequest {
+        page_size: 1,
+        second_person_only,
+        ..Default::default()
+    };
+    let mut all = Vec::new();
+    loop {
+        let reply = staff
+            .wallet()
+            .list_deposits_to_confirm(request.clone())
+            .await;
+        let reply = reply.unwrap().into_inner();
+        all.extend(reply.deposits);
+        if reply.next_page_token.is_empty() {
+            return all;
+        }
+        request.page_token = reply.next_page_token;
+    }
+}
+
+#[tokio::test]
+async fn staff_see_what_waits_for_them_across_accounts_oldest_first() {
+    let (_file, settings) = bank();
+    let world = World::with(settings).await;
+    let (budi, siti) = (world.real_reseller().await, world.real_reseller().await);
+    let (ani, edi) = (world.staff("finance").await, world.staff("finance").await);
+    assert_eq!(queue(&ani, false).await, []);
+    let small = open(&budi, Method::BankTransfer, "BCA", 250_000).await;
+    let large = open(&siti, Method::BankTransfer, "BCA", 2_000_000).await;
+    let last = open(&budi, Method::BankTransfer, "BCA", 3_000_000).await;
+    let ids = |listed: &[DepositToConfirm]| -> Vec<String> {
+        let deposits = listed.iter().filter_map(|l| l.deposit.as_ref());
+        deposits.map(|d| d.id.clone()).collect()
+    };
+    let waiting = queue(&ani, false).await;
+    assert_eq!(
+        ids(&waiting),
+        [&small.id, &large.id, &last.id].map(Clone::clone)
+    );
+    let shown: Vec<(&str, bool, usize)> = waiting
+        .iter()
+        .map(|l| {
+            let seen = l.confirmations.len();
+            (l.account_id.as_str(), l.second_person_needed, seen)
+        })
+        .collect();
+    let (budis, sitis) = (budi.account_id.as_str(), siti.account_id.as_str());
+    let expected = [(budis, false, 0), (sitis, true, 0), (budis, true, 0)];
+    assert_eq!(shown, expected);
+    assert!(waiting.iter().all(|l| !l.account_name.is_empty()));
+    assert_eq!(queue(&ani, true).await, []);
+    // One person has seen the large one, and the small one is done.
+    confirm(&ani, saw(&large, 2_000_000, "L-1")).await;
+    confirm(&ani, saw(&small, 250_000, "S-1")).await;
+    let waiting = queue(&edi, false).await;
+    assert_eq!(ids(&waiting), [&large.id, &last.id].map(Clone::clone));
+    let second = queue(&edi, true).await;
+    assert_eq!(second, waiting[..1]);
+    let seen = &second[0].confirmations[0];
+    assert_eq!(seen.bank_reference, "L-1");
+    assert_eq!(seen.received, Some(Money::idr(2_000_000)));
+    assert_eq!(seen.confirmed_by, ani.user_id);
+    confirm(&edi, saw(&large, 2_000_000, "L-1")).await;
+    // A second transfer for one that is done waits as well, until somebody else has seen it.
+    confirm(&edi, saw(&large, 1_500_000, "L-2")).await;
+    assert_eq!(ids(&queue(&ani, true).await), [large.id.clone()]);
+    confirm(&ani, saw(&large, 1_500_000, "L-2")).await;
+    assert_eq!(queue(&ani, true).await, []);
+    assert_eq!(ids(&queue(&ani, false).await), [last.id]);
+    // It is nobody else's business.
+    let support = world.staff("support").await;
+    for actor in [&support, &budi] {
+        let request = ListDepositsToConfirmRequest::default();
+        let asked = actor.wallet().list_deposits_to_confirm(request).await;
+        assert!(refused(asked).is("PERMISSION_DENIED"));
+    }
 }

@@ -18,6 +18,7 @@ fn registration(email: &str) -> RegisterRequest {
         account_name: "Toko Siti".to_owned(),
         account_kind: AccountKind::Reseller.into(),
         sandbox: true,
+        referral_code: String::new(),
     }
 }
 

@@ -79,6 +79,7 @@ pub(crate) async fn ask(
                 instance_id,
                 etag,
                 image_id: String::new(),
+                ..Default::default()
             };
             instances
                 .rebuild_instance(request)
@@ -276,6 +277,7 @@ async fn a_machine_is_rebuilt_from_another_image_that_exists() {
         instance_id: machine.id.clone(),
         image_id: image.to_owned(),
         etag: String::new(),
+        ..Default::default()
     };
     let error = refused(budi.instances().rebuild_instance(request(NOBODYS_ID)).await);
     assert!(

@@ -192,10 +192,20 @@ async fn status(
     further: &[(&str, &str)],
     body: Vec<u8>,
 ) -> (tonic::Status, HeaderMap) {
+    status_of(CREATE, http, form, further, body).await
+}
+
+async fn status_of(
+    path: &str,
+    http: &Http,
+    form: Form,
+    further: &[(&str, &str)],
+    body: Vec<u8>,
+) -> (tonic::Status, HeaderMap) {
     let kind = form.content_type();
     let mut headers = vec![("content-type", kind), ("accept", kind)];
     headers.extend_from_slice(further);
-    let opened = http.open(Method::POST, CREATE, &headers, body.into()).await;
+    let opened = http.open(Method::POST, path, &headers, body.into()).await;
     let (head, body) = opened.unwrap().into_parts();
     assert_eq!(head.status.as_u16(), 200, "{form:?} {further:?}");
     let collected = body.collect().await.unwrap();
@@ -228,7 +238,18 @@ async fn status(
 
 /// Checks that a call was refused as INVALID_REQUEST, in the envelope every refusal has.
 async fn refused(http: &Http, form: Form, further: &[(&str, &str)], name: &str, body: Vec<u8>) {
-    let (status, headers) = status(http, form, further, body).await;
+    refused_at(CREATE, http, form, further, name, body).await;
+}
+
+async fn refused_at(
+    path: &str,
+    http: &Http,
+    form: Form,
+    further: &[(&str, &str)],
+    name: &str,
+    body: Vec<u8>,
+) {
+    let (status, headers) = status_of(path, http, form, further, body).await;
     let error = sewa_sdk::Error::from(status.clone());
     assert_eq!(
         (status.code(), error.is("INVALID_REQUEST")),
@@ -274,6 +295,37 @@ async fn broken_frames_and_messages_are_refused_in_every_form_of_grpc() {
     unharmed(&world, &budi, &before).await;
     // None of it has used the key up.
     let (status, _) = status(&http, Form::Web, &[KEY], frame(&good())).await;
+    assert_eq!(status.code(), tonic::Code::Ok, "{status:?}");
+}
+
+#[tokio::test]
+async fn health_and_reflection_bear_broken_bytes() {
+    let world = World::new().await;
+    let budi = world.reseller().await;
+    let before = rows(&world).await;
+    let http = world.http();
+    let health = "/grpc.health.v1.Health/Check";
+    let reflection = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+    // Its only field is a string with the number 1, so what breaks the messages of a deposit does not always break the one of a health check.
+    let frames = broken_frames().into_iter().map(|broken| (broken, true));
+    let messages = broken_messages().into_iter().map(|broken| (broken, false));
+    for ((name, body, encoding), broken) in frames.chain(messages) {
+        let headers: Vec<_> = encoding
+            .map(|it| ("grpc-encoding", it))
+            .into_iter()
+            .collect();
+        for (http, form) in [(&http.http2(), Form::Grpc), (&http, Form::Web)] {
+            if broken {
+                refused_at(health, http, form, &headers, name, body.clone()).await;
+            } else {
+                status_of(health, http, form, &headers, body.clone()).await;
+            }
+            // A stream of questions ends where it cannot be read; what matters is that it ends.
+            status_of(reflection, http, form, &headers, body.clone()).await;
+        }
+    }
+    unharmed(&world, &budi, &before).await;
+    let (status, _) = status_of(health, &http.http2(), Form::Grpc, &[], frame(&[])).await;
     assert_eq!(status.code(), tonic::Code::Ok, "{status:?}");
 }
 

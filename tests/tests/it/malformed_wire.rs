@@ -74,7 +74,7 @@ async fn oddities_of_http_1_do_nothing() {
 }
 
 /// A frame of HTTP/2.
-fn h2(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn h2(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut frame = BytesMut::new();
     frame.put_uint(payload.len() as u64, 3);
     frame.put_u8(kind);

@@ -245,7 +245,7 @@ async fn the_server_does_what_the_document_says() {
                         "--generation-database",
                         "none",
                         "--workers",
-                        "2",
+                        "1",
                         "--no-color",
                     ]),
             )

@@ -107,6 +107,13 @@ async fn sixteen_placings_with_one_key_buy_one_machine() {
         })
         .collect();
     assert_eq!(ids.len(), 1);
+    // Both replicas know it, the one that placed it and the one that looked it up.
+    for somebody in [&budi, &elsewhere, &elsewhere] {
+        let request = keyed("cart-1", from_wallet(draft.clone()));
+        let again = somebody.orders().place_order(request).await.unwrap();
+        assert!(is_replay(&again));
+        assert!(ids.contains(&again.into_inner().order.unwrap().id));
+    }
     assert_eq!(
         budi.orders()
             .list_orders(ListOrdersRequest::default())

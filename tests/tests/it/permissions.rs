@@ -75,7 +75,7 @@ async fn in_role(world: &World, role: &str) -> Actor {
 }
 
 /// Every permission a reseller holds, and every group of them.
-async fn scopes(reseller: &Actor) -> BTreeSet<String> {
+pub(crate) async fn scopes(reseller: &Actor) -> BTreeSet<String> {
     let caller = reseller
         .identity()
         .get_caller(GetCallerRequest {})

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use sewa_sdk::sewa::instance::v1::DeleteInstanceRequest;
 use sewa_sdk::sewa::instance::v1::instance::State;
+use sewa_sdk::sewa::instance::v1::{DeleteInstanceRequest, ShowFirstPasswordRequest};
 use sewa_tests::compute::{Dialect, Fault, Verb};
-use sewa_tests::{Actor, World};
+use sewa_tests::{Actor, World, reason_of};
 use sqlx::Row;
 
 use crate::instance::{Verb as Asked, ask};
@@ -28,7 +28,7 @@ fn verbs(dialect: Dialect) -> Vec<(Verb, Asked)> {
         (Verb::Delete, Asked::Delete),
     ];
     let has = |verb: Verb| match verb {
-        Verb::ResetPassword => dialect == Dialect::Linode,
+        Verb::ResetPassword => matches!(dialect, Dialect::Linode | Dialect::Proxmox),
         Verb::Shutdown => dialect != Dialect::Vultr,
         _ => true,
     };
@@ -147,6 +147,7 @@ async fn every_verb_under_every_fault(dialect: Dialect) {
         };
         assert_eq!(state, expected, "{:?} under {:?}", case.verb, case.fault);
     }
+    the_passwords_open(&budi, &shop, &cases).await;
     let mut refunded = 0;
     for id in made {
         match budi.instance(&id).await.state() {
@@ -156,6 +157,42 @@ async fn every_verb_under_every_fault(dialect: Dialect) {
         }
     }
     assert_eq!(refunded, 1, "only where there was no room");
+}
+
+/// Whatever happened on the way, the first password that an owner is shown opens the machine; one that another has replaced is not shown.
+async fn the_passwords_open(owner: &Actor, shop: &Shop, cases: &[Case]) {
+    let mut opened = 0;
+    for case in cases {
+        let label = format!("sewa-{}", case.instance_id);
+        let vm = shop
+            .cloud
+            .books()
+            .machines
+            .values()
+            .find(|vm| vm.label == label)
+            .cloned();
+        let request = ShowFirstPasswordRequest {
+            instance_id: case.instance_id.clone(),
+        };
+        let shown = owner.instances().show_first_password(request).await;
+        match (vm, case.asked) {
+            (None, _) | (Some(_), Asked::ResetPassword) => {
+                assert_eq!(reason_of(shown), "FIRST_PASSWORD_GONE");
+            }
+            (Some(vm), _) => {
+                let shown = shown.unwrap().into_inner().password;
+                assert_eq!(
+                    vm.password,
+                    Some(shown),
+                    "{:?} under {:?}",
+                    case.verb,
+                    case.fault
+                );
+                opened += 1;
+            }
+        }
+    }
+    assert!(opened > 12, "{opened} machines were opened");
 }
 
 /// The provider's truth against ours: a machine for each living instance, none besides, with the same power; an order is delivered or its money is back.
@@ -214,6 +251,11 @@ async fn every_verb_under_every_fault_at_digitalocean() {
 #[tokio::test]
 async fn every_verb_under_every_fault_at_linode() {
     every_verb_under_every_fault(Dialect::Linode).await;
+}
+
+#[tokio::test]
+async fn every_verb_under_every_fault_at_proxmox() {
+    every_verb_under_every_fault(Dialect::Proxmox).await;
 }
 
 #[tokio::test]

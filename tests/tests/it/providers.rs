@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use sewa_sdk::money::Money;
 use sewa_sdk::sewa::api::v1::BillingPeriod;
 use sewa_sdk::sewa::catalog::v1::GetPlanRequest;
+use sewa_sdk::sewa::hypervisor::v1::{AddressPool, CreateAddressPoolRequest};
 use sewa_sdk::sewa::instance::v1::instance::State;
 use sewa_sdk::sewa::order::v1::OrderDraft;
 use sewa_sdk::sewa::provider::v1::{
@@ -26,14 +27,19 @@ pub(crate) struct Shop {
     pub(crate) account: ProviderAccount,
 }
 
-const PLAN: &str = "0192f0c1-0000-7000-8000-000000000901";
-const REGION: &str = "0192f0c1-0000-7000-8000-000000000902";
-const IMAGE: &str = "0192f0c1-0000-7000-8000-000000000903";
+pub(crate) const PLAN: &str = "0192f0c1-0000-7000-8000-000000000901";
+/// More memory and the same disk.
+pub(crate) const FASTER: &str = "0192f0c1-0000-7000-8000-000000000904";
+/// More of everything.
+pub(crate) const LARGER: &str = "0192f0c1-0000-7000-8000-000000000905";
+pub(crate) const REGION: &str = "0192f0c1-0000-7000-8000-000000000902";
+pub(crate) const IMAGE: &str = "0192f0c1-0000-7000-8000-000000000903";
 
-/// Sells one size of a simulated cloud's machines, in one region, with one image.
+/// Sells three sizes of a simulated cloud's machines, in one region, with one image.
 pub(crate) async fn open_shop(world: &World, dialect: Dialect) -> Shop {
     let cloud = ComputeSimulator::start(dialect, TOKEN).await;
     let (size, region, image) = dialect.catalogue();
+    let [_, (faster, _), (larger, _)] = dialect.sizes();
     let catalogue = format!(
         r#"
         provider = "{}"
@@ -62,6 +68,26 @@ pub(crate) async fn open_shop(world: &World, dialect: Dialect) -> Shop {
         transfer_gib = 1000
         provider_size = "{size}"
         price = {{ hour = 185, day = 4500, month = 124000, year = 1240000 }}
+        [[plan]]
+        id = "{FASTER}"
+        code = "far-1-2"
+        name = "Far 1 vCPU 2 GiB"
+        vcpus = 1
+        memory_mib = 2048
+        disk_gib = 25
+        transfer_gib = 1000
+        provider_size = "{faster}"
+        price = {{ hour = 270, day = 6500, month = 181000, year = 1810000 }}
+        [[plan]]
+        id = "{LARGER}"
+        code = "far-2-4"
+        name = "Far 2 vCPU 4 GiB"
+        vcpus = 2
+        memory_mib = 4096
+        disk_gib = 80
+        transfer_gib = 4000
+        provider_size = "{larger}"
+        price = {{ hour = 737, day = 18000, month = 495000, year = 4950000 }}
         "#,
         dialect.provider()
     );
@@ -71,11 +97,36 @@ pub(crate) async fn open_shop(world: &World, dialect: Dialect) -> Shop {
     world.sewa(&["catalogue", "--file", &path], "").unwrap();
     let sysadmin = world.staff("sysadmin").await;
     let account = connect(&sysadmin, &cloud, "main", 1).await;
+    if dialect == Dialect::Proxmox {
+        // 510 addresses, less the router.
+        add_pool(&sysadmin, &account.id, "45.0.0.0/23", "45.0.0.1").await;
+    }
     Shop {
         cloud,
         sysadmin,
         account,
     }
+}
+
+/// Gives the machines of a cluster addresses.
+pub(crate) async fn add_pool(
+    sysadmin: &Actor,
+    account: &str,
+    cidr: &str,
+    gateway: &str,
+) -> AddressPool {
+    let request = CreateAddressPoolRequest {
+        provider_account_id: account.to_owned(),
+        display_name: cidr.to_owned(),
+        cidr: cidr.to_owned(),
+        gateway: gateway.to_owned(),
+        bridge: "vmbr0".to_owned(),
+        vlan: 100,
+        nameservers: vec!["45.0.0.2".to_owned()],
+        ..Default::default()
+    };
+    let reply = sysadmin.hypervisors().create_address_pool(request).await;
+    reply.unwrap().into_inner().address_pool.unwrap()
 }
 
 pub(crate) fn connection(
@@ -151,6 +202,7 @@ async fn a_life_of_a_machine(dialect: Dialect) {
         .catalog()
         .get_plan(GetPlanRequest {
             plan_id: PLAN.to_owned(),
+            sandbox: false,
         })
         .await
         .unwrap()
@@ -193,6 +245,9 @@ async fn a_life_of_a_machine(dialect: Dialect) {
         ),
     ];
     let mut expected = vec![Done::Create];
+    if dialect == Dialect::Proxmox {
+        expected.push(Done::PowerOn);
+    }
     for (verb, state, can, done) in verbs {
         let answer = ask(&budi, verb, &machine.id, "").await;
         if !can {
@@ -210,6 +265,8 @@ async fn a_life_of_a_machine(dialect: Dialect) {
             expected.extend([Done::Shutdown, Done::ResetPassword, Done::PowerOn]);
         } else if dialect == Dialect::Linode && verb == Verb::PowerOff {
             expected.push(Done::Shutdown);
+        } else if dialect == Dialect::Proxmox && verb == Verb::Rebuild {
+            expected.extend([Done::PowerOff, Done::Rebuild, Done::PowerOn]);
         } else {
             expected.push(done);
         }
@@ -234,6 +291,11 @@ async fn a_life_of_a_machine_at_digitalocean() {
 #[tokio::test]
 async fn a_life_of_a_machine_at_linode() {
     a_life_of_a_machine(Dialect::Linode).await;
+}
+
+#[tokio::test]
+async fn a_life_of_a_machine_at_proxmox() {
+    a_life_of_a_machine(Dialect::Proxmox).await;
 }
 
 #[tokio::test]

@@ -40,7 +40,11 @@ async fn overdue(world: &World, machines: usize) -> (Actor, i64) {
 
 async fn let_time_pass(world: &World) {
     // Nobody waits a month for a test, and a test clock is walked by one server alone: real time is what replicas share.
-    let shift = "update subscriptions set anchor_at = anchor_at - interval '40 days', paid_until = paid_until - interval '40 days',
+    let shift = "with periods as (
+            update renewals r set ends_at = ends_at - interval '40 days', starts_at = starts_at - interval '40 days'
+            from subscriptions s where s.account_id = r.account_id and s.instance_id = r.instance_id and s.next_step_at is not null
+        )
+        update subscriptions set anchor_at = anchor_at - interval '40 days', paid_until = paid_until - interval '40 days',
         next_step_at = next_step_at - interval '40 days' where next_step_at is not null";
     sqlx::query(shift)
         .execute(&mut world.behind_the_scenes().await)

@@ -1,9 +1,12 @@
 //! What is forgotten after a while, and how readers learn of it. [R33 N2]
 
+use sewa_payment_simulators::Status;
 use sewa_sdk::sewa::event::v1::{Event, ListEventsRequest, WatchEventsRequest};
 use sewa_sdk::sewa::operation::v1::{GetOperationRequest, ListOperationsRequest};
 use sewa_tests::patience::eventually;
 use sewa_tests::{Actor, Settings, World, reason_of, refused};
+
+use crate::shop::Shop;
 
 async fn count(world: &World, what: &str) -> i64 {
     sqlx::query_scalar(sqlx::AssertSqlSafe(format!("select count(*) from {what}")))
@@ -167,4 +170,29 @@ async fn finished_operations_and_ended_sessions_are_forgotten() {
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn callbacks_are_kept_for_their_time_and_no_longer() {
+    let keep = |seconds: u32| Settings::default().with("RETENTION__CALLBACKS_SECONDS", seconds);
+    let paid = async |shop: &Shop| {
+        let deposit = shop.deposit(50_000).await;
+        shop.say(&deposit.gateway_reference, Status::Paid).await;
+        deposit.gateway_reference
+    };
+    let long = Shop::with(60_000, keep(3600)).await;
+    let short = Shop::with(60_000, keep(1)).await;
+    paid(&long).await;
+    let reference = paid(&short).await;
+    eventually("the callback is forgotten", || async {
+        match count(&short.world, "payment_callbacks").await {
+            0 => Ok(()),
+            left => Err(left),
+        }
+    })
+    .await;
+    assert_eq!(count(&long.world, "payment_callbacks").await, 1);
+    // What was forgotten and comes again credits nothing.
+    short.deliver(&short.tripay.callback(&reference)).await;
+    assert_eq!(short.budi.balance().await, (50_000, 0));
 }

@@ -78,10 +78,10 @@ pub(crate) async fn deliver(world: &World, gateway: &str, callback: &Callback) -
     (answer.status, answer.body)
 }
 
-/// What came in and stayed, over all accounts.
+/// What came in and stayed, over all accounts, before the gateways' fees.
 pub(crate) async fn credited(world: &World) -> i64 {
     let mut database = world.behind_the_scenes().await;
-    sqlx::query_scalar("select coalesce(-sum(cash_in), 0)::bigint from journals")
+    sqlx::query_scalar("select coalesce(-sum(cash_in + gateway_fee), 0)::bigint from journals")
         .fetch_one(&mut database)
         .await
         .unwrap()

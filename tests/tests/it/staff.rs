@@ -52,6 +52,9 @@ async fn things(world: &World) -> Things {
     }
 }
 
+/// `vps-1-1` of the first catalogue.
+const LARGER_PLAN: &str = "0192f0c1-0000-7000-8000-000000000002";
+
 /// The reads that staff hold, each with a request about somebody else's thing.
 fn reads(things: &Things) -> BTreeMap<&'static str, Value> {
     let whose = json!({"accountId": things.budi.account_id});
@@ -60,7 +63,18 @@ fn reads(things: &Things) -> BTreeMap<&'static str, Value> {
     let draft = json!({"draft": {
         "planId": things.machine.plan_id, "regionId": things.region_id, "imageId": things.image_id, "period": "BILLING_PERIOD_MONTH", "hostname": "web-2",
     }});
+    let month = json!({"month": "2026-11"});
+    let days = json!({"startDate": "2026-11-01", "endDate": "2026-12-01"});
+    let moments = json!({"startTime": "2026-11-01T00:00:00Z", "endTime": "2026-11-30T00:00:00Z"});
+    let statement = json!({"accountId": things.budi.account_id, "month": "2026-11"});
     BTreeMap::from([
+        ("billing.v1.BillingService/GetBillingProfile", whose.clone()),
+        ("invoice.v1.InvoiceService/ListInvoices", whose.clone()),
+        ("invoice.v1.InvoiceService/SearchInvoices", month.clone()),
+        (
+            "invoice.v1.InvoiceService/GetTaxPeriod",
+            json!({"month": "2026-11"}),
+        ),
         ("identity.v1.IdentityService/GetCaller", json!({})),
         ("identity.v1.IdentityService/GetProfile", json!({})),
         ("identity.v1.IdentityService/GetSecondFactor", json!({})),
@@ -72,6 +86,14 @@ fn reads(things: &Things) -> BTreeMap<&'static str, Value> {
         ("instance.v1.InstanceService/ListInstances", whose.clone()),
         ("lifecycle.v1.LifecycleService/ListPolicies", json!({})),
         ("lifecycle.v1.LifecycleService/ListRenewals", whose.clone()),
+        (
+            "lifecycle.v1.LifecycleService/PreviewPeriodChange",
+            json!({"instanceId": things.machine.id, "period": "BILLING_PERIOD_YEAR"}),
+        ),
+        (
+            "lifecycle.v1.LifecycleService/PreviewPlanChange",
+            json!({"instanceId": things.machine.id, "planId": LARGER_PLAN}),
+        ),
         ("lifecycle.v1.LifecycleService/PreviewRenewal", instance),
         (
             "lifecycle.v1.LifecycleService/PreviewSchedule",
@@ -93,6 +115,16 @@ fn reads(things: &Things) -> BTreeMap<&'static str, Value> {
         ("order.v1.OrderService/ListOrders", whose.clone()),
         ("order.v1.OrderService/PreviewOrder", draft),
         ("order.v1.OrderService/SearchOrders", whose.clone()),
+        ("promotion.v1.PromotionService/GetReferral", whose.clone()),
+        ("report.v1.ReportService/GetOrderCounts", days.clone()),
+        ("report.v1.ReportService/GetPlanSales", days.clone()),
+        ("report.v1.ReportService/GetReceivablesAging", json!({})),
+        ("report.v1.ReportService/GetRevenue", days),
+        ("report.v1.ReportService/GetStatement", statement),
+        ("report.v1.ReportService/GetSubscriptionMetrics", month),
+        ("report.v1.ReportService/ListReceivables", json!({})),
+        ("report.v1.ReportService/ListReconciliations", json!({})),
+        ("report.v1.ReportService/SearchTransactions", moments),
         (
             "wallet.v1.WalletService/GetDeposit",
             json!({"depositId": things.deposit.id}),
@@ -105,12 +137,26 @@ fn reads(things: &Things) -> BTreeMap<&'static str, Value> {
     ])
 }
 
-/// What else staff hold. What is on the catalogue, orders, wallets, policies, second factors and accounts at providers is tried in the themes of these.
-const ELSEWHERE: [&str; 29] = [
+/// What else staff hold. What is on the catalogue, orders, promotions, wallets, single invoices, proofs of days, policies, second factors, accounts at providers and their machines is tried in the themes
+/// of these.
+const ELSEWHERE: [&str; 68] = [
     "catalog.v1.CatalogService/ArchivePlan",
     "catalog.v1.CatalogService/CreatePlan",
+    "catalog.v1.CatalogService/CreatePlanPromotion",
+    "catalog.v1.CatalogService/ListPlanPromotions",
     "catalog.v1.CatalogService/SetPlanPrice",
     "catalog.v1.CatalogService/UpdatePlan",
+    "catalog.v1.CatalogService/UpdatePlanPromotion",
+    "hypervisor.v1.HypervisorService/CreateAddressPool",
+    "hypervisor.v1.HypervisorService/EndNodeMaintenance",
+    "hypervisor.v1.HypervisorService/FreeAddress",
+    "hypervisor.v1.HypervisorService/ListAddressPools",
+    "hypervisor.v1.HypervisorService/ListNodes",
+    "hypervisor.v1.HypervisorService/ListPoolAddresses",
+    "hypervisor.v1.HypervisorService/ListTemplates",
+    "hypervisor.v1.HypervisorService/ReserveAddress",
+    "hypervisor.v1.HypervisorService/StartNodeMaintenance",
+    "hypervisor.v1.HypervisorService/UpdateAddressPool",
     "identity.v1.IdentityService/ConfirmSecondFactor",
     "identity.v1.IdentityService/CreateSecondFactor",
     "identity.v1.IdentityService/DeleteSecondFactor",
@@ -121,10 +167,29 @@ const ELSEWHERE: [&str; 29] = [
     "instance.v1.InstanceService/PowerOnInstance",
     "instance.v1.InstanceService/RebootInstance",
     "instance.v1.InstanceService/ShutdownInstance",
+    "inventory.v1.InventoryService/AdoptMachine",
+    "inventory.v1.InventoryService/GetInventoryPolicy",
+    "inventory.v1.InventoryService/GetInventoryRun",
+    "inventory.v1.InventoryService/ListInventoryFindings",
+    "inventory.v1.InventoryService/ListInventoryRepairs",
+    "inventory.v1.InventoryService/ListInventoryRuns",
+    "inventory.v1.InventoryService/RunInventory",
+    "inventory.v1.InventoryService/SetInventoryPolicy",
+    "invoice.v1.InvoiceService/DownloadInvoice",
+    "invoice.v1.InvoiceService/ExportTaxInvoices",
+    "invoice.v1.InvoiceService/GetInvoice",
     "lifecycle.v1.LifecycleService/SetAccountPolicy",
     "order.v1.OrderService/ApproveOrderPayment",
+    "order.v1.OrderService/GiveUpOrder",
     "order.v1.OrderService/RejectOrderPayment",
     "order.v1.OrderService/RetryOrder",
+    "promotion.v1.PromotionService/CreateCoupon",
+    "promotion.v1.PromotionService/CreatePromotion",
+    "promotion.v1.PromotionService/GetPromotion",
+    "promotion.v1.PromotionService/ListCoupons",
+    "promotion.v1.PromotionService/ListPromotions",
+    "promotion.v1.PromotionService/UpdateCoupon",
+    "promotion.v1.PromotionService/UpdatePromotion",
     "provider.v1.ProviderService/CompareProviderAccount",
     "provider.v1.ProviderService/CreateProviderAccount",
     "provider.v1.ProviderService/DisableProviderAccount",
@@ -134,8 +199,15 @@ const ELSEWHERE: [&str; 29] = [
     "provider.v1.ProviderService/SetProviderCredentials",
     "provider.v1.ProviderService/TestProviderAccount",
     "provider.v1.ProviderService/UpdateProviderAccount",
+    "report.v1.ReportService/ExportReport",
+    "report.v1.ReportService/ExportStatement",
+    "report.v1.ReportService/GetReconciliation",
+    "report.v1.ReportService/ListReconciliationDifferences",
+    "report.v1.ReportService/RequestReconciliation",
     "wallet.v1.WalletService/AdjustWallet",
     "wallet.v1.WalletService/ConfirmDeposit",
+    "wallet.v1.WalletService/ListDepositsToConfirm",
+    "wallet.v1.WalletService/UnfreezeWallet",
 ];
 
 #[tokio::test]

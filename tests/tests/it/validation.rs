@@ -51,6 +51,7 @@ async fn an_order_wrong_in_every_field_is_told_so_for_every_field() {
         hostname: "Web_1".to_owned(),
         auto_renew: true,
         labels: [("Team".to_owned(), "x".repeat(129))].into(),
+        coupon_code: String::new(),
     };
     let request = PlaceOrderRequest {
         draft: Some(draft),
@@ -61,6 +62,7 @@ async fn an_order_wrong_in_every_field_is_told_so_for_every_field() {
             nanos: 1,
         }),
         client_reference: "r".repeat(65),
+        ..Default::default()
     };
     let error = refused(budi.orders().place_order(request).await);
     let expected = pairs(&[

@@ -3,8 +3,10 @@
 
 use std::future::Future;
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 
+use crate::base::db::PgPool;
+use crate::base::fault::{self, Step};
 use crate::base::outbox::reader::{self, Stored, Tail};
 
 /// Hands the next events to `handle`, if no other replica is doing so. Returns how many positions were read.
@@ -49,6 +51,6 @@ where
     sqlx::query!("update consumers set seq = $2 where name = $1", name, upto)
         .execute(&mut *tx)
         .await?;
-    tx.commit().await?;
+    fault::around(Step::News, tx.commit()).await?;
     Ok(usize::try_from(upto - from).unwrap_or(usize::MAX))
 }

@@ -1,6 +1,7 @@
 //! The log of what happened. An event is written in the transaction of its change; lists, streams and consumers read it afterwards, by one cursor.
 
 pub mod consumer;
+pub mod epoch;
 pub mod fanout;
 pub mod reader;
 pub mod retention;

@@ -12,17 +12,20 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use prost::Message;
 use sewa_sdk::sewa::event::v1::{Event, EventType};
-use sqlx::PgPool;
 use tokio::sync::{Notify, broadcast, watch};
 use uuid::Uuid;
 
+use crate::base::db::{PgPool, within};
 use crate::base::id::AccountId;
+use crate::base::outbox::epoch;
 use crate::base::time;
 
 /// How often the tail looks when nothing wakes it.
 const IDLE: Duration = Duration::from_millis(250);
 /// Commits within this time are read together, so that a busy server samples no more than a hundred times a second.
 const TOGETHER: Duration = Duration::from_millis(10);
+/// How long one look may take. Nobody here hears of anything while it lasts, so a connection that is silent is soon replaced by another.
+const LOOK: Duration = Duration::from_secs(5);
 /// Events kept for slow watchers of this replica, in total.
 const BUFFER: usize = 8192;
 /// Events read at once.
@@ -151,7 +154,7 @@ async fn follow(
         let known = samples
             .back()
             .map_or_else(|| *safe.borrow(), |(position, _)| *position);
-        match sample(&pool, known).await {
+        match within(LOOK, sample(&pool, known)).await {
             Ok((last, open_from, own)) => {
                 if let Some(own) = own {
                     samples.push_back((last, own));
@@ -207,7 +210,7 @@ async fn broadcast_range(
     to: i64,
 ) -> Result<(), sqlx::Error> {
     while from < to {
-        let (events, upto) = range(pool, from, to).await?;
+        let (events, upto) = within(LOOK, range(pool, from, to)).await?;
         from = upto;
         for event in events {
             // Nobody listening is fine.
@@ -223,7 +226,13 @@ async fn broadcast_range(
 /// # Errors
 /// Of the database.
 pub async fn range(pool: &PgPool, from: i64, to: i64) -> Result<(Vec<Stored>, i64), sqlx::Error> {
-    let upto = to.min(from.saturating_add(CHUNK));
+    let over = epoch::end_before(from, to);
+    if let Some(end) = over
+        && !epoch::goes_on(pool, from, end).await?
+    {
+        return Ok((Vec::new(), end));
+    }
+    let upto = over.unwrap_or(to).min(from.saturating_add(CHUNK));
     let events = sqlx::query_as!(
         Stored,
         r#"select seq, id, account_id as "account: AccountId", type as kind, subject_id as subject, revision, occurred_at as at, payload

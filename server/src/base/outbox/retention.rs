@@ -1,8 +1,8 @@
 //! How far back the log goes. A floor rises with time; what is below it may be gone at any moment, and cursors below it are refused.
 
 use chrono::{DateTime, Duration, Utc};
-use sqlx::PgPool;
 
+use crate::base::db::PgPool;
 use crate::base::outbox::reader::Tail;
 use crate::base::walk;
 

@@ -12,13 +12,14 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use crate::provider::compute::cloud::{
-    Cloud, Listed, PAGES, Standing, list, microdollars, name_of, reference_of, refusal, text,
+    Cloud, Listed, PAGES, Root, Standing, list, microdollars, name_of, reference_of, refusal, text,
     user_data,
 };
 use crate::provider::compute::line::{Ask, Dialect, Line, Reply};
+use crate::provider::compute::snapshots::Snapshots;
 use crate::provider::compute::vendor::Access;
 use crate::provider::compute::{
-    Capabilities, Compute, CreateMachine, Machine, Power, ProviderError, Reference,
+    Boot, Capabilities, Compute, CreateMachine, Machine, Power, ProviderError, Reference,
 };
 
 const BASE: &str = "https://api.digitalocean.com";
@@ -26,12 +27,18 @@ const DIALECT: Dialect = Dialect {
     scheme: "Bearer",
     remaining: "ratelimit-remaining",
     reset: "ratelimit-reset",
+    explains_failures: false,
 };
 /// What it can do.
 pub const CAPABILITIES: Capabilities = Capabilities {
     graceful_shutdown: true,
     reset_password: false,
     reset_password_off: false,
+    user_data: true,
+    rebuild_credentials: false,
+    resize: true,
+    resize_down: true,
+    resize_off: true,
     console: false,
 };
 /// On every machine of ours, for people who look into the control panel.
@@ -49,11 +56,11 @@ impl DigitalOcean {
     /// # Errors
     /// If TLS cannot be set up.
     pub fn new(access: &Access) -> anyhow::Result<Self> {
-        let line = Line::new(access.base(BASE), &access.token, DIALECT, access.places())?;
+        let line = Line::new(access, BASE, DIALECT)?;
         Ok(Self { line })
     }
 
-    async fn ask(&self, ask: &Ask) -> Result<Value, ProviderError> {
+    pub(super) async fn ask(&self, ask: &Ask) -> Result<Value, ProviderError> {
         let reply = self.line.ask(ask).await?;
         if reply.status.is_success() {
             Ok(reply.body)
@@ -62,7 +69,7 @@ impl DigitalOcean {
         }
     }
 
-    async fn act(&self, provider_ref: &str, action: Value) -> Result<(), ProviderError> {
+    pub(super) async fn act(&self, provider_ref: &str, action: Value) -> Result<(), ProviderError> {
         let id = number(provider_ref)?;
         let path = format!("/v2/droplets/{id}/actions");
         let reply = self.line.ask(&Ask::post(path, action)).await?;
@@ -82,12 +89,22 @@ impl DigitalOcean {
     }
 
     /// Every page of a list of droplets.
-    async fn pages(&self, query: &str) -> Result<Vec<Value>, ProviderError> {
+    async fn droplets(&self, query: &str) -> Result<Vec<Value>, ProviderError> {
+        self.pages("/v2/droplets", "droplets", query).await
+    }
+
+    /// Every page of the list at a path, which is called `what` in the reply.
+    pub(super) async fn pages(
+        &self,
+        path: &str,
+        what: &str,
+        query: &str,
+    ) -> Result<Vec<Value>, ProviderError> {
         let mut all = Vec::new();
         for page in 1..=PAGES {
-            let path = format!("/v2/droplets?per_page=200&page={page}{query}");
+            let path = format!("{path}?per_page=200&page={page}{query}");
             let body = self.ask(&Ask::get(path)).await?;
-            all.extend_from_slice(list(&body, "/droplets")?);
+            all.extend_from_slice(list(&body, &format!("/{what}"))?);
             if body.pointer("/links/pages/next").is_none_or(Value::is_null) {
                 return Ok(all);
             }
@@ -97,7 +114,7 @@ impl DigitalOcean {
 }
 
 /// Their ids are numbers; anything else would make another path.
-fn number(provider_ref: &str) -> Result<u64, ProviderError> {
+pub(super) fn number(provider_ref: &str) -> Result<u64, ProviderError> {
     provider_ref.parse().map_err(|_| ProviderError::NotFound)
 }
 
@@ -126,6 +143,16 @@ fn refused(reply: &Reply) -> ProviderError {
     refusal(reply, message)
 }
 
+/// The names of a droplet's image; those of customers have no slug. A disk that was put back from a copy of it shows that copy, which says nothing of the image.
+fn images_of(droplet: &Value) -> Vec<String> {
+    if matches!(text(droplet, "/image/type"), Some("snapshot" | "backup")) {
+        return Vec::new();
+    }
+    let slug = text(droplet, "/image/slug").map(str::to_owned);
+    let id = droplet.pointer("/image/id").map(Value::to_string);
+    slug.into_iter().chain(id).collect()
+}
+
 /// A droplet; `None` if it cannot be read.
 fn machine(droplet: &Value) -> Option<Machine> {
     let locked = droplet.get("locked").and_then(Value::as_bool)?;
@@ -147,6 +174,7 @@ fn machine(droplet: &Value) -> Option<Machine> {
     Some(Machine {
         provider_ref: droplet.get("id")?.as_u64()?.to_string(),
         reference: reference_of(text(droplet, "/name")?),
+        size: text(droplet, "/size_slug")?.to_owned(),
         power,
         busy: locked || starting,
         ipv4: address("v4").and_then(|a| a.parse::<Ipv4Addr>().ok()),
@@ -177,7 +205,7 @@ impl Compute for DigitalOcean {
             "ipv6": true,
             "monitoring": true,
             "tags": [TAG],
-            "user_data": user_data(&wish.hostname, &wish.first_password),
+            "user_data": user_data(&wish.boot, Root::ByCloudInit),
         });
         let reply = self.ask(&Ask::post("/v2/droplets", body)).await?;
         // Accepted, so there is a machine, whatever became of the reply.
@@ -189,7 +217,7 @@ impl Compute for DigitalOcean {
 
     async fn find(&self, reference: Reference) -> Result<Vec<Machine>, ProviderError> {
         let name = name_of(reference.instance);
-        let droplets = self.pages(&format!("&name={name}")).await?;
+        let droplets = self.droplets(&format!("&name={name}")).await?;
         let mut found = droplets
             .iter()
             .filter(|d| text(d, "/name") == Some(&name))
@@ -226,12 +254,12 @@ impl Compute for DigitalOcean {
         self.act(provider_ref, json!({"type": "reboot"})).await
     }
 
-    /// The password is the one of the first boot again: the user data stays with the machine, and a new disk reads it anew.
+    /// Password, keys and all are those of the first boot again: the user data stays with the machine, cannot be changed, and a new disk reads it anew.
     async fn rebuild(
         &self,
         provider_ref: &str,
         image: &str,
-        _password: &SecretString,
+        _boot: &Boot,
     ) -> Result<(), ProviderError> {
         self.act(
             provider_ref,
@@ -250,26 +278,45 @@ impl Compute for DigitalOcean {
         ))
     }
 
+    /// With its disk there is no way back; without it the machine can have a smaller size again.
+    async fn resize(
+        &self,
+        provider_ref: &str,
+        size: &str,
+        disk_grows: bool,
+    ) -> Result<(), ProviderError> {
+        self.act(
+            provider_ref,
+            json!({"type": "resize", "size": size, "disk": disk_grows}),
+        )
+        .await
+    }
+
     async fn delete(&self, provider_ref: &str) -> Result<(), ProviderError> {
         let id = number(provider_ref)?;
         self.ask(&Ask::delete(format!("/v2/droplets/{id}")))
             .await
             .map(drop)
     }
+
+    fn snapshots(&self) -> Option<&dyn Snapshots> {
+        Some(self)
+    }
 }
 
 #[async_trait]
 impl Cloud for DigitalOcean {
     async fn list(&self) -> Result<Vec<Listed>, ProviderError> {
-        let droplets = self.pages("").await?;
+        let droplets = self.droplets("").await?;
         droplets
             .iter()
             .map(|d| {
                 Ok(Listed {
                     machine: readable(machine(d))?,
                     name: text(d, "/name").unwrap_or_default().to_owned(),
-                    size: text(d, "/size_slug").unwrap_or_default().to_owned(),
                     monthly_microdollars: d.pointer("/size/price_monthly").and_then(microdollars),
+                    region: text(d, "/region/slug").map(str::to_owned),
+                    images: images_of(d),
                 })
             })
             .collect()

@@ -14,12 +14,13 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
 use crate::provider::compute::cloud::{
-    Cloud, Listed, PAGES, Standing, list, microdollars, name_of, reference_of, refusal, text,
+    Cloud, Listed, PAGES, Root, Standing, list, microdollars, name_of, reference_of, refusal, text,
+    user_data,
 };
 use crate::provider::compute::line::{Ask, Dialect, Line, Reply};
 use crate::provider::compute::vendor::Access;
 use crate::provider::compute::{
-    Capabilities, Compute, CreateMachine, Machine, Power, ProviderError, Reference,
+    Boot, Capabilities, Compute, CreateMachine, Machine, Power, ProviderError, Reference,
 };
 
 const BASE: &str = "https://api.linode.com/v4";
@@ -27,12 +28,18 @@ const DIALECT: Dialect = Dialect {
     scheme: "Bearer",
     remaining: "x-ratelimit-remaining",
     reset: "x-ratelimit-reset",
+    explains_failures: false,
 };
 /// What it can do.
 pub const CAPABILITIES: Capabilities = Capabilities {
     graceful_shutdown: true,
     reset_password: true,
     reset_password_off: true,
+    user_data: true,
+    rebuild_credentials: true,
+    resize: true,
+    resize_down: true,
+    resize_off: false,
     console: false,
 };
 
@@ -48,7 +55,7 @@ impl Linode {
     /// # Errors
     /// If TLS cannot be set up.
     pub fn new(access: &Access) -> anyhow::Result<Self> {
-        let line = Line::new(access.base(BASE), &access.token, DIALECT, access.places())?;
+        let line = Line::new(access, BASE, DIALECT)?;
         Ok(Self { line })
     }
 
@@ -106,6 +113,15 @@ fn path(provider_ref: &str) -> Result<String, ProviderError> {
     Ok(format!("/linode/instances/{id}"))
 }
 
+/// Password and keys it sets itself; the rest is for cloud-init.
+fn give(body: &mut Value, boot: &Boot) {
+    body["root_pass"] = Value::from(boot.password.expose_secret());
+    if !boot.ssh_keys.is_empty() {
+        body["authorized_keys"] = json!(boot.ssh_keys);
+    }
+    body["metadata"] = json!({"user_data": STANDARD.encode(user_data(boot, Root::ByCloud))});
+}
+
 fn refused(reply: &Reply) -> ProviderError {
     let message = text(&reply.body, "/errors/0/reason");
     let said = message.unwrap_or_default().to_lowercase();
@@ -144,6 +160,7 @@ fn machine(instance: &Value) -> Option<Machine> {
     Some(Machine {
         provider_ref: instance.get("id")?.as_u64()?.to_string(),
         reference: reference_of(text(instance, "/label")?),
+        size: text(instance, "/type")?.to_owned(),
         power,
         busy,
         ipv4: ipv4.find(|a| !a.is_private()),
@@ -167,21 +184,16 @@ impl Compute for Linode {
     }
 
     async fn create(&self, wish: &CreateMachine) -> Result<Machine, ProviderError> {
-        let hostname = format!(
-            "#cloud-config\nhostname: {}\n",
-            Value::from(&*wish.hostname)
-        );
-        let body = json!({
+        let mut body = json!({
             "region": wish.region,
             "type": wish.size,
             "image": wish.image,
             "label": name_of(wish.reference.instance),
-            "root_pass": wish.first_password.expose_secret(),
             "booted": true,
             "backups_enabled": false,
             "tags": ["sewa"],
-            "metadata": {"user_data": STANDARD.encode(hostname)},
         });
+        give(&mut body, &wish.boot);
         let reply = self.ask(&Ask::post("/linode/instances", body)).await?;
         // Accepted, so there is a machine, whatever became of the reply.
         machine(&reply).ok_or(ProviderError::Unknown)
@@ -232,9 +244,10 @@ impl Compute for Linode {
         &self,
         provider_ref: &str,
         image: &str,
-        password: &SecretString,
+        boot: &Boot,
     ) -> Result<(), ProviderError> {
-        let body = json!({"image": image, "root_pass": password.expose_secret(), "booted": true});
+        let mut body = json!({"image": image, "booted": true});
+        give(&mut body, boot);
         self.act(provider_ref, "rebuild", body).await
     }
 
@@ -245,6 +258,18 @@ impl Compute for Linode {
     ) -> Result<(), ProviderError> {
         let body = json!({"root_pass": password.expose_secret()});
         self.act(provider_ref, "password", body).await
+    }
+
+    /// It moves the machine to another host, shut down meanwhile, and boots it there.
+    async fn resize(
+        &self,
+        provider_ref: &str,
+        size: &str,
+        disk_grows: bool,
+    ) -> Result<(), ProviderError> {
+        let body =
+            json!({"type": size, "allow_auto_disk_resize": disk_grows, "migration_type": "cold"});
+        self.act(provider_ref, "resize", body).await
     }
 
     async fn delete(&self, provider_ref: &str) -> Result<(), ProviderError> {
@@ -275,8 +300,9 @@ impl Cloud for Linode {
                 Ok(Listed {
                     machine: readable(machine(i))?,
                     name: text(i, "/label").unwrap_or_default().to_owned(),
-                    size: size.to_owned(),
                     monthly_microdollars: cost(size, region),
+                    region: text(i, "/region").map(str::to_owned),
+                    images: text(i, "/image").map(str::to_owned).into_iter().collect(),
                 })
             })
             .collect()

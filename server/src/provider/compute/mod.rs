@@ -8,7 +8,9 @@ pub mod cloud;
 pub mod digitalocean;
 pub mod line;
 pub mod linode;
+pub mod proxmox;
 pub mod simulator;
+pub mod snapshots;
 pub mod vendor;
 pub mod vultr;
 
@@ -21,6 +23,7 @@ use async_trait::async_trait;
 use chrono::TimeDelta;
 use secrecy::SecretString;
 
+use self::snapshots::Snapshots;
 use self::vendor::Vendor;
 use crate::base::id::{AccountId, InstanceId};
 
@@ -45,6 +48,15 @@ pub trait Compute: Send + Sync {
     /// A machine by the cloud's own name for it; `None` if it has none of that name.
     async fn get(&self, provider_ref: &str) -> Result<Option<Machine>, ProviderError>;
 
+    /// Takes a machine that is raw one step towards what was wished for. For clouds that make machines in several steps; the others have no raw ones.
+    async fn prepare(
+        &self,
+        _provider_ref: &str,
+        _wish: &CreateMachine,
+    ) -> Result<(), ProviderError> {
+        Ok(())
+    }
+
     /// Powers a machine on. Done already if it runs.
     async fn power_on(&self, provider_ref: &str) -> Result<(), ProviderError>;
 
@@ -57,12 +69,13 @@ pub trait Compute: Send + Sync {
     /// Restarts a machine.
     async fn reboot(&self, provider_ref: &str) -> Result<(), ProviderError>;
 
-    /// Makes the disk anew from an image. The machine boots afterwards, and keeps its addresses.
+    /// Makes the disk anew from an image. The machine boots afterwards, and keeps its addresses. A cloud without the capability `rebuild_credentials` gives it what it was
+    /// given at its first boot, whatever `boot` says.
     async fn rebuild(
         &self,
         provider_ref: &str,
         image: &str,
-        password: &SecretString,
+        boot: &Boot,
     ) -> Result<(), ProviderError>;
 
     /// Sets the administrator's password.
@@ -72,8 +85,22 @@ pub trait Compute: Send + Sync {
         password: &SecretString,
     ) -> Result<(), ProviderError>;
 
+    /// Gives a machine another size. With `disk_grows` its disk becomes as large as that size has it, for good; else it stays. Where the cloud has `resize_off` the machine must
+    /// be off. Clouds differ in whether it boots afterwards.
+    async fn resize(
+        &self,
+        provider_ref: &str,
+        size: &str,
+        disk_grows: bool,
+    ) -> Result<(), ProviderError>;
+
     /// Destroys a machine and gives its addresses up.
     async fn delete(&self, provider_ref: &str) -> Result<(), ProviderError>;
+
+    /// Snapshots of disks, where this cloud has them.
+    fn snapshots(&self) -> Option<&dyn Snapshots> {
+        None
+    }
 }
 
 /// Our own name for a machine.
@@ -96,10 +123,44 @@ pub struct CreateMachine {
     pub region: String,
     /// Code of the image.
     pub image: String,
+    /// What it is given when it first boots.
+    pub boot: Boot,
+    /// Where it is to be, on hypervisors of our own. Other clouds decide that themselves.
+    pub place: Option<Place>,
+}
+
+/// Where on hypervisors of our own a machine is to be, and how it is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The hypervisor.
+    pub node: String,
+    /// The machine's number there, unique in the cluster.
+    pub vmid: u32,
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// Bits of the network in it.
+    pub prefix: u8,
+    /// The router.
+    pub gateway: Ipv4Addr,
+    /// The switch it hangs on.
+    pub bridge: String,
+    /// The VLAN there; 0 for none.
+    pub vlan: u16,
+    /// Where it asks for names; the hypervisor's own choice if empty.
+    pub nameservers: Vec<Ipv4Addr>,
+}
+
+/// What a machine is given when it boots from a new disk.
+#[derive(Clone, Debug)]
+pub struct Boot {
     /// Host name.
     pub hostname: String,
-    /// The administrator's first password.
-    pub first_password: SecretString,
+    /// The administrator's password.
+    pub password: SecretString,
+    /// Public keys that open it for the administrator, as OpenSSH writes them.
+    pub ssh_keys: Vec<String>,
+    /// What its owner wrote for cloud-init. It begins with `#cloud-config` or `#!`.
+    pub user_data: Option<SecretString>,
 }
 
 /// A machine as a cloud shows it.
@@ -109,6 +170,8 @@ pub struct Machine {
     pub provider_ref: String,
     /// Our name for it, as the cloud repeats it.
     pub reference: String,
+    /// The cloud's name of its size; empty while the machine is raw.
+    pub size: String,
     /// Whether it runs.
     pub power: Power,
     /// True while the cloud works on it and refuses other work.
@@ -117,6 +180,13 @@ pub struct Machine {
     pub ipv4: Option<Ipv4Addr>,
     /// Public IPv6 address, once it has one.
     pub ipv6: Option<Ipv6Addr>,
+}
+
+impl Machine {
+    /// Whether there is a machine that is not yet what was ordered.
+    pub fn is_raw(&self) -> bool {
+        self.size.is_empty()
+    }
 }
 
 /// Whether a machine runs.
@@ -141,6 +211,16 @@ pub struct Capabilities {
     pub reset_password: bool,
     /// Sets it only on a machine that is off, so that resetting one takes a restart. Says how, not what: it has no name in the API.
     pub reset_password_off: bool,
+    /// Gives a rebuilt machine a password, keys and user data anew. Without it a rebuilt machine has those of its first boot again.
+    pub rebuild_credentials: bool,
+    /// Takes what an owner writes for cloud-init.
+    pub user_data: bool,
+    /// Gives a machine a larger size.
+    pub resize: bool,
+    /// Gives it a smaller one as well, as long as the disk stays. Disks never become smaller.
+    pub resize_down: bool,
+    /// Does so only on a machine that is off. Says how, not what: it has no name in the API.
+    pub resize_off: bool,
     /// Gives a console.
     pub console: bool,
 }
@@ -151,7 +231,11 @@ impl Capabilities {
         let all = [
             ("console", self.console),
             ("graceful_shutdown", self.graceful_shutdown),
+            ("rebuild_credentials", self.rebuild_credentials),
             ("reset_password", self.reset_password),
+            ("resize", self.resize),
+            ("resize_down", self.resize_down),
+            ("user_data", self.user_data),
         ];
         all.into_iter()
             .filter_map(|(name, present)| present.then_some(name))
@@ -222,17 +306,23 @@ impl Providers {
         self.by_name.keys().map(String::as_str)
     }
 
-    /// What a cloud can do, by the API's names; nothing if it is not configured any more.
+    /// Whether a provider takes snapshots.
+    pub fn has_snapshots(&self, name: &str) -> bool {
+        self.get(name).map_or_else(
+            || Vendor::parse(name).is_some_and(snapshots::has),
+            |cloud| cloud.snapshots().is_some(),
+        )
+    }
+
+    /// What a cloud can do, by the API's names, sorted; nothing if it is not configured any more.
     pub fn capabilities(&self, name: &str) -> Vec<String> {
-        self.capabilities_of(name)
-            .map(|capabilities| {
-                capabilities
-                    .names()
-                    .into_iter()
-                    .map(str::to_owned)
-                    .collect()
-            })
-            .unwrap_or_default()
+        let Some(capabilities) = self.capabilities_of(name) else {
+            return Vec::new();
+        };
+        let mut names = capabilities.names();
+        names.extend(self.has_snapshots(name).then_some("snapshots"));
+        names.sort_unstable();
+        names.into_iter().map(str::to_owned).collect()
     }
 }
 
@@ -252,8 +342,16 @@ mod tests {
             graceful_shutdown: true,
             reset_password: true,
             reset_password_off: true,
+            rebuild_credentials: false,
+            user_data: false,
+            resize: true,
+            resize_down: false,
+            resize_off: true,
             console: false,
         };
-        assert_eq!(some.names(), ["graceful_shutdown", "reset_password"]);
+        assert_eq!(
+            some.names(),
+            ["graceful_shutdown", "reset_password", "resize"]
+        );
     }
 }

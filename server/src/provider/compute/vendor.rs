@@ -9,7 +9,9 @@ use secrecy::SecretString;
 use crate::provider::compute::Capabilities;
 use crate::provider::compute::cloud::Cloud;
 use crate::provider::compute::digitalocean::{self, DigitalOcean};
+use crate::provider::compute::line::trust::Trust;
 use crate::provider::compute::linode::{self, Linode};
+use crate::provider::compute::proxmox::{self, Proxmox};
 use crate::provider::compute::vultr::{self, Vultr};
 
 /// Calls at once from each replica, if staff set no other number.
@@ -22,6 +24,8 @@ pub enum Vendor {
     DigitalOcean,
     /// Linode.
     Linode,
+    /// Proxmox VE, on hypervisors of our own.
+    Proxmox,
     /// Vultr.
     Vultr,
 }
@@ -35,17 +39,20 @@ pub struct Access {
     pub token: SecretString,
     /// Calls at once; [`CALLS`] if 0.
     pub calls: usize,
+    /// Whose certificate is taken.
+    pub trust: Trust,
 }
 
 impl Vendor {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::DigitalOcean, Self::Linode, Self::Vultr];
+    pub const ALL: [Self; 4] = [Self::DigitalOcean, Self::Linode, Self::Proxmox, Self::Vultr];
 
     /// Its name in the catalogue.
     pub fn name(self) -> &'static str {
         match self {
             Self::DigitalOcean => "digitalocean",
             Self::Linode => "linode",
+            Self::Proxmox => "proxmox",
             Self::Vultr => "vultr",
         }
     }
@@ -55,11 +62,17 @@ impl Vendor {
         Self::ALL.into_iter().find(|v| v.name() == name)
     }
 
+    /// Whether it stands on hypervisors of our own. There we decide where a machine is and which address it has, and its API is where staff say.
+    pub fn is_own(self) -> bool {
+        self == Self::Proxmox
+    }
+
     /// What it can do, on every account.
     pub fn capabilities(self) -> Capabilities {
         match self {
             Self::DigitalOcean => digitalocean::CAPABILITIES,
             Self::Linode => linode::CAPABILITIES,
+            Self::Proxmox => proxmox::CAPABILITIES,
             Self::Vultr => vultr::CAPABILITIES,
         }
     }
@@ -72,6 +85,7 @@ impl Vendor {
         Ok(match self {
             Self::DigitalOcean => Arc::new(DigitalOcean::new(access)?),
             Self::Linode => Arc::new(Linode::new(access)?),
+            Self::Proxmox => Arc::new(Proxmox::new(access)?),
             Self::Vultr => Arc::new(Vultr::new(access)?),
         })
     }

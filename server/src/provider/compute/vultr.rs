@@ -15,13 +15,14 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use crate::provider::compute::cloud::{
-    Cloud, Listed, PAGES, Standing, list, microdollars, name_of, reference_of, refusal, text,
+    Cloud, Listed, PAGES, Root, Standing, list, microdollars, name_of, reference_of, refusal, text,
     user_data,
 };
 use crate::provider::compute::line::{Ask, Dialect, Line, Reply};
+use crate::provider::compute::snapshots::Snapshots;
 use crate::provider::compute::vendor::Access;
 use crate::provider::compute::{
-    Capabilities, Compute, CreateMachine, Machine, Power, ProviderError, Reference,
+    Boot, Capabilities, Compute, CreateMachine, Machine, Power, ProviderError, Reference,
 };
 
 const BASE: &str = "https://api.vultr.com/v2";
@@ -30,12 +31,18 @@ const DIALECT: Dialect = Dialect {
     // It documents none.
     remaining: "x-ratelimit-remaining",
     reset: "x-ratelimit-reset",
+    explains_failures: false,
 };
 /// What it can do.
 pub const CAPABILITIES: Capabilities = Capabilities {
     graceful_shutdown: false,
     reset_password: false,
     reset_password_off: false,
+    user_data: true,
+    rebuild_credentials: true,
+    resize: true,
+    resize_down: false,
+    resize_off: false,
     console: false,
 };
 
@@ -51,11 +58,11 @@ impl Vultr {
     /// # Errors
     /// If TLS cannot be set up.
     pub fn new(access: &Access) -> anyhow::Result<Self> {
-        let line = Line::new(access.base(BASE), &access.token, DIALECT, access.places())?;
+        let line = Line::new(access, BASE, DIALECT)?;
         Ok(Self { line })
     }
 
-    async fn ask(&self, ask: &Ask) -> Result<Value, ProviderError> {
+    pub(super) async fn ask(&self, ask: &Ask) -> Result<Value, ProviderError> {
         let reply = self.line.ask(ask).await?;
         if reply.status.is_success() {
             Ok(reply.body)
@@ -70,7 +77,7 @@ impl Vultr {
     }
 
     /// Every page of a list.
-    async fn pages(&self, what: &str, query: &str) -> Result<Vec<Value>, ProviderError> {
+    pub(super) async fn pages(&self, what: &str, query: &str) -> Result<Vec<Value>, ProviderError> {
         let mut all = Vec::new();
         let mut cursor = String::new();
         for _ in 0..PAGES {
@@ -93,7 +100,7 @@ impl Vultr {
 }
 
 /// Their ids are UUIDs; anything else would make another path.
-fn path(provider_ref: &str) -> Result<String, ProviderError> {
+pub(super) fn path(provider_ref: &str) -> Result<String, ProviderError> {
     let id = uuid::Uuid::try_parse(provider_ref).map_err(|_| ProviderError::NotFound)?;
     Ok(format!("/instances/{id}"))
 }
@@ -105,6 +112,24 @@ fn with_image(mut body: Value, image: &str) -> Value {
         Err(_) => body["image_id"] = Value::from(image),
     }
     body
+}
+
+/// What stands for the operating system of a disk that was put back from a snapshot, or from a backup.
+const COPIES: [u64; 2] = [164, 180];
+
+/// The names of an instance's image: applications of the marketplace have an operating system as well. A copy of a disk says nothing of the image.
+fn image_of(instance: &Value) -> Vec<String> {
+    let os = instance.get("os_id").and_then(Value::as_u64);
+    if os.is_some_and(|os| COPIES.contains(&os)) {
+        return Vec::new();
+    }
+    let os = os.filter(|os| *os != 0).map(|os| os.to_string());
+    let image = text(instance, "/image_id").filter(|image| !image.is_empty());
+    os.into_iter().chain(image.map(str::to_owned)).collect()
+}
+
+fn encoded(boot: &Boot) -> String {
+    STANDARD.encode(user_data(boot, Root::ByCloudInit))
 }
 
 fn refused(reply: &Reply) -> ProviderError {
@@ -139,6 +164,7 @@ fn machine(instance: &Value) -> Option<Machine> {
     Some(Machine {
         provider_ref: text(instance, "/id")?.to_owned(),
         reference: reference_of(text(instance, "/label")?),
+        size: text(instance, "/plan")?.to_owned(),
         power,
         busy: matches!(status, "pending" | "resizing") || server == "locked",
         ipv4: ipv4.filter(|a| !a.is_unspecified()),
@@ -165,12 +191,12 @@ impl Compute for Vultr {
             "region": wish.region,
             "plan": wish.size,
             "label": name_of(wish.reference.instance),
-            "hostname": wish.hostname,
+            "hostname": wish.boot.hostname,
             "tags": ["sewa"],
             "enable_ipv6": true,
             "backups": "disabled",
             "activation_email": false,
-            "user_data": STANDARD.encode(user_data(&wish.hostname, &wish.first_password)),
+            "user_data": encoded(&wish.boot),
         });
         let reply = self
             .ask(&Ask::post("/instances", with_image(body, &wish.image)))
@@ -222,24 +248,26 @@ impl Compute for Vultr {
         self.act(provider_ref, "reboot").await
     }
 
-    /// The password is the one of the first boot again, as the user data stays with the machine.
+    /// A reinstallation reads the user data that the machine has, so that is replaced first. Doing so has no other effect, and may be repeated.
     async fn rebuild(
         &self,
         provider_ref: &str,
         image: &str,
-        _password: &SecretString,
+        boot: &Boot,
     ) -> Result<(), ProviderError> {
         let path = path(provider_ref)?;
         let seen = self.ask(&Ask::get(path.clone())).await?;
         let os = seen.pointer("/instance/os_id").and_then(Value::as_u64);
+        let patch = |body| Ask {
+            method: Method::PATCH,
+            ..Ask::post(path.clone(), body)
+        };
+        let fresh = json!({"user_data": encoded(boot)});
         if os.is_some_and(|os| image == os.to_string()) {
+            self.ask(&patch(fresh)).await?;
             return self.act(provider_ref, "reinstall").await;
         }
-        let change = Ask {
-            method: Method::PATCH,
-            ..Ask::post(path, with_image(json!({}), image))
-        };
-        self.ask(&change).await.map(drop)
+        self.ask(&patch(with_image(fresh, image))).await.map(drop)
     }
 
     async fn reset_password(
@@ -250,8 +278,26 @@ impl Compute for Vultr {
         Err(ProviderError::Refused("Vultr sets no passwords".to_owned()))
     }
 
+    /// Only upwards, and always with the disk. It restarts the machine.
+    async fn resize(
+        &self,
+        provider_ref: &str,
+        size: &str,
+        _disk_grows: bool,
+    ) -> Result<(), ProviderError> {
+        let ask = Ask {
+            method: Method::PATCH,
+            ..Ask::post(path(provider_ref)?, json!({"plan": size}))
+        };
+        self.ask(&ask).await.map(drop)
+    }
+
     async fn delete(&self, provider_ref: &str) -> Result<(), ProviderError> {
         self.ask(&Ask::delete(path(provider_ref)?)).await.map(drop)
+    }
+
+    fn snapshots(&self) -> Option<&dyn Snapshots> {
+        Some(self)
     }
 }
 
@@ -271,8 +317,9 @@ impl Cloud for Vultr {
                 Ok(Listed {
                     machine: readable(machine(i))?,
                     name: text(i, "/label").unwrap_or_default().to_owned(),
-                    size: size.to_owned(),
                     monthly_microdollars: cost(size),
+                    region: text(i, "/region").map(str::to_owned),
+                    images: image_of(i),
                 })
             })
             .collect()

@@ -30,6 +30,7 @@ impl Gateway for Bank {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             answers: false,
+            lists: false,
             life: TimeDelta::days(3),
             lookup_delay: TimeDelta::zero(),
         }
@@ -70,6 +71,7 @@ impl Gateway for Bank {
             total: wish.amount,
             refunded: Rupiah::ZERO,
             paid_at: None,
+            gateway_fee: None,
             terms: Terms {
                 pay_code: account.number.clone(),
                 instructions: vec![Instruction {

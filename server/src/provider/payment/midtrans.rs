@@ -86,6 +86,7 @@ impl Gateway for Midtrans {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             answers: true,
+            lists: false,
             life: TimeDelta::hours(24),
             lookup_delay: TimeDelta::seconds(30),
         }
@@ -136,6 +137,7 @@ impl Gateway for Midtrans {
                 total: wish.amount,
                 refunded: Rupiah::ZERO,
                 paid_at: None,
+                gateway_fee: None,
                 terms: Terms {
                     pay_url,
                     expires_at: Some(wish.expires_at),
@@ -180,6 +182,7 @@ impl Gateway for Midtrans {
             total,
             refunded,
             paid_at: jakarta(&text(&answer, "settlement_time")),
+            gateway_fee: None,
             terms: Terms::default(),
         }))
     }

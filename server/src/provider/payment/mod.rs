@@ -11,6 +11,7 @@ pub mod midtrans;
 pub mod registry;
 pub mod settings;
 pub mod tripay;
+mod tripay_list;
 pub mod xendit;
 
 use std::collections::HashMap;
@@ -42,6 +43,16 @@ pub trait Gateway: Send + Sync {
     /// A transaction by the gateway's own reference; `None` if it has none of that name.
     async fn get(&self, gateway_ref: &str) -> Result<Option<Transaction>, GatewayError>;
 
+    /// The transactions that were paid from one moment on and before another, in any order; those that were paid back since are among them. A gateway that gives no list
+    /// refuses, and [`Capabilities::lists`] says so before.
+    async fn paid_between(
+        &self,
+        _from: DateTime<Utc>,
+        _until: DateTime<Utc>,
+    ) -> Result<Vec<Transaction>, GatewayError> {
+        Err(GatewayError::Rejected("it gives no list".to_owned()))
+    }
+
     /// Reads a callback, if it is from this gateway and for this merchant as far as its own signature can tell. Compares in constant time.
     fn read_callback(&self, headers: &HeaderMap, body: &[u8]) -> Result<Notice, BadCallback>;
 
@@ -54,6 +65,8 @@ pub trait Gateway: Send + Sync {
 pub struct Capabilities {
     /// Can be asked how a transaction stands. Where it cannot, staff confirm payments.
     pub answers: bool,
+    /// Gives a list of what was paid in a span of time.
+    pub lists: bool,
     /// How long a payer has, unless the channel says less.
     pub life: TimeDelta,
     /// How long a transaction whose creation was not answered may stay invisible to `find`. Until then its absence proves nothing.
@@ -144,6 +157,8 @@ pub struct Transaction {
     pub refunded: Rupiah,
     /// When it was paid, if the gateway says so.
     pub paid_at: Option<DateTime<Utc>>,
+    /// What the gateway keeps of our money for its service, if it says so. What the payer pays on top is not in it.
+    pub gateway_fee: Option<Rupiah>,
     /// How to pay.
     pub terms: Terms,
 }

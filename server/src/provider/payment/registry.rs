@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use sewa_sdk::sewa::wallet::v1::deposit::Method;
 
+use crate::base::fault::{self, Step};
 use crate::base::money::Rupiah;
 use crate::provider::payment::bank::Bank;
 use crate::provider::payment::midtrans::Midtrans;
@@ -130,7 +131,7 @@ impl Entry {
                 state.closed_until = Some(now + self.rest);
             }
         }
-        let outcome = call.await;
+        let outcome = fault::around(Step::GatewayCall, call).await;
         let mut state = self.state();
         match &outcome {
             Err(error) if error.is_failure() => {

@@ -11,7 +11,7 @@ use crate::base::money::Rupiah;
 pub struct PaymentSettings {
     /// Where gateways reach this server, for example `https://api.example.com`; empty leaves the address of callbacks to the gateways' dashboards.
     pub public_url: String,
-    /// Milliseconds between two looks at an open transaction, in case its callback was lost.
+    /// Milliseconds between the first looks at an open transaction, in case its callback was lost; the pauses grow to 50 seconds, or stay if this is more.
     pub poll_ms: u64,
     /// Milliseconds a gateway may take for one call.
     pub timeout_ms: u64,
@@ -31,7 +31,7 @@ impl Default for PaymentSettings {
     fn default() -> Self {
         Self {
             public_url: String::new(),
-            poll_ms: 30_000,
+            poll_ms: 5_000,
             timeout_ms: 10_000,
             rest_ms: 30_000,
             tripay: None,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use hmac::{Hmac, KeyInit, Mac};
 use http::HeaderMap;
 use reqwest::{RequestBuilder, StatusCode};
@@ -16,6 +16,7 @@ use crate::base::money::Rupiah;
 use crate::provider::payment::api::{self, Api};
 use crate::provider::payment::json::{items, plain, rupiah, text, unix};
 use crate::provider::payment::settings::TripaySettings;
+use crate::provider::payment::tripay_list;
 use crate::provider::payment::{
     BadCallback, Capabilities, Channel, ChannelKind, Gateway, GatewayError, Instruction, Notice,
     Terms, Transaction, TransactionState, Wish,
@@ -32,7 +33,7 @@ const SHORT: [(&str, i64); 5] = [
 
 /// A merchant's access.
 pub struct Tripay {
-    api: Api,
+    pub(super) api: Api,
     settings: TripaySettings,
 }
 
@@ -49,14 +50,20 @@ impl Tripay {
     }
 
     async fn call(&self, request: RequestBuilder) -> Result<Value, GatewayError> {
-        let (status, mut answer) =
+        let mut answer = self.call_whole(request).await?;
+        Ok(answer
+            .get_mut("data")
+            .map(Value::take)
+            .unwrap_or(Value::Null))
+    }
+
+    /// The whole answer; `data` is its main part.
+    pub(super) async fn call_whole(&self, request: RequestBuilder) -> Result<Value, GatewayError> {
+        let (status, answer) =
             api::send(request.bearer_auth(self.settings.api_key.expose_secret())).await?;
         let succeeded = answer.get("success").and_then(Value::as_bool) == Some(true);
         if status.is_success() && succeeded {
-            return Ok(answer
-                .get_mut("data")
-                .map(Value::take)
-                .unwrap_or(Value::Null));
+            return Ok(answer);
         }
         let said = plain(&text(&answer, "message"));
         Err(match status {
@@ -147,7 +154,7 @@ fn instructions(list: &Value, pay_code: &str, amount: Rupiah) -> Vec<Instruction
 }
 
 /// Details and list entries differ in what is a number and what a text; both are read here. What cannot be told apart from nonsense is `Unknown`.
-fn transaction(data: &Value) -> Result<Transaction, GatewayError> {
+pub(super) fn transaction(data: &Value) -> Result<Transaction, GatewayError> {
     let unreadable = |what: &str| GatewayError::Unknown(format!("a transaction without {what}"));
     let gateway_ref = text(data, "reference");
     if gateway_ref.is_empty() {
@@ -171,6 +178,7 @@ fn transaction(data: &Value) -> Result<Transaction, GatewayError> {
         total,
         refunded,
         paid_at: unix(data, "paid_at"),
+        gateway_fee: rupiah(data, "fee_merchant"),
         terms: Terms {
             fee: rupiah(data, "fee_customer").unwrap_or(Rupiah::ZERO),
             pay_url: page
@@ -193,6 +201,7 @@ impl Gateway for Tripay {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             answers: true,
+            lists: true,
             life: TimeDelta::hours(24),
             lookup_delay: TimeDelta::seconds(30),
         }
@@ -282,6 +291,14 @@ impl Gateway for Tripay {
             .filter(|entry| text(entry, "merchant_ref") == reference)
             .map(transaction)
             .collect()
+    }
+
+    async fn paid_between(
+        &self,
+        from: DateTime<Utc>,
+        until: DateTime<Utc>,
+    ) -> Result<Vec<Transaction>, GatewayError> {
+        tripay_list::paid_between(self, from, until).await
     }
 
     async fn get(&self, gateway_ref: &str) -> Result<Option<Transaction>, GatewayError> {

@@ -7,7 +7,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use sqlx::PgPool;
+use crate::base::db::PgPool;
 
 use crate::service::catalog::model::Snapshot;
 use crate::service::catalog::store;

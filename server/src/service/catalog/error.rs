@@ -32,6 +32,19 @@ pub enum Error {
     /// The price would have begun already, or one that has begun would be replaced.
     #[error("a price cannot begin in the past")]
     PriceInThePast,
+    /// No such promotion of plans.
+    #[error("no such promotion of plans")]
+    PlanPromotionNotFound,
+    /// A field of the request has a value that makes no sense.
+    #[error("{field} {must}")]
+    Invalid {
+        /// The field.
+        field: &'static str,
+        /// The rule, in upper case.
+        rule: &'static str,
+        /// What it has to be.
+        must: &'static str,
+    },
     /// The database.
     #[error("database")]
     Database(#[from] sqlx::Error),
@@ -55,6 +68,12 @@ impl From<Error> for Status {
                 "must have at least 1 character",
             )),
             Error::PriceInThePast => status::refuse(Reason::PriceInThePast, text).status(),
+            Error::PlanPromotionNotFound => {
+                status::refuse(Reason::PlanPromotionNotFound, text).status()
+            }
+            Error::Invalid { field, rule, must } => {
+                status::invalid(Invalid::new(field, rule, must))
+            }
             Error::Database(cause) => status::database(&cause),
         }
     }

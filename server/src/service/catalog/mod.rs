@@ -1,6 +1,6 @@
-//! What is for sale: plans, their prices over time, images and regions.
+//! What is for sale: plans, their prices over time, promotions of them, images and regions.
 //!
-//! Owns: plans, plan_prices, images, regions, catalog_version. Calls: identity (update masks). Emits: nothing.
+//! Owns: plans, plan_prices, plan_promotions, plan_promotion_uses, images, regions, catalog_version. Calls: identity (update masks). Emits: nothing.
 //!
 //! Reads come from a copy in memory that is at most a second old (see `cache`). Writes work on the tables, and count the version up.
 
@@ -8,6 +8,7 @@ pub mod cache;
 pub mod convert;
 pub mod error;
 pub mod model;
+pub mod promotion;
 pub mod rpc;
 pub mod seed;
 pub mod store;

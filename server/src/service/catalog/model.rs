@@ -7,6 +7,7 @@ use sewa_sdk::sewa::api::v1::BillingPeriod;
 
 use crate::base::id::{ImageId, PlanId, RegionId};
 use crate::base::money::Rupiah;
+use crate::service::catalog::promotion::{self, Goods, Offer, PlanPromotion};
 
 /// Fields of a plan that staff may change.
 pub const PLAN_FIELDS: &[&str] = &["display_name", "available"];
@@ -130,6 +131,7 @@ pub struct Snapshot {
     version: i64,
     plans: HashMap<PlanId, Plan>,
     versions: HashMap<PlanId, Vec<Version>>,
+    promotions: Vec<PlanPromotion>,
     images: HashMap<ImageId, Image>,
     regions: HashMap<RegionId, Region>,
 }
@@ -140,6 +142,7 @@ impl Snapshot {
         version: i64,
         plans: Vec<Plan>,
         prices: Vec<Version>,
+        promotions: Vec<PlanPromotion>,
         images: Vec<Image>,
         regions: Vec<Region>,
     ) -> Self {
@@ -154,6 +157,7 @@ impl Snapshot {
             version,
             plans: plans.into_iter().map(|p| (p.id, p)).collect(),
             versions,
+            promotions,
             images: images.into_iter().map(|i| (i.id, i)).collect(),
             regions: regions.into_iter().map(|r| (r.id, r)).collect(),
         }
@@ -191,6 +195,14 @@ impl Snapshot {
             available: present.available,
             next_change,
         })
+    }
+
+    /// What promotions offer for these goods at a moment, the one that takes most off first. Whether somebody may use them is not looked at.
+    pub fn offers(&self, goods: &Goods, sandbox: bool, at: DateTime<Utc>) -> Vec<Offer> {
+        let ours = self.promotions.iter().filter(|p| p.sandbox == sandbox);
+        let mut offers: Vec<Offer> = ours.filter_map(|p| p.offer(goods, at)).collect();
+        promotion::rank(&mut offers);
+        offers
     }
 
     /// Every price version of a plan, oldest first.
@@ -319,7 +331,7 @@ mod tests {
             version(&plan, month, 100, 0),
             version(&plan, BillingPeriod::Day, 5, 3),
         ];
-        let snapshot = Snapshot::new(1, vec![plan.clone()], prices, vec![], vec![]);
+        let snapshot = Snapshot::new(1, vec![plan.clone()], prices, vec![], vec![], vec![]);
         let price = |hour| snapshot.price(plan.id, month, at(hour));
         assert_eq!(price(-1), None);
         assert_eq!(
@@ -360,7 +372,7 @@ mod tests {
             version(&b, BillingPeriod::Month, 100, 0),
             version(&archived, BillingPeriod::Month, 100, 0),
         ];
-        let snapshot = Snapshot::new(1, vec![a, b, c, archived], prices, vec![], vec![]);
+        let snapshot = Snapshot::new(1, vec![a, b, c, archived], prices, vec![], vec![], vec![]);
         let ranked = snapshot.plans_by_rank(at(1));
         assert_eq!(
             ranked

@@ -1,26 +1,40 @@
 //! The catalogue on the wire. Reads are answered from memory.
 
+use chrono::{DateTime, Utc};
 use sewa_sdk::sewa::catalog::v1 as proto;
 use sewa_sdk::sewa::catalog::v1::catalog_service_server::CatalogService;
 use tonic::{Request, Response, Status, async_trait};
+use uuid::Uuid;
 
 use crate::app::App;
 use crate::base::call::Call;
-use crate::base::id::PlanId;
+use crate::base::id::{PlanId, PlanPromotionId};
 use crate::base::mask;
 use crate::base::money::Rupiah;
 use crate::base::page::Page;
-use crate::base::status::{self, Invalid};
-use crate::base::time;
 use crate::base::writes::{self, Claim};
 use crate::service::catalog::error::Error;
-use crate::service::catalog::model::{PLAN_FIELDS, Plan, Rank, Version};
-use crate::service::catalog::{self as slice, Changes, convert};
+use crate::service::catalog::model::{PLAN_FIELDS, Plan, Rank, Snapshot, Version};
+use crate::service::catalog::store::promotions;
+use crate::service::catalog::{self as slice, Changes, convert, promotion};
 
 /// The service.
 pub struct Catalog {
     /// What the server holds.
     pub app: App,
+}
+
+impl Catalog {
+    /// A plan with what promotions offer now.
+    fn offered(
+        &self,
+        plan: &Plan,
+        catalogue: &Snapshot,
+        sandbox: bool,
+        now: DateTime<Utc>,
+    ) -> proto::Plan {
+        convert::offered(plan, catalogue, &self.app.providers, sandbox, now)
+    }
 }
 
 #[async_trait]
@@ -35,7 +49,11 @@ impl CatalogService for Catalog {
         let page = Page::read(
             request.page_size,
             &request.page_token,
-            &[&call.method.name, &all.to_string()],
+            &[
+                &call.method.name,
+                &all.to_string(),
+                &request.sandbox.to_string(),
+            ],
         )?;
         let after: Option<Rank> = page.after_as()?;
         let catalogue = slice::snapshot(&self.app).await?;
@@ -50,14 +68,7 @@ impl CatalogService for Catalog {
         let next_page_token = page.finish(&mut plans, |(rank, _)| rank.to_string());
         let plans = plans
             .into_iter()
-            .map(|(_, plan)| {
-                convert::plan(
-                    plan,
-                    catalogue.versions(plan.id),
-                    &self.app.providers,
-                    call.now,
-                )
-            })
+            .map(|(_, plan)| self.offered(plan, &catalogue, request.sandbox, call.now))
             .collect();
         Ok(Response::new(proto::ListPlansResponse {
             plans,
@@ -70,16 +81,12 @@ impl CatalogService for Catalog {
         request: Request<proto::GetPlanRequest>,
     ) -> Result<Response<proto::GetPlanResponse>, Status> {
         let call = Call::of(&request)?;
-        let id = PlanId::parse("plan_id", &request.into_inner().plan_id)?;
+        let request = request.into_inner();
+        let id = PlanId::parse("plan_id", &request.plan_id)?;
         let catalogue = slice::snapshot(&self.app).await?;
         let plan = catalogue.plan(id).ok_or(Error::PlanNotFound)?;
         Ok(Response::new(proto::GetPlanResponse {
-            plan: Some(convert::plan(
-                plan,
-                catalogue.versions(id),
-                &self.app.providers,
-                call.now,
-            )),
+            plan: Some(self.offered(plan, &catalogue, request.sandbox, call.now)),
         }))
     }
 
@@ -278,22 +285,13 @@ impl CatalogService for Catalog {
     ) -> Result<Response<proto::SetPlanPriceResponse>, Status> {
         let call = Call::of(&request)?;
         let request = request.into_inner();
-        let effective_at = match &request.effective_time {
-            None => call.now,
-            Some(at) => time::from_proto(at).ok_or_else(|| {
-                status::invalid(Invalid::new(
-                    "effective_time",
-                    "TIMESTAMP_RANGE",
-                    "must be within the years 1970 to 9999",
-                ))
-            })?,
-        };
+        let effective_at = convert::moment("effective_time", request.effective_time.as_ref())?;
         let version = Version {
             plan: PlanId::parse("plan_id", &request.plan_id)?,
             period: request.period(),
             amount: Rupiah::from_proto("amount", &request.amount.unwrap_or_default())?,
             available: request.available,
-            effective_at,
+            effective_at: effective_at.unwrap_or(call.now),
         };
         let mut write = match writes::begin(&self.app.db, &call).await? {
             Claim::Fresh(write) => write,
@@ -308,5 +306,85 @@ impl CatalogService for Catalog {
         let reply = write.finish(outcome).await;
         self.app.catalog.forget();
         reply
+    }
+
+    async fn create_plan_promotion(
+        &self,
+        request: Request<proto::CreatePlanPromotionRequest>,
+    ) -> Result<Response<proto::CreatePlanPromotionResponse>, Status> {
+        let call = Call::of(&request)?;
+        let new = convert::new_promotion(request.into_inner(), call.now)?;
+        let mut write = match writes::begin(&self.app.db, &call).await? {
+            Claim::Fresh(write) => write,
+            Claim::Repeat(stored) => return stored.reply(&call),
+        };
+        let outcome = promotion::create(&mut write.tx, &new).await;
+        let outcome = outcome.map(|()| proto::CreatePlanPromotionResponse {
+            promotion: Some(convert::promotion(&new)),
+        });
+        let reply = write.finish(outcome.map_err(Status::from)).await;
+        self.app.catalog.forget();
+        reply
+    }
+
+    async fn update_plan_promotion(
+        &self,
+        request: Request<proto::UpdatePlanPromotionRequest>,
+    ) -> Result<Response<proto::UpdatePlanPromotionResponse>, Status> {
+        let call = Call::of(&request)?;
+        let request = request.into_inner();
+        let new = request.promotion.unwrap_or_default();
+        let id = PlanPromotionId::parse("promotion.id", &new.id)?;
+        let populated = |field: &str| match field {
+            "display_name" => !new.display_name.is_empty(),
+            "enabled" => new.enabled,
+            "end_time" => new.end_time.is_some(),
+            "total_limit" => new.total_limit != 0,
+            _ => new.account_limit != 0,
+        };
+        let fields = mask::fields(request.update_mask.as_ref(), promotion::FIELDS, populated)
+            .map_err(|path| Error::FieldNotWritable { path })?;
+        let changes = promotion::Changes {
+            fields: &fields,
+            ends_at: convert::moment("promotion.end_time", new.end_time.as_ref())?,
+            display_name: new.display_name,
+            enabled: new.enabled,
+            total_limit: new.total_limit,
+            account_limit: new.account_limit,
+        };
+        let mut write = match writes::begin(&self.app.db, &call).await? {
+            Claim::Fresh(write) => write,
+            Claim::Repeat(stored) => return stored.reply(&call),
+        };
+        let outcome = async {
+            let found = promotions::get_for_update(&mut write.tx, id).await?;
+            let before = found.ok_or(Error::PlanPromotionNotFound)?;
+            write.keep_before(&convert::promotion(&before));
+            promotion::update(&mut write.tx, before, changes).await
+        }
+        .await;
+        let outcome = outcome.map(|after| proto::UpdatePlanPromotionResponse {
+            promotion: Some(convert::promotion(&after)),
+        });
+        let reply = write.finish(outcome.map_err(Status::from)).await;
+        self.app.catalog.forget();
+        reply
+    }
+
+    async fn list_plan_promotions(
+        &self,
+        request: Request<proto::ListPlanPromotionsRequest>,
+    ) -> Result<Response<proto::ListPlanPromotionsResponse>, Status> {
+        let call = Call::of(&request)?;
+        let request = request.into_inner();
+        let page = Page::read(request.page_size, &request.page_token, &[&call.method.name])?;
+        let before = page.after_as::<Uuid>()?;
+        let listed = promotions::list(&self.app.db, before, page.limit()).await;
+        let mut listed = listed.map_err(Error::from)?;
+        let next_page_token = page.finish(&mut listed, |p| p.id.to_string());
+        Ok(Response::new(proto::ListPlanPromotionsResponse {
+            promotions: listed.iter().map(convert::promotion).collect(),
+            next_page_token,
+        }))
     }
 }

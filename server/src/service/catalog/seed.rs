@@ -7,10 +7,10 @@ use anyhow::{Context, ensure};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use sewa_sdk::sewa::api::v1::BillingPeriod;
-use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::base::clock::Clock;
+use crate::base::db::PgPool;
 use crate::base::money::Rupiah;
 use crate::provider::compute::simulator;
 use crate::provider::compute::vendor::Vendor;

@@ -2,10 +2,10 @@
 
 use chrono::Duration;
 use sewa_sdk::sewa::api::v1::BillingPeriod;
-use sqlx::PgPool;
 
 use super::*;
 use crate::base::clock::Clock;
+use crate::base::db::PgPool;
 use crate::base::money::Rupiah;
 use crate::provider::compute::simulator;
 
@@ -32,7 +32,8 @@ fn month(plan: &Plan, amount: i64, effective_at: DateTime<Utc>) -> Version {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn loading_a_catalogue_again_changes_nothing_that_staff_set(db: PgPool) {
+async fn loading_a_catalogue_again_changes_nothing_that_staff_set(db: sqlx::PgPool) {
+    let db = PgPool::from(db);
     let cache = Cache::default();
     assert!(
         cache
@@ -106,7 +107,8 @@ async fn loading_a_catalogue_again_changes_nothing_that_staff_set(db: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_price_that_has_begun_is_never_replaced(db: PgPool) {
+async fn a_price_that_has_begun_is_never_replaced(db: sqlx::PgPool) {
+    let db = PgPool::from(db);
     seed(&db, DEFAULT_CATALOGUE).await.expect("loads");
     let plan = first_plan(&Cache::default().snapshot(&db).await.expect("reads"));
     let mut connection = db.acquire().await.expect("a connection");
@@ -151,7 +153,8 @@ async fn a_price_that_has_begun_is_never_replaced(db: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_code_belongs_to_one_plan_and_a_provider_must_exist(db: PgPool) {
+async fn a_code_belongs_to_one_plan_and_a_provider_must_exist(db: sqlx::PgPool) {
+    let db = PgPool::from(db);
     seed(&db, DEFAULT_CATALOGUE).await.expect("loads");
     let plan = first_plan(&Cache::default().snapshot(&db).await.expect("reads"));
     let providers = Providers::new(simulator::clouds(&db, &Clock, 0));
@@ -185,7 +188,8 @@ async fn a_code_belongs_to_one_plan_and_a_provider_must_exist(db: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_server_sees_its_own_change_at_once_and_another_s_within_a_second(db: PgPool) {
+async fn a_server_sees_its_own_change_at_once_and_another_s_within_a_second(db: sqlx::PgPool) {
+    let db = PgPool::from(db);
     seed(&db, DEFAULT_CATALOGUE).await.expect("loads");
     let (here, there) = (Cache::default(), Cache::default());
     let plan = first_plan(&here.snapshot(&db).await.expect("reads"));

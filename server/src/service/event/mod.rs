@@ -1,6 +1,6 @@
 //! What happened, for those who want to know.
 //!
-//! Owns: nothing; the log is `base::outbox`. Calls: nobody. Emits: nothing.
+//! Owns: nothing; the log is `base::outbox`. Calls: identity. Emits: nothing.
 
 pub mod rpc;
 pub mod stream;

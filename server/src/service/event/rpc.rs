@@ -7,6 +7,7 @@ use sewa_sdk::sewa::event::v1::event_service_server::EventService;
 use sewa_sdk::sewa::event::v1::{
     ListEventsRequest, ListEventsResponse, WatchEventsRequest, WatchEventsResponse,
 };
+use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
@@ -31,6 +32,7 @@ impl EventService for Events {
         request: Request<ListEventsRequest>,
     ) -> Result<Response<ListEventsResponse>, Status> {
         let call = Call::of(&request)?;
+        let deadline = deadline(&request)?;
         let request = request.into_inner();
         let account = call.caller.account()?;
         let binding = [
@@ -45,7 +47,7 @@ impl EventService for Events {
         let from = match page.after_as::<i64>()? {
             Some(after) => after,
             None if request.resume_cursor.is_empty() => oldest,
-            None => stream::begin(&self.app.tail, &request.resume_cursor, oldest).await?,
+            None => stream::begin(&self.app.tail, &request.resume_cursor, oldest, deadline).await?,
         };
         let types = types(&request.types);
         let subject = subject(&request.subject_id)?;
@@ -79,14 +81,11 @@ impl EventService for Events {
         request: Request<WatchEventsRequest>,
     ) -> Result<Response<Self::WatchEventsStream>, Status> {
         let call = Call::of(&request)?;
-        let deadline = request
-            .extensions()
-            .get::<Deadline>()
-            .copied()
-            .ok_or_else(|| status::internal("a call without a deadline"))?;
+        let deadline = deadline(&request)?;
         let request = request.into_inner();
         let oldest = stream::oldest(&self.app.db).await?;
-        let position = stream::begin(&self.app.tail, &request.resume_cursor, oldest).await?;
+        let position =
+            stream::begin(&self.app.tail, &request.resume_cursor, oldest, deadline).await?;
         if !request.resume_cursor.is_empty() {
             stream::kept(&self.app.db, position).await?;
         }
@@ -98,11 +97,20 @@ impl EventService for Events {
         };
         Ok(Response::new(Box::pin(stream::follow(
             self.app.clone(),
+            call.caller.clone(),
             wanted,
             position,
-            deadline.0.into(),
+            deadline,
         ))))
     }
+}
+
+/// When the edge ends the call.
+fn deadline<T>(request: &Request<T>) -> Result<Instant, Status> {
+    let deadline = request.extensions().get::<Deadline>();
+    deadline
+        .map(|deadline| deadline.0.into())
+        .ok_or_else(|| status::internal("a call without a deadline"))
 }
 
 fn types(numbers: &[i32]) -> Vec<i16> {

@@ -6,22 +6,26 @@ use async_stream::try_stream;
 use futures_util::Stream;
 use sewa_sdk::sewa::event::v1::watch_events_response::Item;
 use sewa_sdk::sewa::event::v1::{Checkpoint, EventErrorReason, WatchEventsResponse};
-use sqlx::PgPool;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
-use tonic::Status;
+use tonic::{Code, Status};
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::base::call::Caller;
+use crate::base::db::PgPool;
 use crate::base::id::AccountId;
 use crate::base::outbox::reader::{self, Stored, Tail};
 use crate::base::outbox::retention;
 use crate::base::status;
+use crate::service::identity;
 
 /// Events read at once while catching up.
 const CHUNK: i64 = 500;
 /// Silence after which a checkpoint is sent.
 const CHECKPOINT: Duration = Duration::from_secs(15);
+/// How long a stream goes on before it is asked whether who opened it would still be let in. A key that is revoked stops within five seconds, as the contract says.
+const LOOK: Duration = Duration::from_secs(4);
 /// How long a cursor may be ahead of this replica before it is taken for a foreign one.
 const CATCH_UP: Duration = Duration::from_secs(2);
 
@@ -45,18 +49,24 @@ impl Wanted {
     }
 }
 
-/// The position to begin at. What is there may be forgotten already: see [`kept`].
+/// The position to begin at. What is there may be forgotten already: see [`kept`]. A call that is about to end still learns what is wrong with its cursor.
 ///
 /// # Errors
 /// CURSOR_EXPIRED for a cursor that is not one of this log.
-pub async fn begin(tail: &Tail, cursor: &str, oldest: i64) -> Result<i64, Status> {
+pub async fn begin(
+    tail: &Tail,
+    cursor: &str,
+    oldest: i64,
+    deadline: Instant,
+) -> Result<i64, Status> {
     if cursor.is_empty() {
         return Ok(tail.safe());
     }
     let position = reader::position(cursor).ok_or_else(|| expired(oldest))?;
     // Another replica may have read further than this one.
+    let patience = CATCH_UP.min(deadline.duration_since(Instant::now()) / 2);
     if position > tail.safe()
-        && tokio::time::timeout(CATCH_UP, tail.beyond(position - 1))
+        && tokio::time::timeout(patience, tail.beyond(position - 1))
             .await
             .is_err()
     {
@@ -95,9 +105,42 @@ fn expired(oldest: i64) -> Status {
     .status()
 }
 
-/// Everything wanted after `position`, until `deadline` or until the server stops.
+/// Whoever opened a stream, asked again and again.
+struct Opener {
+    app: App,
+    caller: Caller,
+    next: Instant,
+}
+
+impl Opener {
+    fn new(app: App, caller: Caller) -> Self {
+        let next = Instant::now() + LOOK;
+        Self { app, caller, next }
+    }
+
+    /// Looks if it is time to.
+    ///
+    /// # Errors
+    /// TOKEN_EXPIRED or UNAUTHENTICATED if the opener would not be let in any more.
+    async fn look(&mut self) -> Result<(), Status> {
+        if Instant::now() < self.next {
+            return Ok(());
+        }
+        let now = self.app.clock.now();
+        let stands = identity::still_stands(&self.app, &self.caller, now).await;
+        self.next = Instant::now() + LOOK;
+        match stands {
+            // That nobody could say is no answer.
+            Err(refusal) if refusal.code() != Code::Unauthenticated => Ok(()),
+            stands => stands,
+        }
+    }
+}
+
+/// Everything wanted after `position`, until `deadline`, until the server stops, or until who opened the stream would not be let in any more.
 pub fn follow(
     app: App,
+    caller: Caller,
     wanted: Wanted,
     mut position: i64,
     deadline: Instant,
@@ -105,12 +148,14 @@ pub fn follow(
     // Subscribed before the log is read: what commits in between comes twice and is dropped once.
     let mut live = app.tail.subscribe();
     let upto = app.tail.safe();
+    let mut opener = Opener::new(app.clone(), caller);
     try_stream! {
         if wanted.checkpoints {
             // A watcher that began at "now" learns at once where that is, and can resume from there if it is cut off before anything happens.
             yield checkpoint(position);
         }
         while position < upto {
+            opener.look().await?;
             let found = reader::list(&app.db, wanted.account, position, upto, &wanted.types, wanted.subject, CHUNK).await.map_err(|e| status::database(&e))?;
             kept(&app.db, position).await?;
             position = if found.len() < usize::try_from(CHUNK).unwrap_or(usize::MAX) { upto } else { found.last().map_or(upto, |e| e.seq) };
@@ -120,8 +165,10 @@ pub fn follow(
         }
         let mut silence = Instant::now() + CHECKPOINT;
         loop {
+            opener.look().await?;
             let next = tokio::select! {
                 next = live.recv() => next,
+                () = tokio::time::sleep_until(opener.next) => continue,
                 () = tokio::time::sleep_until(silence), if wanted.checkpoints => {
                     silence = Instant::now() + CHECKPOINT;
                     yield checkpoint(position);

@@ -10,13 +10,14 @@ use chrono::{DateTime, Duration, Utc};
 use prost::Message;
 use prost_reflect::{DynamicMessage, MessageDescriptor, SerializeOptions};
 use sewa_sdk::sewa::identity::v1::AuditEntry;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use tonic::Status;
 use tonic_types::StatusExt;
 use uuid::Uuid;
 
 use crate::base::clock::Clock;
 use crate::base::contract::Contract;
+use crate::base::db::PgPool;
 use crate::base::id::AccountId;
 use crate::base::page::Page;
 use crate::base::{status, time};

@@ -2,7 +2,6 @@
 
 use chrono::Duration;
 use sewa_sdk::sewa::identity::v1::{CreateApiKeyResponse, Profile};
-use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::audit;
@@ -10,10 +9,12 @@ use super::store::audit::Filter;
 use super::tokens::Signer;
 use crate::base::clock::Clock;
 use crate::base::crypto::MasterKey;
+use crate::base::db::PgPool;
 use crate::base::id::AccountId;
 
 #[sqlx::test(migrations = "../migrations")]
-async fn the_audit_list_reads_every_row_once_in_order(db: PgPool) {
+async fn the_audit_list_reads_every_row_once_in_order(db: sqlx::PgPool) {
+    let db = PgPool::from(db);
     Signer::load(&db, &MasterKey::new([7; 32]))
         .await
         .expect("loads");

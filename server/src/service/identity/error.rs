@@ -13,6 +13,9 @@ pub enum Error {
     /// Another user has the address.
     #[error("the e-mail address is taken")]
     EmailTaken,
+    /// No account that may bring this one has the code.
+    #[error("nobody has this referral code")]
+    ReferralCodeUnknown,
     /// Wrong password or unknown address.
     #[error("e-mail or password is wrong")]
     InvalidCredentials,
@@ -84,6 +87,9 @@ impl From<Error> for Status {
         let text = error.to_string();
         match error {
             Error::EmailTaken => status::refuse(Reason::EmailTaken, text).status(),
+            Error::ReferralCodeUnknown => {
+                status::refuse(Reason::ReferralCodeUnknown, text).status()
+            }
             Error::InvalidCredentials => status::refuse(Reason::InvalidCredentials, text).status(),
             Error::RefreshTokenInvalid => {
                 status::refuse(Reason::RefreshTokenInvalid, text).status()

@@ -5,13 +5,14 @@
 
 use chrono::{DateTime, Duration, Utc};
 use sewa_sdk::sewa::api::v1::CommonErrorReason;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use tonic::Status;
 use totp_rs::{Builder, Totp};
 
 use crate::app::App;
 use crate::base::call::{Caller, CallerKind};
 use crate::base::crypto::{self, MasterKey};
+use crate::base::db::PgPool;
 use crate::base::id::UserId;
 use crate::base::status;
 use crate::service::identity::error::Error;

@@ -17,14 +17,17 @@ pub mod session;
 pub mod store;
 pub mod tokens;
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use sewa_sdk::sewa::api::v1::CommonErrorReason;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use tonic::Status;
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::base::call::{Caller, CallerKind};
+use crate::base::db::{PgPool, within};
 use crate::base::id::{AccountId, ApiKeyId, UserId};
 use crate::base::{crypto, status};
 use crate::edge::permissions;
@@ -33,6 +36,8 @@ use crate::service::identity::model::{AccountKind, ApiKey, Person, Suspension};
 use crate::service::identity::store::keys;
 use crate::service::identity::tokens::{Refused, Signer};
 
+/// How long a note of the use of an API key may take.
+const NOTING: Duration = Duration::from_secs(10);
 /// What an API key begins with.
 const KEY_PREFIX: &str = "sk_";
 
@@ -50,12 +55,14 @@ pub struct NewAccount {
     pub kind: AccountKind,
     /// True for a sandbox account.
     pub sandbox: bool,
+    /// Referral code of who brought it here; empty if nobody.
+    pub referral_code: String,
 }
 
 /// Opens an account with its first user.
 ///
 /// # Errors
-/// `EmailTaken`; the database.
+/// `EmailTaken`, `ReferralCodeUnknown`; the database.
 pub async fn register(
     connection: &mut PgConnection,
     new: &NewAccount,
@@ -70,16 +77,16 @@ pub async fn register(
         name: &new.user_name,
         staff_role: None,
     };
+    // Play money must not bring real rewards.
+    let referrer = match new.referral_code.as_str() {
+        "" => None,
+        code => {
+            let found = store::find_referrer(connection, code, new.sandbox).await?;
+            Some(found.ok_or(Error::ReferralCodeUnknown)?)
+        }
+    };
     store::insert_user(connection, &row, now).await?;
-    store::insert_account(
-        connection,
-        account,
-        new.kind,
-        &new.account_name,
-        new.sandbox,
-        now,
-    )
-    .await?;
+    store::insert_account(connection, account, new, referrer, now).await?;
     store::insert_membership(connection, account, user, new.kind.first_role(), now).await?;
     Ok((account, user))
 }
@@ -197,11 +204,7 @@ async fn authenticate_user(
         .await
         .map_err(|refused| match refused {
             Refused::Invalid => unauthenticated(),
-            Refused::Expired => status::refuse(
-                CommonErrorReason::TokenExpired,
-                "the access token has expired",
-            )
-            .status(),
+            Refused::Expired => token_expired(),
         })?;
     let role = permissions::role(&claims.role).ok_or_else(unauthenticated)?;
     Ok(Caller {
@@ -212,6 +215,7 @@ async fn authenticate_user(
         role,
         permissions: permissions::of_role(role),
         sandbox: claims.sandbox,
+        until: DateTime::from_timestamp(claims.exp, 0),
     })
 }
 
@@ -242,6 +246,7 @@ async fn authenticate_key(db: &PgPool, secret: &str, now: DateTime<Utc>) -> Resu
         role,
         permissions: permissions::of_scopes(&key.scopes, &permissions::of_role(role)),
         sandbox: key.sandbox,
+        until: key.expires_at,
     })
 }
 
@@ -249,11 +254,37 @@ async fn authenticate_key(db: &PgPool, secret: &str, now: DateTime<Utc>) -> Resu
 fn note_use(db: &PgPool, account: AccountId, id: ApiKeyId, now: DateTime<Utc>) {
     let db = db.clone();
     tokio::spawn(async move {
-        let noted = async { keys::touch(&mut *db.acquire().await?, account, id, now).await }.await;
-        if let Err(cause) = noted {
+        let noting = async { keys::touch(&mut *db.acquire().await?, account, id, now).await };
+        if let Err(cause) = within(NOTING, noting).await {
             tracing::warn!(%cause, key = %id, "the use of an API key was not noted");
         }
     });
+}
+
+/// Whether a caller who was let in would be let in again, for what goes on longer than a call. What an access token says holds until it ends; a key is looked up.
+///
+/// # Errors
+/// TOKEN_EXPIRED, UNAUTHENTICATED; UNAVAILABLE if the database is away.
+pub async fn still_stands(app: &App, caller: &Caller, now: DateTime<Utc>) -> Result<(), Status> {
+    let ended = caller.until.is_some_and(|until| until <= now);
+    match (caller.kind, caller.account) {
+        (CallerKind::ApiKey, Some(account)) if !ended => {
+            let key = (account, ApiKeyId(caller.principal));
+            let stands = app.reads.keys.get(key).await?;
+            stands.ok_or_else(unauthenticated)
+        }
+        (CallerKind::ApiKey, _) => Err(unauthenticated()),
+        (CallerKind::User, _) if ended => Err(token_expired()),
+        (CallerKind::User | CallerKind::Anonymous, _) => Ok(()),
+    }
+}
+
+fn token_expired() -> Status {
+    status::refuse(
+        CommonErrorReason::TokenExpired,
+        "the access token has expired",
+    )
+    .status()
 }
 
 fn unauthenticated() -> Status {
@@ -359,3 +390,5 @@ pub async fn revoke_key(
 mod audit_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tokens_tests;

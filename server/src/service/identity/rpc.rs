@@ -54,6 +54,7 @@ impl IdentityService for Identity {
             account_name: request.account_name,
             kind,
             sandbox: request.sandbox,
+            referral_code: request.referral_code,
         };
         let mut write = match writes::begin(&self.app.db, &call).await? {
             Claim::Fresh(write) => write,
@@ -457,5 +458,6 @@ fn signed_in(person: &Person) -> Caller {
         role,
         permissions: permissions::of_role(role),
         sandbox: person.sandbox,
+        until: None,
     }
 }

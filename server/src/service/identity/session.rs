@@ -1,10 +1,11 @@
 //! Signing in, going on, and signing out.
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 
 use crate::app::App;
 use crate::base::crypto::MasterKey;
+use crate::base::db::PgPool;
 use crate::base::id::UserId;
 use crate::service::identity::error::Error;
 use crate::service::identity::model::{self, Family, Person, Refresh, SecondFactor, Tokens};

@@ -1,11 +1,11 @@
 //! What only the database decides: who wins a race, what a replaced token does, how many keys there are.
 
 use chrono::Duration;
-use sqlx::PgPool;
 
 use super::*;
 use crate::base::clock::Clock;
 use crate::base::crypto::MasterKey;
+use crate::base::db::PgPool;
 use crate::service::identity::tokens::Claims;
 
 const PASSWORD: &str = "correct horse 9";
@@ -31,6 +31,7 @@ async fn account(db: &PgPool, email: &str, kind: AccountKind) -> (AccountId, Use
         account_name: "Toko".to_owned(),
         kind,
         sandbox: true,
+        referral_code: String::new(),
     };
     register(&mut db.acquire().await.expect("a connection"), &new, now())
         .await
@@ -65,7 +66,8 @@ fn key(account: AccountId, scopes: &[&str]) -> NewKey {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn of_two_who_register_one_address_at_once_one_is_refused(db: PgPool) {
+async fn of_two_who_register_one_address_at_once_one_is_refused(db: sqlx::PgPool) {
+    let db = PgPool::from(db);
     let new = |email: &str| NewAccount {
         email: email.to_owned(),
         password_hash: "x".to_owned(),
@@ -73,6 +75,7 @@ async fn of_two_who_register_one_address_at_once_one_is_refused(db: PgPool) {
         account_name: "Toko".to_owned(),
         kind: AccountKind::Customer,
         sandbox: false,
+        referral_code: String::new(),
     };
     let mut first = db.begin().await.expect("begins");
     register(&mut first, &new("Budi@Example.com"), now())
@@ -87,7 +90,8 @@ async fn of_two_who_register_one_address_at_once_one_is_refused(db: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn signing_in_needs_the_password_and_says_no_more_than_no(db: PgPool) {
+async fn signing_in_needs_the_password_and_says_no_more_than_no(db: sqlx::PgPool) {
+    let db = PgPool::from(db);
     let signer = signer(&db).await;
     let (account, user) = account(&db, "budi@example.com", AccountKind::Reseller).await;
     let (tokens, person) = session::login(
@@ -148,7 +152,8 @@ async fn signing_in_needs_the_password_and_says_no_more_than_no(db: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_refresh_token_works_once_and_a_lost_reply_is_forgiven_for_a_moment(db: PgPool) {
+async fn a_refresh_token_works_once_and_a_lost_reply_is_forgiven_for_a_moment(db: sqlx::PgPool) {
+    let db = PgPool::from(db);
     let signer = signer(&db).await;
     account(&db, "budi@example.com", AccountKind::Customer).await;
     let first = login(&db, &signer, "budi@example.com").await;
@@ -181,7 +186,8 @@ async fn a_refresh_token_works_once_and_a_lost_reply_is_forgiven_for_a_moment(db
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn refreshing_at_once_gives_all_the_same_token(db: PgPool) {
+async fn refreshing_at_once_gives_all_the_same_token(db: sqlx::PgPool) {
+    let db = PgPool::from(db);
     let signer = std::sync::Arc::new(signer(&db).await);
     account(&db, "budi@example.com", AccountKind::Customer).await;
     let tokens = login(&db, &signer, "budi@example.com").await;
@@ -201,7 +207,8 @@ async fn refreshing_at_once_gives_all_the_same_token(db: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn signing_out_ends_the_session_and_tokens_end_by_themselves(db: PgPool) {
+async fn signing_out_ends_the_session_and_tokens_end_by_themselves(db: sqlx::PgPool) {
+    let db = PgPool::from(db);
     let signer = signer(&db).await;
     account(&db, "budi@example.com", AccountKind::Customer).await;
     let tokens = login(&db, &signer, "budi@example.com").await;
@@ -232,7 +239,10 @@ async fn signing_out_ends_the_session_and_tokens_end_by_themselves(db: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn access_tokens_are_checked_against_the_time_of_the_call_and_our_keys_only(db: PgPool) {
+async fn access_tokens_are_checked_against_the_time_of_the_call_and_our_keys_only(
+    db: sqlx::PgPool,
+) {
+    let db = PgPool::from(db);
     let signer = signer(&db).await;
     let t = now();
     let claims = Claims::new(
@@ -281,7 +291,10 @@ async fn access_tokens_are_checked_against_the_time_of_the_call_and_our_keys_onl
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn replicas_starting_at_once_agree_on_one_key_and_a_rotation_is_announced_first(db: PgPool) {
+async fn replicas_starting_at_once_agree_on_one_key_and_a_rotation_is_announced_first(
+    db: sqlx::PgPool,
+) {
+    let db = PgPool::from(db);
     let (master, t) = (master(), now());
     let (one, two) = tokio::join!(Signer::load(&db, &master), Signer::load(&db, &master));
     let (one, two) = (one.expect("loads"), two.expect("loads"));
@@ -341,7 +354,8 @@ async fn replicas_starting_at_once_agree_on_one_key_and_a_rotation_is_announced_
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn an_api_key_does_what_its_scopes_say_until_it_ends(db: PgPool) {
+async fn an_api_key_does_what_its_scopes_say_until_it_ends(db: sqlx::PgPool) {
+    let db = PgPool::from(db);
     let (account, _) = account(&db, "budi@example.com", AccountKind::Customer).await;
     let mut connection = db.acquire().await.expect("a connection");
     let held = permissions::of_role("owner");
@@ -433,7 +447,8 @@ async fn an_api_key_does_what_its_scopes_say_until_it_ends(db: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn keys_beyond_the_limit_are_refused_also_when_made_at_once(db: PgPool) {
+async fn keys_beyond_the_limit_are_refused_also_when_made_at_once(db: sqlx::PgPool) {
+    let db = PgPool::from(db);
     let (account, _) = account(&db, "budi@example.com", AccountKind::Customer).await;
     let held = permissions::of_role("owner");
     let mut connection = db.acquire().await.expect("a connection");

@@ -12,11 +12,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Duration, Utc};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::base::clock::Clock;
 use crate::base::crypto::{self, MasterKey};
+use crate::base::db::PgPool;
 use crate::service::identity::model::{self, Family};
 use crate::service::identity::store::signing::{self, Row};
 
@@ -136,6 +137,13 @@ pub struct PublicKey {
     pub retire_at: Option<DateTime<Utc>>,
 }
 
+impl PublicKey {
+    /// Whether it is one of ours at a time: keys are read now and then, and not while the database is away.
+    fn is_published(&self, now: DateTime<Utc>) -> bool {
+        self.retire_at.is_none_or(|at| at > now)
+    }
+}
+
 struct Key {
     public: PublicKey,
     signs: EncodingKey,
@@ -224,7 +232,7 @@ impl Signer {
         let key = keys
             .newest_first
             .iter()
-            .find(|key| key.public.kid == kid)
+            .find(|key| key.public.kid == kid && key.public.is_published(now))
             .ok_or(Refused::Invalid)?;
         let mut rules = Validation::new(Algorithm::ES256);
         // The library would ask the wall clock; times are checked below against the time of the call.
@@ -247,7 +255,7 @@ impl Signer {
         let keys = self.keys_read_within(KEEP, now).await;
         keys.newest_first
             .iter()
-            .filter(|key| key.public.retire_at.is_none_or(|at| at > now))
+            .filter(|key| key.public.is_published(now))
             .map(|key| key.public.clone())
             .collect()
     }

@@ -11,8 +11,8 @@ use crate::base::id::{AccountId, ImageId, InstanceId};
 use crate::provider::compute::Providers;
 use crate::service::catalog::model::Snapshot;
 use crate::service::instance::error::Error;
-use crate::service::instance::model::{Event, Instance};
-use crate::service::instance::{self, password, store};
+use crate::service::instance::model::{Event, Instance, Refused, State};
+use crate::service::instance::{self, boot, password, store};
 use crate::service::operation::{self, NewOperation};
 
 /// Which instance, as the caller last saw it.
@@ -45,19 +45,37 @@ pub async fn power(
     record(connection, instance, kind, now).await
 }
 
-/// Asks for the disk to be made anew, from `image` or from the present one.
+/// What a machine is to be rebuilt with.
+#[derive(Clone, Debug, Default)]
+pub struct Rebuild {
+    /// The image; the present one if `None`.
+    pub image: Option<ImageId>,
+    /// What it is given.
+    pub given: boot::Asked,
+}
+
+/// Asks for the disk to be made anew. Where the provider takes a new password, one is made, and shown once the machine has it.
 ///
 /// # Errors
-/// Why the instance does not take it, or the image does not fit.
+/// Why the instance does not take it, what of it does not fit or exist, or what the provider cannot.
 pub async fn rebuild(
+    app: &App,
     connection: &mut PgConnection,
     catalogue: &Snapshot,
     target: Target<'_>,
-    image: Option<ImageId>,
+    rebuild: Rebuild,
     now: DateTime<Utc>,
 ) -> Result<NewOperation, Error> {
     let instance = admitted(connection, target, Kind::Rebuild).await?;
-    let (id, code) = match image {
+    let can = app.providers.capabilities_of(&instance.provider);
+    let renews = can.is_some_and(|can| can.rebuild_credentials);
+    if !renews && !rebuild.given.is_nothing() {
+        return Err(Error::NotSupported("rebuild_credentials"));
+    }
+    if !rebuild.given.user_data.is_empty() && can.is_some_and(|can| !can.user_data) {
+        return Err(Error::NotSupported("user_data"));
+    }
+    let (id, code) = match rebuild.image {
         None => (instance.image, instance.image_code.clone()),
         Some(id) => {
             let fits = catalogue
@@ -71,8 +89,16 @@ pub async fn rebuild(
             )
         }
     };
+    let wish = boot::choose(connection, target.account, &rebuild.given)
+        .await?
+        .map_err(Error::SshKeyNotFound)?;
     let operation = record(connection, instance, Kind::Rebuild, now).await?;
-    operation::attach(connection, &operation, Some((id, &code)), None).await?;
+    let secret = if renews {
+        Some(boot::seal_fresh(app, operation.id, wish).map_err(Error::Secret)?)
+    } else {
+        None
+    };
+    operation::attach(connection, &operation, Some((id, &code)), secret.as_deref()).await?;
     Ok(operation)
 }
 
@@ -105,6 +131,26 @@ pub async fn reset_password(
         .map_err(Error::Secret)?;
     operation::attach(connection, &operation, None, Some(&sealed)).await?;
     Ok((operation, password))
+}
+
+/// Takes the first password out of its seal, for its owner to see this once.
+///
+/// # Errors
+/// While the machine is being made, and when there is none any more.
+pub async fn show_first_password(
+    app: &App,
+    connection: &mut PgConnection,
+    target: Target<'_>,
+    now: DateTime<Utc>,
+) -> Result<String, Error> {
+    let instance = locked(connection, target).await?;
+    if instance.state == State::Provisioning {
+        return Err(Refused::IllegalState(instance.state).into());
+    }
+    let sealed = store::boot::take_password(connection, target.account, target.id, now)
+        .await?
+        .ok_or(Error::FirstPasswordGone)?;
+    boot::open_password(app.lines.vault(), target.id, &sealed).map_err(Error::Secret)
 }
 
 /// Ends an instance for good. Its owner must have typed its host name.
@@ -171,7 +217,7 @@ async fn locked(connection: &mut PgConnection, target: Target<'_>) -> Result<Ins
     Ok(instance)
 }
 
-async fn admitted(
+pub(super) async fn admitted(
     connection: &mut PgConnection,
     target: Target<'_>,
     kind: Kind,
@@ -183,7 +229,7 @@ async fn admitted(
 }
 
 /// Records the operation. The instance changes with it, because its etag must: whoever saw it idle saw another one.
-async fn record(
+pub(super) async fn record(
     connection: &mut PgConnection,
     mut instance: Instance,
     kind: Kind,

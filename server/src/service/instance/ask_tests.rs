@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use sqlx::PgPool;
 
 use super::ask::{self, Target, Update};
 use super::error::Error;
@@ -12,13 +11,15 @@ use super::model::Refused;
 use super::tests::{FOREVER, World};
 use super::*;
 use crate::base::crypto;
+use crate::base::db::PgPool;
 use crate::base::id::ImageId;
 use crate::service::catalog;
 use crate::service::operation::model as work;
 use crate::service::operation::rpc::Operations;
 
 #[sqlx::test(migrations = "../migrations")]
-async fn the_power_follows_what_the_owner_asks(db: PgPool) {
+async fn the_power_follows_what_the_owner_asks(db: sqlx::PgPool) {
+    let db = PgPool::from(db);
     let world = World::new(db, 0).await;
     let id = world.running().await;
     for (kind, state) in [
@@ -50,7 +51,8 @@ async fn the_power_follows_what_the_owner_asks(db: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_new_password_reaches_the_machine_and_is_kept_nowhere(db: PgPool) {
+async fn a_new_password_reaches_the_machine_and_is_kept_nowhere(db: sqlx::PgPool) {
+    let db = PgPool::from(db);
     let world = World::new(db, 0).await;
     let id = world.running().await;
     let mut tx = world.app.db.begin().await.unwrap();
@@ -83,8 +85,16 @@ async fn a_new_password_reaches_the_machine_and_is_kept_nowhere(db: PgPool) {
     );
 }
 
+fn from_image(image: ImageId) -> ask::Rebuild {
+    ask::Rebuild {
+        image: Some(image),
+        ..Default::default()
+    }
+}
+
 #[sqlx::test(migrations = "../migrations")]
-async fn a_rebuild_takes_an_image_that_fits_and_keeps_the_address(db: PgPool) {
+async fn a_rebuild_takes_an_image_that_fits_and_keeps_the_address(db: sqlx::PgPool) {
+    let db = PgPool::from(db);
     let world = World::new(db, 0).await;
     catalog::seed(&world.app.db, catalog::DEFAULT_CATALOGUE)
         .await
@@ -99,19 +109,21 @@ async fn a_rebuild_takes_an_image_that_fits_and_keeps_the_address(db: PgPool) {
     let before = world.get(id).await;
     let mut tx = world.app.db.begin().await.unwrap();
     let unknown = ask::rebuild(
+        &world.app,
         &mut tx,
         &catalogue,
         world.target(id),
-        Some(ImageId::new()),
+        from_image(ImageId::new()),
         world.now(),
     )
     .await;
     assert!(matches!(unknown, Err(Error::ImageUnavailable(_))));
     ask::rebuild(
+        &world.app,
         &mut tx,
         &catalogue,
         world.target(id),
-        Some(image.id),
+        from_image(image.id),
         world.now(),
     )
     .await
@@ -131,7 +143,8 @@ async fn a_rebuild_takes_an_image_that_fits_and_keeps_the_address(db: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn refusals_say_why(db: PgPool) {
+async fn refusals_say_why(db: sqlx::PgPool) {
+    let db = PgPool::from(db);
     let world = World::new(db, 0).await;
     let id = world.running().await;
     assert!(matches!(
@@ -206,7 +219,8 @@ async fn refusals_say_why(db: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_deleted_machine_is_gone_and_deleting_repeats_safely(db: PgPool) {
+async fn a_deleted_machine_is_gone_and_deleting_repeats_safely(db: sqlx::PgPool) {
+    let db = PgPool::from(db);
     let world = World::new(db, 0).await;
     let id = world.running().await;
     let mut tx = world.app.db.begin().await.unwrap();
@@ -233,7 +247,8 @@ async fn a_deleted_machine_is_gone_and_deleting_repeats_safely(db: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn only_what_the_provider_does_not_know_of_can_be_taken_back(db: PgPool) {
+async fn only_what_the_provider_does_not_know_of_can_be_taken_back(db: sqlx::PgPool) {
+    let db = PgPool::from(db);
     let world = World::new(db, FOREVER).await;
     let id = world.ordered().await;
     let mut tx = world.app.db.begin().await.unwrap();
@@ -260,6 +275,7 @@ async fn only_what_the_provider_does_not_know_of_can_be_taken_back(db: PgPool) {
     let asked = world.ask(id, Kind::Reboot).await.unwrap();
     operation::store::lease(
         &world.app.db,
+        operation::store::Queue::Instances,
         world.now(),
         world.now() + TimeDelta::seconds(30),
         10,
@@ -290,7 +306,8 @@ async fn only_what_the_provider_does_not_know_of_can_be_taken_back(db: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn waiting_ends_when_the_operation_does(db: PgPool) {
+async fn waiting_ends_when_the_operation_does(db: sqlx::PgPool) {
+    let db = PgPool::from(db);
     let world = World::new(db, 0).await;
     let id = world.running().await;
     let asked = world.ask(id, Kind::PowerOff).await.unwrap();

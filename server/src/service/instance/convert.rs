@@ -2,10 +2,12 @@
 
 use chrono::{DateTime, Utc};
 use sewa_sdk::sewa::instance::v1 as proto;
+use tonic::Status;
 
+use crate::base::id::SshKeyId;
 use crate::base::time;
 use crate::provider::compute::Providers;
-use crate::service::instance::model::{State, View};
+use crate::service::instance::model::{Labels, Snapshot, SshKey, State, View, snapshot};
 
 /// An instance as its owner sees it.
 pub fn instance(view: &View, providers: &Providers, now: DateTime<Utc>) -> proto::Instance {
@@ -20,7 +22,12 @@ pub fn instance(view: &View, providers: &Providers, now: DateTime<Utc>) -> proto
         plan_id: i.plan.to_string(),
         region_id: i.region.to_string(),
         image_id: i.image.to_string(),
-        order_id: i.order.to_string(),
+        // None made what was adopted.
+        order_id: if i.order.0.is_nil() {
+            String::new()
+        } else {
+            i.order.to_string()
+        },
         ipv4_address: i.ipv4.clone().unwrap_or_default(),
         ipv6_address: i.ipv6.clone().unwrap_or_default(),
         vcpus: i.vcpus,
@@ -40,7 +47,58 @@ pub fn instance(view: &View, providers: &Providers, now: DateTime<Utc>) -> proto
         create_time: Some(time::to_proto(i.created_at)),
         update_time: Some(time::to_proto(i.updated_at)),
         etag: i.etag(),
+        first_password_expire_time: i.first_password_until.map(time::to_proto),
     }
+}
+
+/// A public key.
+pub fn ssh_key(key: &SshKey) -> proto::SshKey {
+    proto::SshKey {
+        id: key.id.to_string(),
+        display_name: key.display_name.clone(),
+        public_key: key.public_key.clone(),
+        fingerprint: key.fingerprint.clone(),
+        create_time: Some(time::to_proto(key.created_at)),
+    }
+}
+
+/// A snapshot.
+pub fn snapshot(snapshot: &Snapshot) -> proto::Snapshot {
+    let state = match snapshot.state() {
+        snapshot::State::Creating => proto::snapshot::State::Creating,
+        snapshot::State::Available => proto::snapshot::State::Available,
+        snapshot::State::Deleting => proto::snapshot::State::Deleting,
+    };
+    proto::Snapshot {
+        id: snapshot.id.to_string(),
+        instance_id: snapshot.instance.to_string(),
+        display_name: snapshot.display_name.clone(),
+        state: state as i32,
+        image_id: snapshot.image.to_string(),
+        create_time: Some(time::to_proto(snapshot.created_at)),
+    }
+}
+
+/// The labels a list asks for: those that have any value, and those that have this one. A key that is named with two values is on no instance.
+pub fn label_filter(texts: &[String]) -> Labels {
+    let mut labels = Labels::default();
+    for text in texts {
+        match text.split_once('=') {
+            None => labels.present.push(text.clone()),
+            Some((key, value)) => labels.pairs.push((key.to_owned(), value.to_owned())),
+        }
+    }
+    labels
+}
+
+/// Reads the ids of keys.
+///
+/// # Errors
+/// INVALID_REQUEST for one that is no UUID; the edge has checked them.
+pub fn ssh_key_ids(ids: &[String]) -> Result<Vec<SshKeyId>, Status> {
+    ids.iter()
+        .map(|id| SshKeyId::parse("ssh_key_ids", id))
+        .collect()
 }
 
 fn state(state: State) -> proto::instance::State {

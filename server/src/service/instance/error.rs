@@ -4,9 +4,9 @@ use sewa_sdk::sewa::api::v1::CommonErrorReason;
 use sewa_sdk::sewa::instance::v1::InstanceErrorReason;
 use tonic::Status;
 
-use crate::base::id::ImageId;
+use crate::base::id::{ImageId, SshKeyId};
 use crate::base::status;
-use crate::service::instance::model::{InvalidTransition, Refused};
+use crate::service::instance::model::{InvalidTransition, Refused, snapshot, ssh_key};
 
 /// Errors of instances.
 #[derive(Debug, thiserror::Error)]
@@ -29,8 +29,32 @@ pub enum Error {
     /// The provider cannot do it.
     #[error("the provider has no {0}")]
     NotSupported(&'static str),
-    /// A password could not be sealed.
-    #[error("a secret could not be sealed")]
+    /// There is no first password any more.
+    #[error("the first password is gone")]
+    FirstPasswordGone,
+    /// No such key in this account.
+    #[error("no key {0}")]
+    SshKeyNotFound(SshKeyId),
+    /// Not a public key that is taken.
+    #[error("{0}")]
+    SshKeyInvalid(&'static str),
+    /// The account has this key.
+    #[error("it is key {0}")]
+    SshKeyExists(SshKeyId),
+    /// The account has as many keys as it may have.
+    #[error("too many keys")]
+    SshKeyLimit,
+    /// No such snapshot in this account.
+    #[error("no such snapshot")]
+    SnapshotNotFound,
+    /// The instance has as many snapshots as it may have.
+    #[error("too many snapshots")]
+    SnapshotLimit,
+    /// The snapshot is not there.
+    #[error("the snapshot is {0:?}")]
+    SnapshotNotAvailable(snapshot::State),
+    /// A password could not be sealed or opened.
+    #[error("a secret could not be sealed or opened")]
     Secret(#[source] anyhow::Error),
     /// The database failed.
     #[error("database")]
@@ -98,6 +122,48 @@ impl From<Error> for Status {
             )
             .meta("capability", capability)
             .status(),
+            Error::FirstPasswordGone => status::refuse(
+                Reason::FirstPasswordGone,
+                "the first password was shown before, replaced or forgotten",
+            )
+            .status(),
+            Error::SshKeyNotFound(id) => {
+                status::refuse(Reason::SshKeyNotFound, "there is no such SSH key")
+                    .meta("ssh_key_id", id)
+                    .status()
+            }
+            Error::SshKeyInvalid(problem) => {
+                let message = format!("the public key cannot be taken: {problem}");
+                status::refuse(Reason::SshKeyInvalid, message)
+                    .meta("problem", problem)
+                    .status()
+            }
+            Error::SshKeyExists(id) => {
+                status::refuse(Reason::SshKeyExists, "the account has this key already")
+                    .meta("ssh_key_id", id)
+                    .status()
+            }
+            Error::SshKeyLimit => status::refuse(
+                Reason::SshKeyLimit,
+                "the account has as many keys as it may",
+            )
+            .meta("limit", ssh_key::LIMIT)
+            .status(),
+            Error::SnapshotNotFound => {
+                status::refuse(Reason::SnapshotNotFound, "there is no such snapshot").status()
+            }
+            Error::SnapshotLimit => status::refuse(
+                Reason::SnapshotLimit,
+                "the instance has as many snapshots as it may",
+            )
+            .meta("limit", snapshot::LIMIT)
+            .status(),
+            Error::SnapshotNotAvailable(state) => {
+                let message = format!("the snapshot is {}", state.as_str());
+                status::refuse(Reason::SnapshotNotAvailable, message)
+                    .meta("state", state.as_str())
+                    .status()
+            }
             Error::Secret(cause) => status::internal(cause),
             Error::Database(error) => status::database(&error),
         }

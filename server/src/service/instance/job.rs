@@ -6,22 +6,26 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::StreamExt;
 use secrecy::SecretString;
 use sewa_sdk::sewa::api::v1::operation::Kind;
+use sqlx::PgConnection;
 
 use crate::app::App;
-use crate::provider::compute::{Compute, Machine, ProviderError};
+use crate::base::db;
+use crate::base::fault::{self, Step};
+use crate::provider::compute::{Boot, Compute, Machine, ProviderError};
 use crate::service::instance::model::{Event, Instance, Wanted};
 use crate::service::instance::plan::{Act, Next, Work, pause};
 use crate::service::instance::provision::in_time;
-use crate::service::instance::{self, cloud, password, store};
+use crate::service::instance::{self, boot, cloud, snapshot_work, store};
 use crate::service::operation;
 use crate::service::operation::model::{End, Leased, is_cancellable};
-use crate::service::operation::store::Put;
+use crate::service::operation::store::{Put, Queue};
 
 /// Operations leased at once.
 const CHUNK: i64 = 50;
@@ -29,10 +33,14 @@ const CHUNK: i64 = 50;
 const CONCURRENT: usize = 16;
 /// How long an operation stays leased to a replica that may have died.
 const LEASE: TimeDelta = TimeDelta::seconds(30);
+/// The same for one who lives and whose database is silent.
+const HELD: Duration = Duration::from_secs(30);
 /// The longest one attempt takes. Nobody begins with less of the lease left.
 const ATTEMPT: TimeDelta = TimeDelta::seconds(20);
 /// After how long an operation its owner asked for is given up. What the platform decided is never given up: a machine that is unpaid or unwanted must go.
 const PATIENCE: TimeDelta = TimeDelta::minutes(10);
+/// The same where the provider has taken on to copy a disk.
+const COPY_PATIENCE: TimeDelta = TimeDelta::hours(6);
 
 /// Works on the operations that are due, and returns how many there were. Faults of single operations are logged; those stay due.
 ///
@@ -40,7 +48,7 @@ const PATIENCE: TimeDelta = TimeDelta::minutes(10);
 /// Of the database, when leasing.
 pub async fn reconcile_once(app: &App) -> anyhow::Result<usize> {
     let now = app.clock.now();
-    let leased = operation::store::lease(&app.db, now, now + LEASE, CHUNK)
+    let leased = operation::store::lease(&app.db, Queue::Instances, now, now + LEASE, CHUNK)
         .await
         .context("lease operations")?;
     let count = leased.len();
@@ -49,7 +57,7 @@ pub async fn reconcile_once(app: &App) -> anyhow::Result<usize> {
             if app.clock.now() > now + LEASE - ATTEMPT {
                 return;
             }
-            if let Err(error) = work(app, &leased).await {
+            if let Err(error) = db::within(HELD, work(app, &leased)).await {
                 tracing::error!(operation = %leased.id, error = format!("{error:#}"), "an operation failed to move on; it stays due");
             }
             app.tail.wake();
@@ -63,7 +71,7 @@ async fn work(app: &App, leased: &Leased) -> anyhow::Result<()> {
     let instance = found.with_context(|| format!("there is no instance {}", leased.instance))?;
     let outcome = match cloud::of(app, &instance).await? {
         // No account was ever chosen for it, so no machine was ever asked for.
-        Err(_) if leased.kind == Kind::Delete && nothing_was_asked_for(app, &instance) => {
+        Err(_) if leased.kind == Kind::Delete && cloud::was_never_asked(app, &instance) => {
             Outcome::Ended {
                 end: End::Succeeded,
                 event: Some(Event::Destroyed),
@@ -74,17 +82,16 @@ async fn work(app: &App, leased: &Leased) -> anyhow::Result<()> {
         Ok(provider) if leased.kind == Kind::Delete => {
             destroy(app, &provider, leased, &instance).await
         }
+        Ok(provider) if matches!(leased.kind, Kind::CreateSnapshot | Kind::DeleteSnapshot) => {
+            snapshot_work::attempt(app, &provider, leased, &instance).await?
+        }
         Ok(provider) => attempt(app, &provider, leased, &instance).await,
     };
-    Ok(apply(app, leased, outcome).await?)
-}
-
-fn nothing_was_asked_for(app: &App, instance: &Instance) -> bool {
-    app.providers.get(&instance.provider).is_none() && instance.provider_account.is_none()
+    apply(app, leased, outcome).await
 }
 
 /// What an attempt came to.
-enum Outcome {
+pub(super) enum Outcome {
     /// The operation is over.
     Ended {
         end: End,
@@ -144,30 +151,20 @@ async fn attempt(
                 machine,
             };
         }
-        Next::Lost => {
-            let end = End::Failed {
-                reason: "INSTANCE_NOT_FOUND",
-                message: "the provider no longer has the machine".to_owned(),
-            };
-            return Outcome::Ended {
-                end,
-                event: Some(Event::Lose),
-                machine: None,
-            };
-        }
+        Next::Lost => return lost(),
         Next::Wait => return wait(leased, work.asked_at, machine, now),
         Next::Act(act) => act,
     };
     let Some(name) = machine.as_ref().map(|m| m.provider_ref.as_str()) else {
         return wait(leased, work.asked_at, machine, now);
     };
-    let password = match password(app, leased) {
-        Ok(password) => password,
+    let boot = match boot(app, leased, instance) {
+        Ok(boot) => boot,
         Err(cause) => {
-            tracing::error!(operation = %leased.id, cause = format!("{cause:#}"), "a sealed password does not open");
+            tracing::error!(operation = %leased.id, cause = format!("{cause:#}"), "what a machine is given does not open");
             let end = End::Failed {
-                reason: "INTERNAL",
-                message: "the password could not be read; ask for another one".to_owned(),
+                reason: "INTERNAL".into(),
+                message: "what the machine is to be given could not be read; ask again".to_owned(),
             };
             return Outcome::Ended {
                 end,
@@ -176,7 +173,7 @@ async fn attempt(
             };
         }
     };
-    let answer = in_time(call(provider, leased, instance, act, name, &password)).await;
+    let answer = in_time(call(app, provider, (leased, instance), act, name, &boot)).await;
     let now = app.clock.now();
     match answer {
         Ok(()) => Outcome::Later {
@@ -202,12 +199,12 @@ async fn attempt(
 
 /// Does `act` to the machine called `name`.
 async fn call(
+    app: &App,
     provider: &Arc<dyn Compute>,
-    leased: &Leased,
-    instance: &Instance,
+    (leased, instance): (&Leased, &Instance),
     act: Act,
     name: &str,
-    password: &SecretString,
+    boot: &Boot,
 ) -> Result<(), ProviderError> {
     match act {
         Act::PowerOn => provider.power_on(name).await,
@@ -220,23 +217,29 @@ async fn call(
                 .image
                 .as_ref()
                 .map_or(instance.image_code.as_str(), |(_, code)| code);
-            provider.rebuild(name, image, password).await
+            provider.rebuild(name, image, boot).await
         }
-        Act::ResetPassword => provider.reset_password(name, password).await,
+        Act::ResetPassword => provider.reset_password(name, &boot.password).await,
+        Act::RestoreSnapshot => snapshot_work::restore(app, provider, leased, name).await,
     }
 }
 
-/// The password a call may need: the one its owner was shown, or one that nobody is told.
-fn password(app: &App, leased: &Leased) -> anyhow::Result<SecretString> {
-    let Some(sealed) = &leased.secret else {
-        return Ok(SecretString::from(password::make()));
-    };
-    let opened = app
-        .master
-        .open(sealed, &operation::secret_context(leased.id))?;
-    Ok(SecretString::from(
-        String::from_utf8(opened).context("a password that is no text")?,
-    ))
+/// What a call may give to the machine: for a rebuilt one all of it, else the password that its owner was shown.
+fn boot(app: &App, leased: &Leased, instance: &Instance) -> anyhow::Result<Boot> {
+    let sealed = leased.secret.as_deref();
+    match sealed.filter(|_| leased.kind == Kind::ResetPassword) {
+        None => boot::open_fresh(app, instance, leased.id, sealed),
+        Some(sealed) => {
+            let opened = app
+                .master
+                .open(sealed, &operation::secret_context(leased.id))?;
+            let password = String::from_utf8(opened).context("a password that is no text")?;
+            Ok(Boot {
+                password: SecretString::from(password),
+                ..boot::open_fresh(app, instance, leased.id, None)?
+            })
+        }
+    }
 }
 
 /// Destroys every machine that carries our reference, so that nothing is left of a creation that was answered twice or never.
@@ -284,8 +287,21 @@ async fn destroy(
     wait(leased, Some(leased.asked_at.unwrap_or(now)), None, now)
 }
 
+/// The machine is gone.
+pub(super) fn lost() -> Outcome {
+    let end = End::Failed {
+        reason: "INSTANCE_NOT_FOUND".into(),
+        message: "the provider no longer has the machine".to_owned(),
+    };
+    Outcome::Ended {
+        end,
+        event: Some(Event::Lose),
+        machine: None,
+    }
+}
+
 /// Nothing is wrong; it takes its time.
-fn wait(
+pub(super) fn wait(
     leased: &Leased,
     asked_at: Option<DateTime<Utc>>,
     machine: Option<Machine>,
@@ -293,7 +309,7 @@ fn wait(
 ) -> Outcome {
     if gives_up(leased, now) {
         let end = End::Failed {
-            reason: "DEADLINE_EXCEEDED",
+            reason: "DEADLINE_EXCEEDED".into(),
             message: "the provider did not finish in time".to_owned(),
         };
         return Outcome::Ended {
@@ -311,7 +327,7 @@ fn wait(
 }
 
 /// The provider could not, or would not.
-fn trouble(leased: &Leased, error: &ProviderError, now: DateTime<Utc>) -> Outcome {
+pub(super) fn trouble(leased: &Leased, error: &ProviderError, now: DateTime<Utc>) -> Outcome {
     tracing::warn!(operation = %leased.id, kind = leased.kind.as_str_name(), %error, "the provider did not take an operation on");
     let hopeless = match error {
         ProviderError::Refused(_) => Some(("INTERNAL", "the provider refused the operation")),
@@ -328,7 +344,7 @@ fn trouble(leased: &Leased, error: &ProviderError, now: DateTime<Utc>) -> Outcom
     if let Some((reason, message)) = hopeless.filter(|_| is_cancellable(leased.kind)) {
         return Outcome::Ended {
             end: End::Failed {
-                reason,
+                reason: reason.into(),
                 message: message.to_owned(),
             },
             event: None,
@@ -350,11 +366,18 @@ fn trouble(leased: &Leased, error: &ProviderError, now: DateTime<Utc>) -> Outcom
 }
 
 fn gives_up(leased: &Leased, now: DateTime<Utc>) -> bool {
-    is_cancellable(leased.kind) && now - leased.created_at >= PATIENCE
+    let copies = matches!(leased.kind, Kind::CreateSnapshot | Kind::RestoreSnapshot);
+    let taken_on = leased.asked_at.is_some() || leased.unsure;
+    let patience = if copies && taken_on {
+        COPY_PATIENCE
+    } else {
+        PATIENCE
+    };
+    is_cancellable(leased.kind) && now - leased.created_at >= patience
 }
 
 /// Writes down what an attempt came to, unless the lease was lost: whoever holds it now knows better.
-async fn apply(app: &App, leased: &Leased, outcome: Outcome) -> Result<(), sqlx::Error> {
+async fn apply(app: &App, leased: &Leased, outcome: Outcome) -> anyhow::Result<()> {
     let mut tx = app.db.begin().await?;
     let Some(mut instance) =
         store::get_for_update(&mut tx, leased.account, leased.instance).await?
@@ -363,6 +386,10 @@ async fn apply(app: &App, leased: &Leased, outcome: Outcome) -> Result<(), sqlx:
     };
     let now = app.clock.now();
     let (was, revision) = (instance.state, instance.revision);
+    let succeeded = match &outcome {
+        Outcome::Ended { end, .. } => Some(*end == End::Succeeded),
+        Outcome::Later { .. } => None,
+    };
     let (machine, held) = match outcome {
         Outcome::Ended {
             end,
@@ -375,6 +402,9 @@ async fn apply(app: &App, leased: &Leased, outcome: Outcome) -> Result<(), sqlx:
                     (instance.image, instance.image_code) = (*id, code.clone());
                 }
                 instance.touch(now);
+            }
+            if event == Some(Event::Destroyed) {
+                cloud::leave(&mut tx, &instance, now).await?;
             }
             if let Some(event) = event
                 && let Err(invalid) = instance.take(event, now)
@@ -395,6 +425,9 @@ async fn apply(app: &App, leased: &Leased, outcome: Outcome) -> Result<(), sqlx:
             if asked_at.is_some() && wish(&mut instance, leased) {
                 instance.touch(now);
             }
+            if asked_at.is_some() && leased.asked_at.is_none() {
+                begun(app, &mut tx, &instance, leased, now).await?;
+            }
             let (step, progress) = if asked_at.is_some() {
                 ("working", 50)
             } else {
@@ -414,7 +447,10 @@ async fn apply(app: &App, leased: &Leased, outcome: Outcome) -> Result<(), sqlx:
         }
     };
     if !held {
-        return tx.rollback().await;
+        return Ok(tx.rollback().await?);
+    }
+    if let Some(succeeded) = succeeded {
+        snapshot_work::settle(&mut tx, &mut instance, leased, succeeded, now).await?;
     }
     if machine.is_some_and(|m| instance.see(&m)) {
         instance.touch(now);
@@ -422,7 +458,31 @@ async fn apply(app: &App, leased: &Leased, outcome: Outcome) -> Result<(), sqlx:
     if instance.revision != revision {
         instance::save(&mut tx, &[(was, instance)]).await?;
     }
-    tx.commit().await
+    Ok(fault::around(Step::OperationApply, tx.commit()).await?)
+}
+
+/// The provider has taken an operation on. From now on a machine that is rebuilt has the new password, and one whose password is set no longer the first one, however the
+/// operation ends.
+async fn begun(
+    app: &App,
+    connection: &mut PgConnection,
+    instance: &Instance,
+    leased: &Leased,
+    now: DateTime<Utc>,
+) -> anyhow::Result<()> {
+    match (leased.kind, leased.secret.as_deref()) {
+        (Kind::Rebuild, Some(sealed)) => {
+            boot::keep_fresh(app, connection, instance, leased.id, sealed, now).await
+        }
+        (Kind::ResetPassword, _) => {
+            store::boot::take_password(connection, instance.account, instance.id, now).await?;
+            Ok(())
+        }
+        (Kind::RestoreSnapshot, _) => {
+            Ok(snapshot_work::begun(connection, instance, leased, now).await?)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What was asked for is now what is wanted. True if that is news.

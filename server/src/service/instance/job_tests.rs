@@ -2,18 +2,19 @@
 
 use chrono::TimeDelta;
 use sewa_sdk::sewa::sandbox::v1::fault::Kind as Fault;
-use sqlx::PgPool;
 
 use super::error::Error;
 use super::model::Refused;
 use super::tests::World;
 use super::*;
+use crate::base::db::PgPool;
 use crate::provider::compute::simulator::faults;
 use crate::provider::compute::{Compute, Power};
 use crate::service::operation::model as work;
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_reboot_is_asked_once_and_seen_through(db: PgPool) {
+async fn a_reboot_is_asked_once_and_seen_through(db: sqlx::PgPool) {
+    let db = PgPool::from(db);
     let world = World::new(db, 30).await;
     let id = world.running().await;
     let before = sqlx::query_scalar!("select began_at from sim_machines")
@@ -39,7 +40,8 @@ async fn a_reboot_is_asked_once_and_seen_through(db: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_machine_that_vanished_is_lost_and_can_be_deleted(db: PgPool) {
+async fn a_machine_that_vanished_is_lost_and_can_be_deleted(db: sqlx::PgPool) {
+    let db = PgPool::from(db);
     let world = World::new(db, 0).await;
     world.inject(Fault::Vanish, 1).await;
     let id = world.running().await;
@@ -58,7 +60,8 @@ async fn a_machine_that_vanished_is_lost_and_can_be_deleted(db: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn the_patrol_finds_machines_that_vanished_or_were_shut_down_inside(db: PgPool) {
+async fn the_patrol_finds_machines_that_vanished_or_were_shut_down_inside(db: sqlx::PgPool) {
+    let db = PgPool::from(db);
     let world = World::new(db, 0).await;
     let stopped = world.running().await;
     world.inject(Fault::Vanish, 1).await;
@@ -77,7 +80,8 @@ async fn the_patrol_finds_machines_that_vanished_or_were_shut_down_inside(db: Pg
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_suspended_machine_is_off_until_it_is_resumed(db: PgPool) {
+async fn a_suspended_machine_is_off_until_it_is_resumed(db: sqlx::PgPool) {
+    let db = PgPool::from(db);
     let world = World::new(db, 0).await;
     let id = world.running().await;
     world.impose(Kind::Suspend, id).await;
@@ -113,7 +117,8 @@ async fn a_suspended_machine_is_off_until_it_is_resumed(db: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn suspension_takes_the_place_of_what_was_under_way_and_remembers_the_wish(db: PgPool) {
+async fn suspension_takes_the_place_of_what_was_under_way_and_remembers_the_wish(db: sqlx::PgPool) {
+    let db = PgPool::from(db);
     let world = World::new(db, 0).await;
     let id = world.running().await;
     let asked = world.ask(id, Kind::PowerOff).await.unwrap();
@@ -137,7 +142,8 @@ async fn suspension_takes_the_place_of_what_was_under_way_and_remembers_the_wish
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn two_reconcilers_share_the_work(db: PgPool) {
+async fn two_reconcilers_share_the_work(db: sqlx::PgPool) {
+    let db = PgPool::from(db);
     let world = World::new(db, 0).await;
     let mut asked = Vec::new();
     for _ in 0..12 {
@@ -162,18 +168,25 @@ async fn two_reconcilers_share_the_work(db: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn whoever_died_between_acting_and_writing_it_down_is_replaced(db: PgPool) {
+async fn whoever_died_between_acting_and_writing_it_down_is_replaced(db: sqlx::PgPool) {
+    let db = PgPool::from(db);
     let world = World::new(db, 0).await;
     let id = world.running().await;
     let asked = world.ask(id, Kind::PowerOff).await.unwrap();
     let lease = async || {
         let now = world.now();
         let until = now + TimeDelta::seconds(30);
-        operation::store::lease(&world.app.db, now, until, 10)
-            .await
-            .unwrap()
-            .pop()
-            .unwrap()
+        operation::store::lease(
+            &world.app.db,
+            operation::store::Queue::Instances,
+            now,
+            until,
+            10,
+        )
+        .await
+        .unwrap()
+        .pop()
+        .unwrap()
     };
     let dead = lease().await;
     world
@@ -189,7 +202,7 @@ async fn whoever_died_between_acting_and_writing_it_down_is_replaced(db: PgPool)
     world.hurry().await;
     lease().await;
     let failed = work::End::Failed {
-        reason: "INTERNAL",
+        reason: "INTERNAL".into(),
         message: "too late".to_owned(),
     };
     let mut connection = world.app.db.acquire().await.unwrap();
@@ -213,7 +226,10 @@ async fn whoever_died_between_acting_and_writing_it_down_is_replaced(db: PgPool)
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_provider_that_fails_for_long_ends_what_owners_asked_but_not_what_must_be(db: PgPool) {
+async fn a_provider_that_fails_for_long_ends_what_owners_asked_but_not_what_must_be(
+    db: sqlx::PgPool,
+) {
+    let db = PgPool::from(db);
     let world = World::new(db, 0).await;
     let (id, unpaid) = (world.running().await, world.running().await);
     let asked = world.ask(id, Kind::Reboot).await.unwrap();
@@ -239,7 +255,8 @@ async fn a_provider_that_fails_for_long_ends_what_owners_asked_but_not_what_must
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_slow_cloud_is_waited_for(db: PgPool) {
+async fn a_slow_cloud_is_waited_for(db: sqlx::PgPool) {
+    let db = PgPool::from(db);
     let world = World::new(db, 20).await;
     let id = world.running().await;
     world.inject(Fault::Slow, 1).await;

@@ -1,14 +1,17 @@
 //! Machines that were sold.
 //!
-//! Owns: `instances`. Calls: operation, provider, and catalog for images. Reads `operations` of operation and `subscriptions` of lifecycle for what an instance shows.
+//! Owns: `instances`, `snapshots`, `ssh_keys`, `first_boots`. Calls: operation, provider, and catalog for images and plans. Reads `operations` of operation and `subscriptions` of lifecycle for what an instance shows.
 //! Emits: INSTANCE_CHANGED.
 //!
 //! What should be and what is seen are kept apart. Whoever wants a change records an operation here, in a transaction; the reconciler (`job.rs`) makes it so, outside
-//! any transaction, and writes down what it saw. Orders make machines by `provision`. The patrol (`patrol.rs`) notices what changed without anybody's asking.
+//! any transaction, and writes down what it saw. Orders make machines by `provision`, and changes of plan go through `resize`. Snapshots are asked for in `snapshot` and seen to in `snapshot_work`. The patrol (`patrol.rs`) notices what changed without anybody's asking.
 
 pub mod ask;
 #[cfg(test)]
 mod ask_tests;
+pub mod boot;
+#[cfg(test)]
+mod boot_tests;
 pub mod cloud;
 pub mod convert;
 pub mod error;
@@ -22,7 +25,12 @@ pub mod plan;
 pub mod provision;
 #[cfg(test)]
 mod provision_tests;
+pub mod resize;
 pub mod rpc;
+pub mod snapshot;
+#[cfg(test)]
+mod snapshot_tests;
+pub mod snapshot_work;
 pub mod store;
 #[cfg(test)]
 mod tests;
@@ -38,8 +46,10 @@ pub use self::model::NewInstance;
 use self::model::{Event, Instance, State, Wanted};
 pub use self::patrol::patrol_once;
 pub use self::provision::{ProvisionFailure, Provisioned, provision};
-use crate::base::id::{AccountId, InstanceId, OperationId};
+use crate::base::id::{AccountId, InstanceId, OperationId, ProviderAccountId};
 use crate::base::outbox::{self, NewEvent};
+use crate::provider::compute::{Machine, Power};
+use crate::service::hypervisor;
 use crate::service::operation::{self, NewOperation};
 
 /// Records instances that are to be made. Those recorded already stay as they are.
@@ -103,10 +113,51 @@ pub async fn mark_failed(
         if instance.provider_ref.is_some() || instance.unsure_until.is_some() {
             operation::insert_many(connection, &[operation_on(&instance, Kind::Delete, now)])
                 .await?;
+        } else {
+            hypervisor::give_up(connection, account, id, now).await?;
         }
         save(connection, &[(was, instance)]).await?;
     }
     Ok(())
+}
+
+/// Records a machine that was made elsewhere, and is there already, as an instance. The provider's account is locked by the caller, so that no other has it.
+///
+/// # Errors
+/// Of the database.
+pub async fn take_in(
+    connection: &mut PgConnection,
+    new: NewInstance,
+    provider_account: ProviderAccountId,
+    machine: &Machine,
+) -> Result<(), sqlx::Error> {
+    store::insert(connection, std::slice::from_ref(&new)).await?;
+    store::take_in(
+        connection,
+        new.account,
+        new.id,
+        provider_account,
+        &machine.provider_ref,
+    )
+    .await?;
+    let mut instance = being_made(connection, new.account, new.id)
+        .await?
+        .ok_or(sqlx::Error::RowNotFound)?;
+    instance.see(machine);
+    let events: &[Event] = match machine.power {
+        Power::Running | Power::Booting => &[Event::Started],
+        Power::Stopped | Power::Stopping => &[Event::Started, Event::Stopped],
+    };
+    for event in events {
+        // An instance that is being made takes the first, and one that runs the second.
+        instance
+            .take(*event, new.created_at)
+            .map_err(|cause| sqlx::Error::Encode(cause.into()))?;
+    }
+    if instance.state == State::Stopped {
+        instance.wanted = Wanted::Stopped;
+    }
+    save(connection, &[(State::Provisioning, instance)]).await
 }
 
 async fn being_made(

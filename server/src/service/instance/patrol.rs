@@ -41,7 +41,11 @@ pub async fn patrol_once(app: &App) -> anyhow::Result<usize> {
     Ok(count)
 }
 
-async fn inspect(app: &App, account: AccountId, id: InstanceId) -> anyhow::Result<()> {
+/// Looks at one machine, unless somebody works on it, and writes down what changed.
+///
+/// # Errors
+/// Of the database, or of the provider if it cannot be asked.
+pub async fn inspect(app: &App, account: AccountId, id: InstanceId) -> anyhow::Result<()> {
     let Some(seen) = store::get(&app.db, account, id).await? else {
         return Ok(());
     };

@@ -46,6 +46,8 @@ pub enum Act {
     Rebuild,
     /// Set the password.
     ResetPassword,
+    /// Put the disk back to a snapshot.
+    RestoreSnapshot,
     /// Destroy.
     Delete,
 }
@@ -91,16 +93,23 @@ impl Work {
             Kind::Suspend => down(machine, Act::PowerOff, Event::Suspended),
             Kind::Shutdown => self.shutdown(machine, now),
             // What must be asked once, whatever the machine is, is done when it runs after that.
-            Kind::Reboot | Kind::Rebuild if self.asked_at.is_some() => up(machine),
+            Kind::Reboot | Kind::Rebuild | Kind::RestoreSnapshot if self.asked_at.is_some() => {
+                up(machine)
+            }
             Kind::Reboot if machine.power == Power::Stopped => Next::Act(Act::PowerOn),
             Kind::Reboot => Next::Act(Act::Reboot),
             Kind::Rebuild => Next::Act(Act::Rebuild),
+            Kind::RestoreSnapshot => Next::Act(Act::RestoreSnapshot),
             Kind::ResetPassword if self.password_off => self.password_between(machine),
             Kind::ResetPassword if self.asked_at.is_some() => Next::Done(None),
             Kind::ResetPassword => Next::Act(Act::ResetPassword),
             Kind::Delete => Next::Act(Act::Delete),
-            // Orders work on CREATE, and the store gives out no other number.
-            Kind::Create | Kind::Unspecified => Next::Wait,
+            // Orders work on CREATE, lifecycle on RESIZE and `snapshot_work` on its own, and the store gives out no other number.
+            Kind::Create
+            | Kind::Resize
+            | Kind::CreateSnapshot
+            | Kind::DeleteSnapshot
+            | Kind::Unspecified => Next::Wait,
         }
     }
 
@@ -150,6 +159,30 @@ fn down(machine: &Machine, act: Act, done: Event) -> Next {
     }
 }
 
+/// What a machine that is being made needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Making {
+    /// Nothing: it runs and has its address.
+    Done,
+    /// Time.
+    Wait,
+    /// To be told what it is to be: it is a bare copy of its template.
+    Prepare,
+    /// Power.
+    PowerOn,
+}
+
+/// What a machine that is being made needs next.
+pub fn making(machine: &Machine) -> Making {
+    match machine.power {
+        _ if machine.busy => Making::Wait,
+        _ if machine.is_raw() => Making::Prepare,
+        Power::Running if machine.ipv4.is_some() => Making::Done,
+        Power::Running | Power::Booting | Power::Stopping => Making::Wait,
+        Power::Stopped => Making::PowerOn,
+    }
+}
+
 /// How long to wait before an operation of a certain age is looked at again: the older, the longer.
 pub fn pause(age: Duration) -> Duration {
     (age / 8).clamp(LEAST_PAUSE, LONGEST_PAUSE)
@@ -167,6 +200,7 @@ mod tests {
         Machine {
             provider_ref: "m".to_owned(),
             reference: "r".to_owned(),
+            size: "small".to_owned(),
             power,
             busy: false,
             ipv4: None,
@@ -194,7 +228,9 @@ mod tests {
 
     #[test]
     fn what_comes_next_follows_from_what_is_seen() {
-        use Act::{Delete, PowerOff, PowerOn, Reboot, Rebuild, ResetPassword, Shutdown};
+        use Act::{
+            Delete, PowerOff, PowerOn, Reboot, Rebuild, ResetPassword, RestoreSnapshot, Shutdown,
+        };
         use Event::{Started, Stopped, Suspended};
         let done = |event| Next::Done(Some(event));
         // Kind; then for a machine that runs and one that is off: before the provider was asked, and after.
@@ -245,6 +281,13 @@ mod tests {
                 Kind::Rebuild,
                 Next::Act(Rebuild),
                 Next::Act(Rebuild),
+                done(Started),
+                Next::Act(PowerOn),
+            ),
+            (
+                Kind::RestoreSnapshot,
+                Next::Act(RestoreSnapshot),
+                Next::Act(RestoreSnapshot),
                 done(Started),
                 Next::Act(PowerOn),
             ),

@@ -3,22 +3,29 @@
 //! The danger is a creation whose answer is lost. So a claim is written before the call, with the time until which a machine may exist that nobody knows of; every
 //! look begins by asking for machines under our own reference, and adopts what it finds; and nobody creates, or concludes that there is nothing to clean up,
 //! before that time is over.
+//!
+//! An account of a provider that refuses is left for another one that serves the plan and region, but only while it is certain that nothing was made there. Once a creation
+//! was not answered the instance stays with its account for good.
 
 use std::time::Duration;
 
-use chrono::TimeDelta;
-use secrecy::SecretString;
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::app::App;
+use crate::base::fault::{self, Step};
 use crate::base::id::{AccountId, InstanceId};
 use crate::provider::compute::vendor::Vendor;
-use crate::provider::compute::{Compute, CreateMachine, Machine, Power, ProviderError};
+use crate::provider::compute::{Boot, Compute, CreateMachine, Machine, ProviderError};
+use crate::service::hypervisor;
 use crate::service::instance::model::{Instance, State};
-use crate::service::instance::{cloud, password, store};
+use crate::service::instance::plan::{Making, making};
+use crate::service::instance::{boot, cloud, store};
 
 /// How long a creation may take to be answered before it counts as lost. Shorter than the lease of whoever calls.
 const CREATE_SECONDS: i64 = 15;
 const CREATE_TIMEOUT: Duration = Duration::from_secs(CREATE_SECONDS.unsigned_abs());
+/// How long other accounts are tried in one go, which leaves time for a creation.
+const FAILOVER: TimeDelta = TimeDelta::seconds(6);
 /// How long any other call may take.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -86,19 +93,62 @@ pub async fn provision(
             ))));
         }
     }
-    let instance = match cloud::assign(app, instance).await? {
-        Ok(instance) => instance,
-        Err(ProviderError::Busy) => return Ok(CREATING),
-        Err(error) => return Ok(failed(error)),
-    };
-    let provider = match cloud::of(app, &instance).await? {
+    make(app, instance).await
+}
+
+/// Makes the machine in an account that serves it. One that refuses, where it is certain that it made none, is left for another, as long as there is time: whoever calls has a
+/// lease, and comes again.
+async fn make(app: &App, mut instance: Instance) -> Result<Provisioned, sqlx::Error> {
+    let began = app.clock.now();
+    let (mut refused, mut first_words) = (Vec::new(), None);
+    loop {
+        instance = match cloud::assign(app, instance, &refused).await? {
+            Ok(assigned) => assigned,
+            Err(ProviderError::Busy) => return Ok(CREATING),
+            // None is left that was not asked: what they said is the answer.
+            Err(error) => return Ok(failed(first_words.unwrap_or(error))),
+        };
+        let error = match ask(app, &instance).await? {
+            Ok(provisioned) => return Ok(provisioned),
+            Err(error) => error,
+        };
+        let Some(left) = cloud::move_away(app, &instance, &error).await? else {
+            return Ok(failed(error));
+        };
+        refused.push(left);
+        instance.provider_account = None;
+        // One that may have room later speaks louder than one that is full.
+        first_words = match first_words {
+            Some(known) if known != ProviderError::NoCapacity => Some(known),
+            _ => Some(error),
+        };
+        if app.clock.now() - began > FAILOVER {
+            let message = "several provider accounts refused; the next look asks the others";
+            return Ok(failed(ProviderError::Unavailable(message.to_owned())));
+        }
+    }
+}
+
+/// Looks for the machine of an instance in its account, and asks for it if there is none. An error is the account's refusal.
+async fn ask(
+    app: &App,
+    instance: &Instance,
+) -> Result<Result<Provisioned, ProviderError>, sqlx::Error> {
+    let provider = match cloud::of(app, instance).await? {
         Ok(provider) => provider,
-        Err(error) => return Ok(failed(error)),
+        Err(error) => return Ok(Err(error)),
     };
-    match look(app, provider.as_ref(), &instance).await? {
-        Ok(Some(machine)) => watch(app, provider.as_ref(), instance, &machine).await,
-        Ok(None) => create(app, provider.as_ref(), &instance).await,
-        Err(error) => Ok(failed(error)),
+    let looked_at = app.clock.now();
+    match look(app, provider.as_ref(), instance).await? {
+        Ok(Some(machine)) => watch(app, provider.as_ref(), instance.clone(), &machine)
+            .await
+            .map(Ok),
+        Ok(None) => create(app, provider.as_ref(), instance, looked_at).await,
+        // Looking has no effect, whatever became of the answer.
+        Err(ProviderError::Unknown) => Ok(Err(ProviderError::Unavailable(
+            "the provider did not answer in time".to_owned(),
+        ))),
+        Err(error) => Ok(Err(error)),
     }
 }
 
@@ -152,26 +202,62 @@ async fn watch(
     if instance.see(machine) {
         store::set_addresses(&app.db, &instance, app.clock.now()).await?;
     }
-    if machine.busy {
-        return Ok(if machine.ipv4.is_some() {
-            ADDRESSED
-        } else {
-            BOOTING
-        });
-    }
-    match machine.power {
-        Power::Running if machine.ipv4.is_some() => match alone(provider, &instance, machine).await
-        {
+    match making(machine) {
+        Making::Done => match alone(provider, &instance, machine).await {
             Ok(true) => Ok(Provisioned::Running),
             Ok(false) => Ok(ADDRESSED),
             Err(error) => Ok(failed(error)),
         },
-        Power::Running | Power::Booting | Power::Stopping => Ok(BOOTING),
-        Power::Stopped => match in_time(provider.power_on(&machine.provider_ref)).await {
+        Making::Wait if machine.busy && machine.ipv4.is_some() => Ok(ADDRESSED),
+        Making::Wait => Ok(BOOTING),
+        Making::Prepare => prepare(app, provider, &instance, machine).await,
+        Making::PowerOn => match in_time(provider.power_on(&machine.provider_ref)).await {
             Ok(()) | Err(ProviderError::Unknown | ProviderError::Busy) => Ok(BOOTING),
             Err(error) => Ok(failed(error)),
         },
     }
+}
+
+/// Makes a bare copy of a template what was ordered, one step at a time.
+async fn prepare(
+    app: &App,
+    provider: &dyn Compute,
+    instance: &Instance,
+    machine: &Machine,
+) -> Result<Provisioned, sqlx::Error> {
+    let (account, id) = (instance.account, instance.id);
+    let Some(given) = store::boot::given(&app.db, account, id).await? else {
+        let message = "what the machine is to be given is not known".to_owned();
+        return Ok(Provisioned::Failed(ProvisionFailure::Unavailable(message)));
+    };
+    let boot = match boot::open(app.lines.vault(), instance, &given) {
+        Ok(boot) => boot,
+        Err(cause) => return Ok(unsealed(id, &cause)),
+    };
+    let wish = wish(app, instance, boot).await?;
+    match in_time(provider.prepare(&machine.provider_ref, &wish)).await {
+        Ok(()) | Err(ProviderError::Unknown | ProviderError::Busy) => Ok(CREATING),
+        Err(error) => Ok(failed(error)),
+    }
+}
+
+/// The machine of an instance, as its provider is asked for it.
+async fn wish(app: &App, instance: &Instance, boot: Boot) -> Result<CreateMachine, sqlx::Error> {
+    let place = match instance.provider_account {
+        Some(cluster) => {
+            let mut connection = app.db.acquire().await?;
+            hypervisor::place_of(&mut connection, cluster, instance.account, instance.id).await?
+        }
+        None => None,
+    };
+    Ok(CreateMachine {
+        reference: instance.reference(),
+        size: instance.provider_size.clone(),
+        region: instance.region_code.clone(),
+        image: instance.image_code.clone(),
+        boot,
+        place,
+    })
 }
 
 /// Whether the machine is the only one of its instance. Where a provider would make two, twins are looked for before the first one is handed over, and destroyed:
@@ -197,32 +283,56 @@ async fn alone(
     Ok(found.is_empty())
 }
 
-/// Asks for a machine, if nobody else may be doing so.
+/// Asks for a machine, if nobody else may be doing so. What nobody may know of yet is reckoned from the moment of the look that found nothing: whoever slept since
+/// then, and whose look was too early to find the machine of another, must look again.
 async fn create(
     app: &App,
     provider: &dyn Compute,
     instance: &Instance,
-) -> Result<Provisioned, sqlx::Error> {
+    looked_at: DateTime<Utc>,
+) -> Result<Result<Provisioned, ProviderError>, sqlx::Error> {
+    if let Err(error) = cloud::place(app, instance, looked_at).await? {
+        return Ok(match error {
+            ProviderError::Busy => Ok(CREATING),
+            error => Err(error),
+        });
+    }
     let (account, id, now) = (instance.account, instance.id, app.clock.now());
     let claimed = now + TimeDelta::seconds(CREATE_SECONDS) + provider.lookup_delay();
-    if !store::claim(&app.db, account, id, now, claimed).await? {
-        return Ok(CREATING);
-    }
-    let wish = CreateMachine {
-        reference: instance.reference(),
-        size: instance.provider_size.clone(),
-        region: instance.region_code.clone(),
-        image: instance.image_code.clone(),
-        hostname: instance.hostname.clone(),
-        // Nobody is told this one: an owner who wants a password resets it.
-        first_password: SecretString::from(password::make()),
+    let vault = app.lines.vault();
+    let password = match boot::new_password(vault, id) {
+        Ok(password) => password,
+        Err(cause) => return Ok(Ok(unsealed(id, &cause))),
     };
-    match tokio::time::timeout(CREATE_TIMEOUT, provider.create(&wish)).await {
+    let password_until = now + boot::PASSWORD_KEPT;
+    let taken = store::claim(
+        &app.db,
+        instance,
+        looked_at,
+        claimed,
+        &password,
+        password_until,
+    );
+    let Some(given) = fault::around(Step::MachineClaim, taken).await? else {
+        return Ok(Ok(CREATING));
+    };
+    let boot = match boot::open(vault, instance, &given) {
+        Ok(boot) => boot,
+        Err(cause) => {
+            store::unclaim(&app.db, account, id, claimed, None).await?;
+            return Ok(Ok(unsealed(id, &cause)));
+        }
+    };
+    // Read after the claim, while nobody changes it.
+    let wish = wish(app, instance, boot).await?;
+    let creating = tokio::time::timeout(CREATE_TIMEOUT, provider.create(&wish));
+    match fault::around(Step::MachineCreate, creating).await {
         Ok(Ok(machine)) => {
-            if !store::adopt(&app.db, account, id, &machine.provider_ref).await? {
+            let adopting = store::adopt(&app.db, account, id, &machine.provider_ref);
+            if !fault::around(Step::MachineAdopt, adopting).await? {
                 tracing::error!(instance = %id, machine = machine.provider_ref, "a second machine was made");
             }
-            Ok(BOOTING)
+            Ok(Ok(BOOTING))
         }
         Ok(Err(ProviderError::Unknown)) | Err(_) => {
             tracing::warn!(instance = %id, "the creation of a machine was not answered");
@@ -234,13 +344,20 @@ async fn create(
                 Some(app.clock.now() + provider.lookup_delay()),
             )
             .await?;
-            Ok(CREATING)
+            Ok(Ok(CREATING))
         }
         Ok(Err(error)) => {
             store::unclaim(&app.db, account, id, claimed, None).await?;
-            Ok(failed(error))
+            Ok(Err(error))
         }
     }
+}
+
+/// Staff can put the key back that it was sealed under.
+fn unsealed(id: InstanceId, cause: &anyhow::Error) -> Provisioned {
+    tracing::error!(instance = %id, cause = format!("{cause:#}"), "what a machine is given cannot be sealed or opened");
+    let message = "what the machine is given does not open".to_owned();
+    Provisioned::Failed(ProvisionFailure::Unavailable(message))
 }
 
 fn failed(error: ProviderError) -> Provisioned {
@@ -260,7 +377,7 @@ fn failed(error: ProviderError) -> Provisioned {
 pub(super) async fn in_time<T>(
     call: impl Future<Output = Result<T, ProviderError>>,
 ) -> Result<T, ProviderError> {
-    tokio::time::timeout(CALL_TIMEOUT, call)
+    fault::around(Step::CloudCall, tokio::time::timeout(CALL_TIMEOUT, call))
         .await
         .unwrap_or(Err(ProviderError::Unknown))
 }

@@ -2,15 +2,30 @@
 
 use chrono::TimeDelta;
 use sewa_sdk::sewa::sandbox::v1::fault::Kind as Fault;
-use sqlx::PgPool;
 
 use super::tests::{FOREVER, World};
 use super::*;
+use crate::base::db::PgPool;
 use crate::provider::compute::Compute;
 use crate::service::operation::model as work;
 
+async fn claim(world: &World, id: InstanceId, now: DateTime<Utc>, until: DateTime<Utc>) -> bool {
+    let password = boot::new_password(world.app.lines.vault(), id).unwrap();
+    let instance = world.get(id).await;
+    let taken = store::claim(
+        &world.app.db,
+        &instance,
+        now,
+        until,
+        &password,
+        now + boot::PASSWORD_KEPT,
+    );
+    taken.await.unwrap().is_some()
+}
+
 #[sqlx::test(migrations = "../migrations")]
-async fn an_ordered_machine_runs_and_shows_its_addresses(db: PgPool) {
+async fn an_ordered_machine_runs_and_shows_its_addresses(db: sqlx::PgPool) {
+    let db = PgPool::from(db);
     let world = World::new(db, 20).await;
     let id = world.running().await;
     let instance = world.get(id).await;
@@ -29,7 +44,8 @@ async fn an_ordered_machine_runs_and_shows_its_addresses(db: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_lost_answer_makes_one_machine(db: PgPool) {
+async fn a_lost_answer_makes_one_machine(db: sqlx::PgPool) {
+    let db = PgPool::from(db);
     let world = World::new(db, 0).await;
     world.inject(Fault::AnswerLost, 1).await;
     world.running().await;
@@ -37,7 +53,8 @@ async fn a_lost_answer_makes_one_machine(db: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn many_replicas_make_one_machine(db: PgPool) {
+async fn many_replicas_make_one_machine(db: sqlx::PgPool) {
+    let db = PgPool::from(db);
     let world = World::new(db, 0).await;
     world.inject(Fault::AnswerLost, 1).await;
     let id = world.ordered().await;
@@ -51,22 +68,13 @@ async fn many_replicas_make_one_machine(db: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn nobody_creates_while_a_creation_may_be_under_way(db: PgPool) {
+async fn nobody_creates_while_a_creation_may_be_under_way(db: sqlx::PgPool) {
+    let db = PgPool::from(db);
     let world = World::new(db, 0).await;
     let id = world.ordered().await;
     let now = world.now();
     // A replica claims the creation and dies before it hears anything.
-    assert!(
-        store::claim(
-            &world.app.db,
-            world.account,
-            id,
-            now,
-            now + TimeDelta::hours(1)
-        )
-        .await
-        .unwrap()
-    );
+    assert!(claim(&world, id, now, now + TimeDelta::hours(1)).await);
     assert!(matches!(
         world.provision(id).await,
         Provisioned::Waiting {
@@ -84,21 +92,19 @@ async fn nobody_creates_while_a_creation_may_be_under_way(db: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_claim_that_is_over_is_taken_by_the_next(db: PgPool) {
+async fn a_claim_that_is_over_is_taken_by_the_next(db: sqlx::PgPool) {
+    let db = PgPool::from(db);
     let world = World::new(db, 0).await;
     let id = world.ordered().await;
     let before = world.now() - TimeDelta::hours(1);
-    assert!(
-        store::claim(&world.app.db, world.account, id, before, before)
-            .await
-            .unwrap()
-    );
+    assert!(claim(&world, id, before, before).await);
     world.provision_until_running(id).await;
     assert_eq!(world.machines().await, 1);
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_machine_that_is_gone_before_it_was_noticed_is_made_again(db: PgPool) {
+async fn a_machine_that_is_gone_before_it_was_noticed_is_made_again(db: sqlx::PgPool) {
+    let db = PgPool::from(db);
     let world = World::new(db, FOREVER).await;
     let id = world.ordered().await;
     assert!(matches!(
@@ -109,15 +115,19 @@ async fn a_machine_that_is_gone_before_it_was_noticed_is_made_again(db: PgPool) 
         .execute(&world.app.db)
         .await
         .unwrap();
-    assert!(matches!(
-        world.provision(id).await,
-        Provisioned::Waiting { .. }
-    ));
-    assert_eq!(world.machines().await, 1);
+    // The look that finds it gone is older than the doubt about it; the next one makes another.
+    for made in [0, 1] {
+        assert!(matches!(
+            world.provision(id).await,
+            Provisioned::Waiting { .. }
+        ));
+        assert_eq!(world.machines().await, made);
+    }
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn failures_say_whether_trying_again_helps(db: PgPool) {
+async fn failures_say_whether_trying_again_helps(db: sqlx::PgPool) {
+    let db = PgPool::from(db);
     let world = World::new(db, 0).await;
     let id = world.ordered().await;
     world.inject(Fault::Error, 1).await;
@@ -150,7 +160,8 @@ async fn failures_say_whether_trying_again_helps(db: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn what_is_left_of_a_failed_order_is_destroyed(db: PgPool) {
+async fn what_is_left_of_a_failed_order_is_destroyed(db: sqlx::PgPool) {
+    let db = PgPool::from(db);
     let world = World::new(db, 0).await;
     let id = world.ordered().await;
     world.inject(Fault::AnswerLost, 1).await;
@@ -173,21 +184,12 @@ async fn what_is_left_of_a_failed_order_is_destroyed(db: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn cleaning_up_waits_for_a_machine_that_may_still_turn_up(db: PgPool) {
+async fn cleaning_up_waits_for_a_machine_that_may_still_turn_up(db: sqlx::PgPool) {
+    let db = PgPool::from(db);
     let world = World::new(db, 0).await;
     let id = world.ordered().await;
     let now = world.now();
-    assert!(
-        store::claim(
-            &world.app.db,
-            world.account,
-            id,
-            now,
-            now + TimeDelta::hours(1)
-        )
-        .await
-        .unwrap()
-    );
+    assert!(claim(&world, id, now, now + TimeDelta::hours(1)).await);
     mark_failed(
         &mut world.app.db.acquire().await.unwrap(),
         world.account,

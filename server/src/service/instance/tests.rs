@@ -7,25 +7,27 @@ use std::time::Duration;
 use secrecy::SecretString;
 use sewa_sdk::sewa::api::v1::BillingPeriod;
 use sewa_sdk::sewa::sandbox::v1::fault::Kind as Fault;
-use sqlx::PgPool;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::ask::{self, Target};
 use super::error::Error;
 use super::*;
-use crate::app::App;
+use crate::app::{App, Lookups};
+use crate::base::agreed::Agreed;
 use crate::base::clock::Clock;
 use crate::base::crypto::MasterKey;
+use crate::base::db::PgPool;
 use crate::base::id::{ImageId, OrderId, PlanId, RegionId};
 use crate::base::money::Rupiah;
 use crate::base::outbox::reader::Tail;
+use crate::base::repeats::Repeats;
 use crate::config::Config;
 use crate::provider::compute::simulator::{self, Simulator, faults};
-use crate::provider::compute::{Compute, CreateMachine, Providers, Reference};
+use crate::provider::compute::{Boot, Compute, CreateMachine, Providers, Reference};
 use crate::provider::payment::registry::Gateways;
 use crate::service::operation::model as work;
-use crate::service::{catalog, identity, order, provider};
+use crate::service::{billing, catalog, identity, order, provider};
 
 /// Longer than any test runs.
 pub(super) const FOREVER: u64 = 3_600_000;
@@ -42,6 +44,7 @@ impl World {
         let cloud = Arc::new(Simulator::new(db.clone(), clock.clone(), boot_ms));
         let app = App {
             signer: Arc::new(identity::tokens::Signer::load(&db, &master).await.unwrap()),
+            billing: billing::complete::Complete::default(),
             catalog: catalog::Cache::default(),
             providers: Providers::new([(
                 simulator::NAME.to_owned(),
@@ -53,6 +56,11 @@ impl World {
                     .unwrap(),
             ),
             placing: order::place::lanes(db.clone(), clock.clone(), tail.clone(), 1),
+            repeats: Repeats::start(&db),
+            reads: Lookups::start(&db),
+            agreed: Agreed::start(&db, clock.clone(), CancellationToken::new())
+                .await
+                .unwrap(),
             db,
             clock,
             master,
@@ -163,7 +171,10 @@ impl World {
     }
 
     pub(super) async fn operation(&self, asked: &NewOperation) -> work::Operation {
-        operation::store::get(&self.app.db, self.account, asked.id)
+        self.app
+            .reads
+            .operations
+            .get((self.account, asked.id))
             .await
             .unwrap()
             .unwrap()
@@ -266,8 +277,13 @@ impl World {
             size: "s-1vcpu-1gb".to_owned(),
             region: "sgp1".to_owned(),
             image: "debian-13".to_owned(),
-            hostname: "web-1".to_owned(),
-            first_password: SecretString::from("first"),
+            boot: Boot {
+                hostname: "web-1".to_owned(),
+                password: SecretString::from("first"),
+                ssh_keys: Vec::new(),
+                user_data: None,
+            },
+            place: None,
         }
     }
 }

@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use crate::app::App;
+use crate::base::fault::{self, Step};
 use crate::base::id::AccountId;
 use crate::service::lifecycle::store::{self, clocks};
 use crate::service::lifecycle::sweep;
@@ -64,7 +65,7 @@ pub async fn walk(app: &App) -> Result<bool, sqlx::Error> {
     let now = due.map_or(clock.target_at, |due| due.max(clock.now_at));
     settle_due(app, &mut tx, account, now).await?;
     clocks::set(&mut tx, account, now).await?;
-    tx.commit().await?;
+    fault::around(Step::ClockWalk, tx.commit()).await?;
     app.tail.wake();
     Ok(true)
 }

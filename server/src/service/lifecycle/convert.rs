@@ -4,6 +4,7 @@ use sewa_sdk::sewa::lifecycle::v1 as proto;
 
 use crate::base::id::InstanceId;
 use crate::base::time;
+use crate::service::lifecycle::change::Priced;
 use crate::service::lifecycle::model::{Charge, Policy, State, Step, Subscription};
 use crate::service::lifecycle::preview::Planned;
 use crate::service::lifecycle::store::Renewal;
@@ -58,6 +59,23 @@ pub fn charge(instance: InstanceId, c: &Charge, state: proto::renewal::State) ->
         total: Some(c.total.to_proto()),
         state: state as i32,
         create_time: None,
+    }
+}
+
+/// A change of plan and its price.
+pub fn plan_change(p: &Priced<'_>) -> proto::PlanChange {
+    proto::PlanChange {
+        instance_id: p.instance.to_string(),
+        from_plan_id: p.from.to_string(),
+        plan_id: p.plan.id.to_string(),
+        remaining_days: p.proration.remaining_days,
+        period_days: p.proration.period_days,
+        net: Some(p.proration.net.to_proto()),
+        tax: Some(p.proration.tax.to_proto()),
+        total: Some(p.proration.total().to_proto()),
+        price: Some(p.price.to_proto()),
+        period: p.period as i32,
+        next_charge: Some(p.next_charge.to_proto()),
     }
 }
 

@@ -1,10 +1,16 @@
 //! What can go wrong with renewals.
 
 use chrono::{DateTime, Utc};
+use sewa_sdk::sewa::api::v1::BillingPeriod;
 use sewa_sdk::sewa::lifecycle::v1::LifecycleErrorReason;
 use tonic::Status;
 
+use crate::base::id::{OperationId, PlanId};
+use crate::base::money::Rupiah;
 use crate::base::status;
+use crate::service::instance::error::Error as InstanceError;
+use crate::service::instance::model::Refused as Refusal;
+use crate::service::instance::resize::Unsuitable;
 use crate::service::wallet;
 use crate::service::wallet::model::Refused;
 
@@ -23,6 +29,32 @@ pub enum Error {
         /// Until when the present period runs.
         paid_until: DateTime<Utc>,
     },
+    /// The period is over and the next one is not paid.
+    #[error("unpaid")]
+    Unpaid,
+    /// Its plan is being changed by this operation.
+    #[error("operation {0} changes its plan")]
+    Changing(OperationId),
+    /// The plan is not sold.
+    #[error("plan {0} is not sold")]
+    PlanUnavailable(PlanId),
+    /// The plan has no price for the period.
+    #[error("no price for {}", .0.as_str_name())]
+    PeriodUnavailable(BillingPeriod),
+    /// The machine cannot be made into one of the plan.
+    #[error("unsuitable: {0:?}")]
+    Unsuitable(Unsuitable),
+    /// The total is another one than was expected.
+    #[error("expected {expected}, is {total}")]
+    PriceChanged {
+        /// What the caller saw.
+        expected: Rupiah,
+        /// What it is.
+        total: Rupiah,
+    },
+    /// The instance does not take it.
+    #[error("instance")]
+    Instance(#[source] InstanceError),
     /// No such account.
     #[error("no such account")]
     AccountNotFound,
@@ -54,6 +86,59 @@ impl From<Error> for Status {
                     .meta("paid_until", paid_until.to_rfc3339())
                     .status()
             }
+            Error::Unpaid | Error::Instance(InstanceError::Refused(Refusal::Suspended)) => {
+                status::refuse(Reason::SubscriptionUnpaid, "the present period is not paid")
+                    .status()
+            }
+            Error::Changing(operation)
+            | Error::Instance(InstanceError::Refused(Refusal::Busy(operation))) => status::refuse(
+                Reason::OperationInProgress,
+                "another operation is under way on the instance",
+            )
+            .meta("operation_id", operation)
+            .status(),
+            Error::Instance(InstanceError::Refused(Refusal::IllegalState(state))) => {
+                status::refuse(
+                    Reason::IllegalState,
+                    format!(
+                        "the instance is {}, which does not allow this",
+                        state.as_str()
+                    ),
+                )
+                .meta("state", state.as_str())
+                .status()
+            }
+            Error::Instance(other) => other.into(),
+            Error::PlanUnavailable(plan) => {
+                status::refuse(Reason::PlanUnavailable, "the plan is not sold")
+                    .meta("plan_id", plan)
+                    .status()
+            }
+            Error::PeriodUnavailable(period) => status::refuse(
+                Reason::PeriodUnavailable,
+                "the plan is not sold for this period",
+            )
+            .meta("period", period.as_str_name())
+            .status(),
+            Error::Unsuitable(Unsuitable::NotSupported(capability)) => status::refuse(
+                Reason::NotSupportedByProvider,
+                "the provider cannot do this",
+            )
+            .meta("capability", capability)
+            .status(),
+            Error::Unsuitable(Unsuitable::SamePlan) => unsuitable("same_plan", "it has this plan"),
+            Error::Unsuitable(Unsuitable::OtherProvider) => {
+                unsuitable("other_provider", "the plan is of another provider")
+            }
+            Error::Unsuitable(Unsuitable::DiskSmaller) => {
+                unsuitable("disk_smaller", "a disk cannot be made smaller")
+            }
+            Error::PriceChanged { expected, total } => {
+                status::refuse(Reason::PriceChanged, "the total is not the expected one")
+                    .meta("expected", expected.0)
+                    .meta("total", total.0)
+                    .status()
+            }
             Error::AccountNotFound => {
                 status::refuse(Reason::AccountNotFound, "there is no such account").status()
             }
@@ -74,4 +159,10 @@ impl From<Error> for Status {
             Error::Database(error) => status::database(&error),
         }
     }
+}
+
+fn unsuitable(problem: &'static str, message: &'static str) -> Status {
+    status::refuse(LifecycleErrorReason::PlanUnsuitable, message)
+        .meta("problem", problem)
+        .status()
 }

@@ -1,52 +1,43 @@
 //! What happens to instances as time passes.
 //!
-//! Owns: `subscriptions`, `renewals`, `account_policies`, `test_clocks`. Calls: wallet, instance. Reads `accounts` of identity. Emits: RENEWED,
-//! RENEWAL_FAILED, SUSPENDED, UNSUSPENDED, TERMINATED.
+//! Owns: `subscriptions`, `renewals`, `plan_changes`, `account_policies`, `test_clocks`. Calls: catalog, wallet, operation, instance. Reads `accounts` of identity. Emits:
+//! RENEWED, RENEWAL_FAILED, SUSPENDED, UNSUSPENDED, TERMINATED, PLAN_CHANGED, PLAN_CHANGE_FAILED.
 //!
 //! Money is asked for once more before anyone is suspended or terminated, and whenever money comes in. A deleted or lost instance ends its subscription; that
 //! news comes by the event log (`news.rs`), because instances are of lower rank.
+//!
+//! A change of plan (`change.rs`) holds its price and records an operation; a job takes that through the provider (`job.rs`) and settles money, plan and operation in one
+//! transaction. In between nothing else is due for the instance.
 
+pub mod change;
 pub mod clock;
 pub mod convert;
 pub mod error;
+pub mod job;
 pub mod model;
+#[cfg(test)]
+mod model_tests;
 pub mod news;
 pub mod preview;
+pub mod proration;
 pub mod rpc;
 pub mod store;
 pub mod sweep;
 
 use chrono::{DateTime, Utc};
-use sewa_sdk::sewa::api::v1::BillingPeriod;
 use sewa_sdk::sewa::event::v1::EventType;
 use sqlx::PgConnection;
 
 use crate::app::App;
-use crate::base::id::{AccountId, InstanceId, OrderId};
+use crate::base::id::{AccountId, InstanceId};
 use crate::base::money::Rupiah;
 use crate::base::outbox;
-use crate::base::{tax, time};
+use crate::base::tax;
 use crate::service::lifecycle::error::Error;
-use crate::service::lifecycle::model::{Charge, POLICIES, State, Step, Subscription};
-use crate::service::lifecycle::store::Renewal;
+use crate::service::lifecycle::model::{Charge, POLICIES, Start, State, Step, Subscription};
+use crate::service::lifecycle::store::{Renewal, changes};
 use crate::service::wallet::model::{Action, Command};
 use crate::service::{instance, wallet};
-
-/// What an order hands over when its machine runs.
-pub struct Start {
-    /// The account.
-    pub account: AccountId,
-    /// The machine.
-    pub instance: InstanceId,
-    /// The order.
-    pub order: OrderId,
-    /// Price of one period without tax.
-    pub price: Rupiah,
-    /// The span it pays for.
-    pub period: BillingPeriod,
-    /// Renews by itself.
-    pub auto_renew: bool,
-}
 
 /// Begins a subscription whose first period was just paid. Repeats safely.
 ///
@@ -61,33 +52,14 @@ pub async fn start(
     let policy = store::get_policy(connection, start.account)
         .await?
         .unwrap_or_else(|| POLICIES[0].code.to_owned());
-    let paid_until = time::period_end(now, start.period, 1).unwrap_or(now);
-    let mut subscription = Subscription {
-        account: start.account,
-        instance: start.instance,
-        order: start.order,
-        price: start.price,
-        period: start.period,
-        anchor_at: now,
-        anchor_number: 1,
-        period_number: 1,
-        paid_until,
-        auto_renew: start.auto_renew,
-        policy,
-        state: State::Active,
-        next: None,
-        renewal_hold: None,
-        on_test_clock,
-        revision: 1,
-    };
-    subscription.next = Some(subscription.step_when_paid());
+    let subscription = Subscription::begin(&start, policy, now, on_test_clock);
     if store::insert(connection, &subscription).await? {
         let tax = tax::ppn(start.price, now);
         let total = start.price.checked_add(tax).unwrap_or(start.price);
         let charge = Charge {
             number: 1,
             starts_at: now,
-            ends_at: paid_until,
+            ends_at: subscription.paid_until,
             price: start.price,
             tax,
             total,
@@ -97,6 +69,36 @@ pub async fn start(
             &[sweep::renewal(&subscription, &charge, "PAID", now)],
         )
         .await?;
+    }
+    Ok(())
+}
+
+/// Begins a subscription to a machine that was sold elsewhere, whose present period is paid until `paid_until`. Nothing is charged for it, and so nothing of it is ever given
+/// back; the next one is charged when it begins.
+///
+/// # Errors
+/// Of the database.
+pub async fn take_over(
+    connection: &mut PgConnection,
+    start: Start,
+    paid_until: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    let policy = store::get_policy(connection, start.account)
+        .await?
+        .unwrap_or_else(|| POLICIES[0].code.to_owned());
+    let subscription = Subscription::take_over(&start, policy, paid_until, now);
+    if store::insert(connection, &subscription).await? {
+        let charge = Charge {
+            number: 1,
+            starts_at: subscription.present.starts_at,
+            ends_at: paid_until,
+            price: Rupiah(0),
+            tax: Rupiah(0),
+            total: Rupiah(0),
+        };
+        let paid = sweep::renewal(&subscription, &charge, "PAID", now);
+        store::insert_renewals(connection, &[paid]).await?;
     }
     Ok(())
 }
@@ -144,7 +146,7 @@ pub fn price_renewal(subscription: &Subscription, now: DateTime<Utc>) -> Result<
 /// Pays the next period: ahead, by a hold, while the present one runs; at once when it is over, which resumes a suspended machine.
 ///
 /// # Errors
-/// As [`price_renewal`], or if the balance does not cover it.
+/// As [`price_renewal`], while its plan is being changed, or if the balance does not cover it.
 pub async fn renew(
     app: &App,
     connection: &mut PgConnection,
@@ -152,6 +154,9 @@ pub async fn renew(
     instance: InstanceId,
 ) -> Result<Renewal, Error> {
     let mut subscription = live_for_update(connection, account, instance).await?;
+    if let Some(operation) = subscription.change {
+        return Err(Error::Changing(operation));
+    }
     let (now, _) = clock::now(app, connection, account).await?;
     let charge = price_renewal(&subscription, now)?;
     let recorded_at = app.clock.now();
@@ -233,6 +238,33 @@ pub async fn end(
     subscription.end();
     store::save(connection, std::slice::from_ref(&subscription)).await?;
     Ok(())
+}
+
+/// Ends the first period of a subscription now, because what paid for it was taken back. What follows is what follows every period: the next one is charged if its owner
+/// wants that, and what is not paid goes through grace, suspension and termination by policy. A change of plan that is under way was priced for what is left of the period;
+/// it goes on, and no money moves for it. False if the period is over already; what came after it was paid otherwise.
+///
+/// # Errors
+/// Of the database.
+pub async fn cut_short(
+    app: &App,
+    connection: &mut PgConnection,
+    account: AccountId,
+    instance: InstanceId,
+) -> Result<bool, sqlx::Error> {
+    let Some(mut subscription) = store::get_for_update(connection, account, instance).await? else {
+        return Ok(false);
+    };
+    let (now, _) = clock::now(app, connection, account).await?;
+    let Some(next) = subscription.cut_short(now) else {
+        return Ok(false);
+    };
+    if let Some(operation) = subscription.change {
+        changes::cut_short(connection, account, operation).await?;
+    }
+    store::move_end(connection, &subscription, &next).await?;
+    store::save(connection, std::slice::from_ref(&subscription)).await?;
+    Ok(true)
 }
 
 async fn live_for_update(

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Duration, Utc};
 use sewa_sdk::sewa::api::v1::BillingPeriod;
 
-use crate::base::id::{AccountId, InstanceId, JournalId, OrderId};
+use crate::base::id::{AccountId, InstanceId, JournalId, OperationId, OrderId};
 use crate::base::money::Rupiah;
 use crate::base::{tax, time};
 
@@ -125,6 +125,21 @@ pub fn policy(code: &str) -> Option<&'static Policy> {
     POLICIES.iter().find(|p| p.code == code)
 }
 
+/// The period that is paid, or was last: what a change of plan prices anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Present {
+    /// Its begin.
+    pub starts_at: DateTime<Utc>,
+    /// Its span.
+    pub period: BillingPeriod,
+    /// What the plan costs for the whole of it without tax.
+    pub price: Rupiah,
+    /// What the plan that it was bought with costs for the whole of it.
+    pub bought: Rupiah,
+    /// What was paid for it then, without tax; a coupon makes it less.
+    pub paid: Rupiah,
+}
+
 /// A subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subscription {
@@ -134,10 +149,14 @@ pub struct Subscription {
     pub instance: InstanceId,
     /// The order that made it.
     pub order: OrderId,
-    /// Price of one period without tax; fixed when it was ordered.
+    /// Price of one period without tax from the next one on; fixed when it was ordered, or plan or period were changed.
     pub price: Rupiah,
     /// The span one price pays for.
     pub period: BillingPeriod,
+    /// The period that is paid.
+    pub present: Present,
+    /// The operation of a change of plan that is under way. Until it is over nothing is due.
+    pub change: Option<OperationId>,
     /// Where the calendar is counted from.
     pub anchor_at: DateTime<Utc>,
     /// Number of the first period counted from the anchor.
@@ -162,6 +181,24 @@ pub struct Subscription {
     pub revision: i64,
 }
 
+/// What an order hands over when its machine runs.
+pub struct Start {
+    /// The account.
+    pub account: AccountId,
+    /// The machine.
+    pub instance: InstanceId,
+    /// The order.
+    pub order: OrderId,
+    /// Price of one period without tax.
+    pub price: Rupiah,
+    /// What of it was paid, as a coupon may have taken something off.
+    pub paid: Rupiah,
+    /// The span it pays for.
+    pub period: BillingPeriod,
+    /// Renews by itself.
+    pub auto_renew: bool,
+}
+
 /// What a period costs and spans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Charge {
@@ -180,6 +217,53 @@ pub struct Charge {
 }
 
 impl Subscription {
+    /// One whose first period was just paid.
+    pub fn begin(start: &Start, policy: String, now: DateTime<Utc>, on_test_clock: bool) -> Self {
+        let mut subscription = Self {
+            account: start.account,
+            instance: start.instance,
+            order: start.order,
+            price: start.price,
+            period: start.period,
+            present: Present {
+                starts_at: now,
+                period: start.period,
+                price: start.price,
+                bought: start.price,
+                paid: start.paid.min(start.price),
+            },
+            change: None,
+            anchor_at: now,
+            anchor_number: 1,
+            period_number: 1,
+            paid_until: time::period_end(now, start.period, 1).unwrap_or(now),
+            auto_renew: start.auto_renew,
+            policy,
+            state: State::Active,
+            next: None,
+            renewal_hold: None,
+            on_test_clock,
+            revision: 1,
+        };
+        subscription.next = Some(subscription.step_when_paid());
+        subscription
+    }
+
+    /// One of a machine that was sold elsewhere and is paid until `paid_until`: its calendar is counted from there.
+    pub fn take_over(
+        start: &Start,
+        policy: String,
+        paid_until: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Self {
+        let mut taken = Self::begin(start, policy, now, false);
+        taken.present.starts_at = time::period_before(paid_until, start.period).unwrap_or(now);
+        (taken.anchor_at, taken.anchor_number) = (paid_until, 2);
+        taken.paid_until = paid_until;
+        taken.next = Some(taken.step_when_paid());
+        taken
+    }
+
     /// What the next period costs, were it paid at `now`. A period after suspension begins when it is paid, since the machine did not run before; any other
     /// begins where the last one ended. `None` beyond the calendar.
     pub fn next_charge(&self, now: DateTime<Utc>) -> Option<Charge> {
@@ -213,10 +297,41 @@ impl Subscription {
             (self.anchor_at, self.anchor_number) = (charge.starts_at, charge.number);
         }
         (self.period_number, self.paid_until) = (charge.number, charge.ends_at);
+        self.present = Present {
+            starts_at: charge.starts_at,
+            period: self.period,
+            price: charge.price,
+            bought: charge.price,
+            paid: charge.price,
+        };
         self.state = State::Active;
         self.renewal_hold = None;
         self.revision += 1;
         self.next = Some(self.step_when_paid());
+    }
+
+    /// Pays by another span from the next period on: the calendar is counted from the end of the present one.
+    pub fn change_period(&mut self, period: BillingPeriod, price: Rupiah) {
+        (self.anchor_at, self.anchor_number) =
+            (self.paid_until, self.period_number.saturating_add(1));
+        (self.period, self.price) = (period, price);
+        self.revision += 1;
+        self.next = Some(self.step_when_paid());
+    }
+
+    /// Ends the first period at `now`, and returns what the next one, which begins then, costs. `None` if it is over, or another one was paid since; nothing changes then.
+    pub fn cut_short(&mut self, now: DateTime<Utc>) -> Option<Charge> {
+        if self.state != State::Active || self.period_number != 1 || now >= self.paid_until {
+            return None;
+        }
+        let mut cut = self.clone();
+        cut.paid_until = now;
+        (cut.anchor_at, cut.anchor_number) = (now, 2);
+        cut.revision += 1;
+        cut.next = Some(cut.step_when_paid());
+        let next = cut.next_charge(now)?;
+        *self = cut;
+        Some(next)
     }
 
     /// After the step that was due found no money: what becomes of it.
@@ -273,127 +388,5 @@ impl Subscription {
             hours.0
         };
         self.paid_until + Duration::hours(i64::from(after))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use uuid::Uuid;
-
-    use super::*;
-
-    fn at(text: &str) -> DateTime<Utc> {
-        text.parse().expect("a time")
-    }
-
-    fn monthly() -> Subscription {
-        let anchor = at("2026-01-31T03:00:00Z");
-        Subscription {
-            account: AccountId(Uuid::from_u128(1)),
-            instance: InstanceId(Uuid::from_u128(2)),
-            order: OrderId(Uuid::from_u128(3)),
-            price: Rupiah(100_000),
-            period: BillingPeriod::Month,
-            anchor_at: anchor,
-            anchor_number: 1,
-            period_number: 1,
-            paid_until: at("2026-02-28T03:00:00Z"),
-            auto_renew: true,
-            policy: "prepaid".to_owned(),
-            state: State::Active,
-            next: Some((Step::Renew, at("2026-02-28T03:00:00Z"))),
-            renewal_hold: None,
-            on_test_clock: false,
-            revision: 1,
-        }
-    }
-
-    #[test]
-    fn a_year_of_renewals_keeps_the_anchor_day() {
-        let mut s = monthly();
-        for end in [
-            "2026-03-31",
-            "2026-04-30",
-            "2026-05-31",
-            "2026-06-30",
-            "2026-07-31",
-        ] {
-            let charge = s.next_charge(s.paid_until).expect("a charge");
-            assert_eq!(charge.starts_at, s.paid_until);
-            assert_eq!(charge.total, Rupiah(111_000));
-            s.paid(&charge);
-            assert_eq!(s.paid_until, at(&format!("{end}T03:00:00Z")));
-        }
-        assert_eq!(s.period_number, 6);
-    }
-
-    #[test]
-    fn unpaid_leads_through_grace_and_suspension_to_the_end() {
-        let mut s = monthly();
-        s.unpaid(Step::Renew);
-        assert_eq!(
-            (s.state, s.next),
-            (
-                State::Grace,
-                Some((Step::Suspend, at("2026-03-01T03:00:00Z")))
-            )
-        );
-        s.unpaid(Step::Suspend);
-        assert_eq!(
-            (s.state, s.next),
-            (
-                State::Suspended,
-                Some((Step::Terminate, at("2026-03-08T03:00:00Z")))
-            )
-        );
-        s.unpaid(Step::Renew);
-        assert_eq!(s.next, Some((Step::Terminate, at("2026-03-08T03:00:00Z"))));
-        s.unpaid(Step::Terminate);
-        assert_eq!((s.state, s.next), (State::Ended, None));
-    }
-
-    #[test]
-    fn paying_a_suspended_one_begins_a_period_now() {
-        let mut s = monthly();
-        s.unpaid(Step::Renew);
-        s.unpaid(Step::Suspend);
-        let charge = s.next_charge(at("2026-03-05T00:00:00Z")).expect("a charge");
-        assert_eq!(
-            (charge.number, charge.starts_at, charge.ends_at),
-            (2, at("2026-03-05T00:00:00Z"), at("2026-04-05T00:00:00Z"))
-        );
-        s.paid(&charge);
-        let next = s.next_charge(s.paid_until).expect("a charge");
-        assert_eq!((next.number, next.ends_at), (3, at("2026-05-05T00:00:00Z")));
-    }
-
-    #[test]
-    fn who_does_not_renew_is_suspended_after_the_grace() {
-        let mut s = monthly();
-        s.auto_renew = false;
-        assert_eq!(
-            s.step_when_paid(),
-            (Step::Suspend, at("2026-03-01T03:00:00Z"))
-        );
-        s.renewal_hold = Some(JournalId(Uuid::from_u128(9)));
-        assert_eq!(s.step_when_paid(), (Step::Renew, s.paid_until));
-    }
-
-    #[test]
-    fn both_policies_have_a_rule_for_every_period_sold() {
-        for policy in &POLICIES {
-            for period in [
-                BillingPeriod::Day,
-                BillingPeriod::Month,
-                BillingPeriod::Year,
-            ] {
-                let rule = policy
-                    .rules
-                    .iter()
-                    .find(|r| r.period == period)
-                    .expect("a rule");
-                assert!(rule.terminate_after_hours > rule.suspend_after_hours);
-            }
-        }
     }
 }

@@ -15,6 +15,8 @@ use crate::base::outbox::reader::Stored;
 use crate::service::lifecycle::error::Error;
 use crate::service::lifecycle::store::clocks;
 use crate::service::lifecycle::{self, clock, store};
+use crate::service::wallet;
+use crate::service::wallet::model::Refused;
 
 /// Reads the next events. Returns how many there were.
 ///
@@ -51,6 +53,16 @@ async fn handle(
             EventType::DepositPaid | EventType::WalletAdjusted => {
                 paid.insert(event.account.0);
             }
+            EventType::WalletUnfrozen => {
+                paid.insert(event.account.0);
+                // What was passed over below while the wallet was frozen.
+                let outlived = store::outlived_machines(connection, event.account).await?;
+                gone.extend(
+                    outlived
+                        .into_iter()
+                        .map(|instance| (event.account, instance)),
+                );
+            }
             EventType::InstanceChanged if is_gone(event) => {
                 gone.insert((event.account, InstanceId(event.subject)));
             }
@@ -60,6 +72,8 @@ async fn handle(
     for (account, instance) in gone {
         match lifecycle::end(app, connection, account, instance).await {
             Ok(()) => {}
+            // The others go on. What was paid ahead here is released once staff have ended the freeze.
+            Err(Error::Wallet(wallet::error::Error::Refused(Refused::Frozen))) => {}
             Err(Error::Database(error)) => return Err(error),
             Err(error) => {
                 return Err(sqlx::Error::Protocol(format!(

@@ -1,26 +1,31 @@
 //! Lifecycle: the wire.
 
-use chrono::Duration;
+use chrono::{DateTime, Duration, Utc};
 use sewa_sdk::sewa::lifecycle::v1::lifecycle_service_server::LifecycleService;
 use sewa_sdk::sewa::lifecycle::v1::{
+    ChangePeriodRequest, ChangePeriodResponse, ChangePlanRequest, ChangePlanResponse,
     ListPoliciesRequest, ListPoliciesResponse, ListRenewalsRequest, ListRenewalsResponse,
-    PreviewRenewalRequest, PreviewRenewalResponse, PreviewScheduleRequest, PreviewScheduleResponse,
-    RenewInstanceRequest, RenewInstanceResponse, SetAccountPolicyRequest, SetAccountPolicyResponse,
-    SetAutoRenewRequest, SetAutoRenewResponse, renewal,
+    PreviewPeriodChangeRequest, PreviewPeriodChangeResponse, PreviewPlanChangeRequest,
+    PreviewPlanChangeResponse, PreviewRenewalRequest, PreviewRenewalResponse,
+    PreviewScheduleRequest, PreviewScheduleResponse, RenewInstanceRequest, RenewInstanceResponse,
+    SetAccountPolicyRequest, SetAccountPolicyResponse, SetAutoRenewRequest, SetAutoRenewResponse,
+    renewal,
 };
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::base::call::Call;
-use crate::base::id::{AccountId, InstanceId};
+use crate::base::id::{AccountId, InstanceId, PlanId};
+use crate::base::money::Rupiah;
 use crate::base::page::Page;
 use crate::base::status;
 use crate::base::writes::{self, Claim, Write};
+use crate::service::instance::model::Instance;
 use crate::service::lifecycle::error::Error;
-use crate::service::lifecycle::model::{self, POLICIES};
-use crate::service::lifecycle::{self, clock, convert, preview, store};
-use crate::service::{instance, wallet};
+use crate::service::lifecycle::model::{self, POLICIES, Subscription};
+use crate::service::lifecycle::{self, change, clock, convert, preview, store};
+use crate::service::{catalog, instance, operation};
 
 /// Subscriptions a schedule is made of at most.
 const MAX_SUBSCRIPTIONS: i64 = 5000;
@@ -29,6 +34,39 @@ const MAX_SUBSCRIPTIONS: i64 = 5000;
 pub struct Lifecycle {
     /// The parts.
     pub app: App,
+}
+
+/// A subscription and its machine, as they are now by their account's clock.
+struct Looked {
+    subscription: Subscription,
+    instance: Instance,
+    now: DateTime<Utc>,
+}
+
+impl Lifecycle {
+    /// Looks at the instance of that id, for its owner or for staff.
+    async fn look(&self, call: &Call, instance_id: &str) -> Result<Looked, Status> {
+        let id = InstanceId::parse("instance_id", instance_id)?;
+        let holding = instance::store::account_of(&self.app.db, id);
+        let account = call.caller.account_holding(holding).await?;
+        let account = account.ok_or(Error::InstanceNotFound)?;
+        let look = async {
+            let subscription = store::get(&self.app.db, account, id).await?;
+            let instance = instance::store::get(&self.app.db, account, id).await?;
+            let mut connection = self.app.db.acquire().await?;
+            let (now, _) = clock::now(&self.app, &mut connection, account).await?;
+            Ok((subscription, instance, now))
+        };
+        let found: Result<_, sqlx::Error> = look.await;
+        let (subscription, instance, now) = found.map_err(|e| status::database(&e))?;
+        let both = subscription.zip(instance);
+        let (subscription, instance) = both.ok_or(Error::InstanceNotFound)?;
+        Ok(Looked {
+            subscription,
+            instance,
+            now,
+        })
+    }
 }
 
 #[tonic::async_trait]
@@ -60,10 +98,10 @@ impl LifecycleService for Lifecycle {
         let subscriptions = store::list_due(&self.app.db, account, until, MAX_SUBSCRIPTIONS)
             .await
             .map_err(|e| status::database(&e))?;
-        let balance = wallet::store::get_balance(&self.app.db, account)
-            .await
-            .map_err(|e| status::database(&e))?;
-        let available = balance.map_or(crate::base::money::Rupiah::ZERO, |(b, _)| b.available);
+        let balance = self.app.reads.balances.get(account).await?;
+        // Renewals spend promo credit first.
+        let available = balance.and_then(|(b, _)| b.promo.checked_add(b.available));
+        let available = available.unwrap_or_default();
         let skip = page.after_as::<usize>()?.unwrap_or(0);
         let take = usize::try_from(page.limit()).unwrap_or(usize::MAX);
         let mut steps: Vec<_> = preview::schedule(subscriptions, available, until)
@@ -156,6 +194,91 @@ impl LifecycleService for Lifecycle {
             .await;
         self.app.tail.wake();
         reply
+    }
+
+    async fn preview_plan_change(
+        &self,
+        request: Request<PreviewPlanChangeRequest>,
+    ) -> Result<Response<PreviewPlanChangeResponse>, Status> {
+        let call = Call::of(&request)?;
+        let plan = PlanId::parse("plan_id", &request.get_ref().plan_id)?;
+        let catalogue = catalog::snapshot(&self.app).await?;
+        let looked = self.look(&call, &request.get_ref().instance_id).await?;
+        let (subscription, machine, now) = (&looked.subscription, &looked.instance, looked.now);
+        let priced = change::price_plan(&self.app, &catalogue, subscription, machine, plan, now)?;
+        Ok(Response::new(PreviewPlanChangeResponse {
+            plan_change: Some(convert::plan_change(&priced)),
+        }))
+    }
+
+    async fn change_plan(
+        &self,
+        request: Request<ChangePlanRequest>,
+    ) -> Result<Response<ChangePlanResponse>, Status> {
+        let call = Call::of(&request)?;
+        let request = request.into_inner();
+        let instance = InstanceId::parse("instance_id", &request.instance_id)?;
+        let plan = PlanId::parse("plan_id", &request.plan_id)?;
+        let expected = request.expected_total.as_ref();
+        let expected = expected
+            .map(|total| Rupiah::from_proto("expected_total", total))
+            .transpose()?;
+        let account = call.caller.account()?;
+        let catalogue = catalog::snapshot(&self.app).await?;
+        let mut write = match writes::begin(&self.app.db, &call).await? {
+            Claim::Fresh(write) => write,
+            Claim::Repeat(stored) => return stored.reply(&call),
+        };
+        keep_before(&mut write, account, instance).await?;
+        let key = (account, instance);
+        let begun = change::begin(&self.app, &mut write.tx, &catalogue, key, plan, expected).await;
+        let outcome = begun.map(|(priced, operation)| ChangePlanResponse {
+            plan_change: Some(convert::plan_change(&priced)),
+            operation: Some(operation::convert::new_to_proto(&operation)),
+        });
+        let reply = write.finish(outcome.map_err(Status::from)).await;
+        self.app.tail.wake();
+        reply
+    }
+
+    async fn preview_period_change(
+        &self,
+        request: Request<PreviewPeriodChangeRequest>,
+    ) -> Result<Response<PreviewPeriodChangeResponse>, Status> {
+        let call = Call::of(&request)?;
+        let period = request.get_ref().period();
+        let catalogue = catalog::snapshot(&self.app).await?;
+        let looked = self.look(&call, &request.get_ref().instance_id).await?;
+        let (machine, now) = (&looked.instance, looked.now);
+        let subscription = looked.subscription;
+        let (_, charge) =
+            change::price_period(&self.app, &catalogue, subscription, machine, period, now)?;
+        let state = renewal::State::Preview;
+        Ok(Response::new(PreviewPeriodChangeResponse {
+            renewal: Some(convert::charge(machine.id, &charge, state)),
+        }))
+    }
+
+    async fn change_period(
+        &self,
+        request: Request<ChangePeriodRequest>,
+    ) -> Result<Response<ChangePeriodResponse>, Status> {
+        let call = Call::of(&request)?;
+        let period = request.get_ref().period();
+        let instance = InstanceId::parse("instance_id", &request.get_ref().instance_id)?;
+        let account = call.caller.account()?;
+        let catalogue = catalog::snapshot(&self.app).await?;
+        let mut write = match writes::begin(&self.app.db, &call).await? {
+            Claim::Fresh(write) => write,
+            Claim::Repeat(stored) => return stored.reply(&call),
+        };
+        keep_before(&mut write, account, instance).await?;
+        let key = (account, instance);
+        let changed = change::set_period(&self.app, &mut write.tx, &catalogue, key, period).await;
+        let outcome = changed.map(|subscription| ChangePeriodResponse {
+            subscription: Some(convert::subscription(&subscription)),
+        });
+        write.finish(outcome.map_err(Status::from)).await
     }
 
     async fn list_renewals(

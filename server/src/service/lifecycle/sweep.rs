@@ -9,6 +9,7 @@ use sewa_sdk::sewa::event::v1::{EventType, LifecyclePayload};
 use sqlx::PgConnection;
 
 use crate::app::App;
+use crate::base::fault;
 use crate::base::id::{AccountId, InstanceId, RenewalId};
 use crate::base::money::Rupiah;
 use crate::base::outbox::{self, NewEvent};
@@ -32,7 +33,7 @@ pub async fn step(app: &App) -> Result<usize, sqlx::Error> {
     let count = due.len();
     if count > 0 {
         settle(app, &mut tx, due, now).await?;
-        tx.commit().await?;
+        fault::around(fault::Step::Sweep, tx.commit()).await?;
         app.tail.wake();
     }
     Ok(count)
@@ -85,6 +86,8 @@ pub async fn settle(
             continue;
         };
         match (paid.remove(&i), charges.get(&i)) {
+            // Frozen a moment ago. It is neither paid nor unpaid, and stays due.
+            (Some(Err(Refused::Frozen)), _) => continue,
             (Some(Ok(())), Some(charge)) => renewed(&mut subscription, charge, &mut changes, now),
             (_, charge) => went_unpaid(&mut subscription, step, charge, &mut changes, now),
         }

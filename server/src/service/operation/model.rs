@@ -1,5 +1,7 @@
 //! The rules of operations. Pure.
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, Utc};
 use sewa_sdk::sewa::api::v1::operation::Kind;
 
@@ -107,7 +109,8 @@ impl State {
     }
 }
 
-/// Whether its owner may take an operation of this kind back. What the platform decided, what belongs to an order and what ended a service may not.
+/// Whether its owner may take an operation of this kind back. What the platform decided, what
+/// belongs to an order or decides about money and what ended a service may not.
 pub fn is_cancellable(kind: Kind) -> bool {
     match kind {
         Kind::PowerOn
@@ -115,8 +118,16 @@ pub fn is_cancellable(kind: Kind) -> bool {
         | Kind::Shutdown
         | Kind::Reboot
         | Kind::Rebuild
-        | Kind::ResetPassword => true,
-        Kind::Unspecified | Kind::Create | Kind::Delete | Kind::Suspend | Kind::Resume => false,
+        | Kind::ResetPassword
+        | Kind::CreateSnapshot
+        | Kind::RestoreSnapshot
+        | Kind::DeleteSnapshot => true,
+        Kind::Unspecified
+        | Kind::Create
+        | Kind::Delete
+        | Kind::Suspend
+        | Kind::Resume
+        | Kind::Resize => false,
     }
 }
 
@@ -221,7 +232,7 @@ pub enum End {
     /// Given up.
     Failed {
         /// Stable reason, one of the contract's.
-        reason: &'static str,
+        reason: Cow<'static, str>,
         /// For people.
         message: String,
     },
@@ -264,7 +275,13 @@ mod tests {
     #[test]
     fn nobody_takes_back_a_suspension() {
         assert!(is_cancellable(Kind::PowerOff));
-        for kind in [Kind::Create, Kind::Delete, Kind::Suspend, Kind::Resume] {
+        for kind in [
+            Kind::Create,
+            Kind::Delete,
+            Kind::Suspend,
+            Kind::Resume,
+            Kind::Resize,
+        ] {
             assert!(!is_cancellable(kind), "{kind:?}");
         }
     }

@@ -45,9 +45,7 @@ impl Operations {
     }
 
     async fn read(&self, account: AccountId, id: OperationId) -> Result<Operation, Status> {
-        let found = store::get(&self.app.db, account, id)
-            .await
-            .map_err(|e| status::database(&e))?;
+        let found = self.app.reads.operations.get((account, id)).await?;
         Ok(found.ok_or(Error::OperationNotFound)?)
     }
 

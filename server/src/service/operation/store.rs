@@ -1,10 +1,13 @@
 //! The SQL of operations.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use sewa_sdk::sewa::api::v1::operation::Kind;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::base::db::PgPool;
 use crate::base::id::{AccountId, ImageId, InstanceId, OperationId, OrderId};
 use crate::service::operation::model::{Event, Leased, NewOperation, Operation, State, WAITING};
 
@@ -108,21 +111,24 @@ pub async fn attach(
     Ok(())
 }
 
-/// An operation.
+/// Operations, by whose they are.
 ///
 /// # Errors
 /// Of the database.
 pub async fn get(
     pool: &PgPool,
-    account: AccountId,
-    id: OperationId,
-) -> Result<Option<Operation>, sqlx::Error> {
-    Ok(
-        operations!("where account_id = $1 and id = $2", account.0, id.0)
-            .fetch_optional(pool)
-            .await?
-            .map(Into::into),
+    asked: &[(AccountId, OperationId)],
+) -> Result<HashMap<(AccountId, OperationId), Operation>, sqlx::Error> {
+    let (accounts, ids): (Vec<Uuid>, Vec<Uuid>) = asked.iter().map(|(a, id)| (a.0, id.0)).unzip();
+    let rows = operations!(
+        "where (account_id, id) in (select * from unnest($1::uuid[], $2::uuid[]))",
+        &accounts,
+        &ids
     )
+    .fetch_all(pool)
+    .await?;
+    let operations = rows.into_iter().map(Operation::from);
+    Ok(operations.map(|o| ((o.account, o.id), o)).collect())
 }
 
 /// The account an operation belongs to.
@@ -237,12 +243,22 @@ pub async fn progress(
     Ok(())
 }
 
+/// Whose operations are leased.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Queue {
+    /// Those that the reconciler of instances works on.
+    Instances,
+    /// Those that make a change of plan.
+    PlanChanges,
+}
+
 /// Leases operations that are due: nobody else gets them until `until`, and only this attempt may settle them.
 ///
 /// # Errors
 /// Of the database.
 pub async fn lease(
     pool: &PgPool,
+    queue: Queue,
     now: DateTime<Utc>,
     until: DateTime<Utc>,
     limit: i64,
@@ -251,7 +267,7 @@ pub async fn lease(
         r#"update operations o set state = 'RUNNING', step = case when o.state = 'PENDING' then 'asking' else o.step end, attempt = o.attempt + 1,
             next_attempt_at = $2
         from (
-            select account_id, id from operations where state in ('PENDING', 'RUNNING') and kind <> 1 and next_attempt_at <= $1
+            select account_id, id from operations where state in ('PENDING', 'RUNNING') and kind <> 1 and (kind = 11) = $4 and next_attempt_at <= $1
             order by next_attempt_at limit $3 for no key update skip locked
         ) due
         where o.account_id = due.account_id and o.id = due.id
@@ -260,6 +276,7 @@ pub async fn lease(
         now,
         until,
         limit,
+        queue == Queue::PlanChanges,
     )
     .fetch_all(pool)
     .await?;

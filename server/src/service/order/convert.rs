@@ -6,11 +6,16 @@ use sewa_sdk::sewa::order::v1 as proto;
 use tonic::Status;
 
 use crate::base::id::{ImageId, PlanId, RegionId};
+use crate::base::money::Rupiah;
 use crate::base::time;
 use crate::service::catalog::model::Snapshot;
 use crate::service::instance::model::NewInstance;
 use crate::service::order::error::Error;
-use crate::service::order::model::{Draft, Move, Order, Payment, Quote, State};
+use crate::service::order::model::{Draft, Move, Order, Payment, State};
+use crate::service::order::quote::Quote;
+use crate::service::wallet;
+use crate::service::wallet::deposit::Deposit;
+use crate::service::wallet::model::Balance;
 
 /// Reads a draft.
 ///
@@ -26,6 +31,7 @@ pub fn draft(draft: Option<proto::OrderDraft>) -> Result<Draft, Status> {
         hostname: draft.hostname,
         auto_renew: draft.auto_renew,
         labels: draft.labels.into_iter().collect::<BTreeMap<_, _>>(),
+        coupon_code: draft.coupon_code,
     })
 }
 
@@ -60,7 +66,7 @@ pub fn new_instance(catalogue: &Snapshot, order: &Order) -> Result<NewInstance, 
         image_code: image.provider_image.clone(),
         hostname: draft.hostname.clone(),
         labels: draft.labels.clone(),
-        price: order.quote.subtotal,
+        price: order.quote.renewal_price(),
         period: draft.period,
         created_at: order.created_at,
     })
@@ -68,22 +74,47 @@ pub fn new_instance(catalogue: &Snapshot, order: &Order) -> Result<NewInstance, 
 
 /// A price, line by line.
 pub fn quote(q: &Quote) -> proto::Quote {
-    let line = |kind: proto::quote::line::Kind,
-                description: &str,
-                amount: crate::base::money::Rupiah| proto::quote::Line {
-        kind: kind as i32,
-        description: description.to_owned(),
-        amount: Some(amount.to_proto()),
-    };
+    let line =
+        |kind: proto::quote::line::Kind, description: &str, amount: Rupiah| proto::quote::Line {
+            kind: kind as i32,
+            description: description.to_owned(),
+            amount: Some(amount.to_proto()),
+        };
+    use proto::quote::line::Kind;
+    let mut lines = vec![line(Kind::Base, &q.plan_name, q.list_price())];
+    if let Some(reduction) = &q.promotion {
+        lines.push(line(
+            Kind::Promotion,
+            &reduction.display_name,
+            reduction.amount.negated(),
+        ));
+    }
+    if let Some(discount) = &q.discount {
+        lines.push(line(
+            Kind::Coupon,
+            &discount.code,
+            discount.amount.negated(),
+        ));
+    }
+    lines.push(line(Kind::Tax, "PPN 12% x 11/12", q.tax));
     proto::Quote {
-        lines: vec![
-            line(proto::quote::line::Kind::Base, &q.plan_name, q.subtotal),
-            line(proto::quote::line::Kind::Tax, "PPN 12% x 11/12", q.tax),
-        ],
+        lines,
         subtotal: Some(q.subtotal.to_proto()),
         tax: Some(q.tax.to_proto()),
         total: Some(q.total.to_proto()),
         expire_time: q.until.map(time::to_proto),
+        wallet: None,
+    }
+}
+
+/// What a wallet pays of a total, as the ledger will take it.
+pub fn wallet_share(total: Rupiah, balance: &Balance) -> proto::WalletShare {
+    let promo = total.min(balance.promo);
+    let available = Rupiah(total.0 - promo.0).min(balance.available);
+    proto::WalletShare {
+        promo: Some(promo.to_proto()),
+        available: Some(available.to_proto()),
+        missing: Some(Rupiah(total.0 - promo.0 - available.0).to_proto()),
     }
 }
 
@@ -103,11 +134,13 @@ pub fn order(o: &Order, with_history: bool) -> proto::Order {
             hostname: o.draft.hostname.clone(),
             auto_renew: o.draft.auto_renew,
             labels: o.draft.labels.clone().into_iter().collect(),
+            coupon_code: o.draft.coupon_code.clone(),
         }),
         quote: Some(quote(&o.quote)),
         payment: match o.payment {
             Payment::Wallet => proto::Payment::Wallet,
             Payment::StaffApproval => proto::Payment::StaffApproval,
+            Payment::Gateway => proto::Payment::Gateway,
         } as i32,
         instance_id: o.instance.to_string(),
         operation_id: if waits {
@@ -132,6 +165,18 @@ pub fn order(o: &Order, with_history: bool) -> proto::Order {
         update_time: Some(time::to_proto(o.updated_at)),
         attempts: o.attempts,
         last_error: String::new(),
+        next_attempt_time: None,
+        deadline_time: None,
+        deposit_id: o.deposit.map(|d| d.to_string()).unwrap_or_default(),
+        deposit: None,
+    }
+}
+
+/// An order as [`order`] or [`order_for_staff`] shows it, with the deposit by which it is paid.
+pub fn with_deposit(order: proto::Order, deposit: Option<&Deposit>) -> proto::Order {
+    proto::Order {
+        deposit: deposit.map(wallet::convert::deposit),
+        ..order
     }
 }
 
@@ -139,8 +184,14 @@ pub fn order(o: &Order, with_history: bool) -> proto::Order {
 pub fn order_for_staff(o: &Order, with_history: bool) -> proto::Order {
     proto::Order {
         last_error: o.last_error.clone().unwrap_or_default(),
+        next_attempt_time: is_worked_on(o).then(|| time::to_proto(o.next_attempt_at)),
+        deadline_time: is_worked_on(o).then(|| time::to_proto(o.deadline_at)),
         ..order(o, with_history)
     }
+}
+
+fn is_worked_on(o: &Order) -> bool {
+    matches!(o.state, State::Paid | State::Provisioning)
 }
 
 fn moved(m: &Move) -> proto::OrderMove {

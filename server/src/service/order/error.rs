@@ -4,10 +4,11 @@ use sewa_sdk::sewa::api::v1::BillingPeriod;
 use sewa_sdk::sewa::order::v1::OrderErrorReason;
 use tonic::Status;
 
-use crate::base::id::{ImageId, PlanId, RegionId};
+use crate::base::id::{ImageId, PlanId, RegionId, SshKeyId};
 use crate::base::money::Rupiah;
 use crate::base::{db, status};
 use crate::service::order::model::{InvalidTransition, State};
+use crate::service::promotion::coupon::WhyNot;
 use crate::service::wallet;
 use crate::service::wallet::model::Refused;
 
@@ -29,6 +30,14 @@ pub enum Error {
     /// No price for the period.
     #[error("no price for {0:?}")]
     PeriodUnavailable(BillingPeriod),
+    /// The coupon is not taken.
+    #[error("coupon {code} is not taken: {}", .why.as_str())]
+    InvalidCoupon {
+        /// The code.
+        code: String,
+        /// Why not.
+        why: WhyNot,
+    },
     /// The total is not what the caller expected.
     #[error("the total is {total}, not {expected}")]
     PriceChanged {
@@ -40,6 +49,12 @@ pub enum Error {
     /// The reference was used before.
     #[error("the client reference was used before")]
     ClientReferenceTaken,
+    /// No such key in this account.
+    #[error("no key {0}")]
+    SshKeyNotFound(SshKeyId),
+    /// What the machine is to be given could not be sealed.
+    #[error("a secret could not be sealed")]
+    Secret(#[source] anyhow::Error),
     /// The state does not allow it.
     #[error("the order is {state:?}")]
     OrderStateConflict {
@@ -52,6 +67,9 @@ pub enum Error {
         /// The present state.
         state: State,
     },
+    /// The account has not said who its invoices are made out to.
+    #[error("the billing profile is incomplete")]
+    BillingProfileIncomplete,
     /// The books and the order disagree; a fault of ours.
     #[error("{0}")]
     Ledger(&'static str),
@@ -110,6 +128,12 @@ impl From<Error> for Status {
             )
             .meta("period", period.as_str_name())
             .status(),
+            Error::InvalidCoupon { code, why } => {
+                status::refuse(Reason::InvalidCoupon, "the coupon is not taken")
+                    .meta("coupon_code", code)
+                    .meta("why", why.as_str())
+                    .status()
+            }
             Error::PriceChanged { expected, total } => {
                 status::refuse(Reason::PriceChanged, "the total is not the expected one")
                     .meta("expected", expected.0)
@@ -121,6 +145,12 @@ impl From<Error> for Status {
                 "the client reference was used before",
             )
             .status(),
+            Error::SshKeyNotFound(id) => {
+                status::refuse(Reason::SshKeyNotFound, "there is no such SSH key")
+                    .meta("ssh_key_id", id)
+                    .status()
+            }
+            Error::Secret(cause) => status::internal(cause),
             Error::OrderStateConflict { state } => status::refuse(
                 Reason::OrderStateConflict,
                 "the order's state does not allow it",
@@ -132,6 +162,11 @@ impl From<Error> for Status {
                 "the order does not wait for payment",
             )
             .meta("state", state.as_str())
+            .status(),
+            Error::BillingProfileIncomplete => status::refuse(
+                Reason::BillingProfileIncomplete,
+                "the billing profile lacks a name or an address",
+            )
             .status(),
             Error::Wallet(wallet::error::Error::Refused(Refused::InsufficientBalance {
                 required,

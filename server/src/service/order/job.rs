@@ -6,10 +6,10 @@ use futures_util::StreamExt;
 use sewa_sdk::sewa::event::v1::EventType;
 
 use crate::app::App;
-use crate::base::{crypto, outbox};
+use crate::base::fault::{self, Step};
+use crate::base::{crypto, db, outbox};
 use crate::service::catalog;
 use crate::service::instance::{self, ProvisionFailure, Provisioned};
-use crate::service::lifecycle::Start;
 use crate::service::operation;
 use crate::service::order::error::Error;
 use crate::service::order::model::{self, Event, Failure, Order, State, backoff};
@@ -21,6 +21,8 @@ const CHUNK: i64 = 64;
 const CONCURRENT: usize = 16;
 /// How long an order stays leased to a replica that may have died.
 const LEASE: Duration = Duration::seconds(30);
+/// The same for one who lives and whose database is silent.
+const HELD: std::time::Duration = std::time::Duration::from_secs(30);
 /// How soon a machine that is booting is looked at again.
 const LOOK_AGAIN: Duration = Duration::milliseconds(300);
 
@@ -34,7 +36,7 @@ pub async fn step(app: &App) -> Result<usize, sqlx::Error> {
     let count = leased.len();
     futures_util::stream::iter(leased)
         .for_each_concurrent(CONCURRENT, |order| async move {
-            if let Err(error) = fulfil(app, &order).await {
+            if let Err(error) = db::within(HELD, fulfil(app, &order)).await {
                 tracing::error!(order = %order.id, %error, "fulfilment failed; the order stays due");
             }
             app.tail.wake();
@@ -44,13 +46,8 @@ pub async fn step(app: &App) -> Result<usize, sqlx::Error> {
 }
 
 async fn fulfil(app: &App, order: &Order) -> Result<(), Error> {
-    if app.clock.now() >= order.deadline_at {
-        let failure = if order.last_error.is_some() {
-            Failure::ProviderUnavailable
-        } else {
-            Failure::ProvisioningTimeout
-        };
-        return give_up(app, order, failure).await;
+    if let Some(failure) = order.overdue(app.clock.now()) {
+        return give_up(app, order, failure, None).await;
     }
     if order.state == State::Paid && !begin(app, order).await? {
         return Ok(());
@@ -59,7 +56,7 @@ async fn fulfil(app: &App, order: &Order) -> Result<(), Error> {
         Provisioned::Running => {
             let mut tx = app.db.begin().await?;
             super::deliver(app, &mut tx, order).await?;
-            Ok(tx.commit().await?)
+            Ok(fault::around(Step::OrderDeliver, tx.commit()).await?)
         }
         Provisioned::Waiting { step, progress } => {
             let mut tx = app.db.begin().await?;
@@ -72,14 +69,14 @@ async fn fulfil(app: &App, order: &Order) -> Result<(), Error> {
                 None,
             )
             .await?;
-            Ok(tx.commit().await?)
+            Ok(fault::around(Step::OrderWait, tx.commit()).await?)
         }
         Provisioned::Failed(ProvisionFailure::NoCapacity) => {
-            give_up(app, order, Failure::OutOfCapacity).await
+            give_up(app, order, Failure::OutOfCapacity, None).await
         }
         Provisioned::Failed(ProvisionFailure::Refused(message)) => {
             tracing::warn!(order = %order.id, message, "the provider refused the machine");
-            give_up(app, order, Failure::ProviderUnavailable).await
+            give_up(app, order, Failure::ProviderUnavailable, Some(message)).await
         }
         Provisioned::Failed(ProvisionFailure::Unavailable(message)) => {
             let attempts = order.attempts.saturating_add(1);
@@ -115,29 +112,22 @@ async fn begin(app: &App, leased: &Order) -> Result<bool, Error> {
     operation::progress(&mut tx, order.account, order.operation, "creating", 10).await?;
     outbox::insert(
         &mut tx,
-        &[super::news(&order, EventType::OrderProvisioning, "")],
+        &[super::told(&order, EventType::OrderProvisioning, "")],
     )
     .await?;
-    tx.commit().await?;
+    fault::around(Step::OrderBegin, tx.commit()).await?;
     Ok(true)
 }
 
-async fn give_up(app: &App, order: &Order, failure: Failure) -> Result<(), Error> {
+async fn give_up(
+    app: &App,
+    order: &Order,
+    failure: Failure,
+    words: Option<String>,
+) -> Result<(), Error> {
     let mut tx = app.db.begin().await?;
-    super::fail(app, &mut tx, order, failure).await?;
-    Ok(tx.commit().await?)
-}
-
-/// What lifecycle takes over.
-pub(super) fn subscription(order: &Order) -> Start {
-    Start {
-        account: order.account,
-        instance: order.instance,
-        order: order.id,
-        price: order.quote.subtotal,
-        period: order.draft.period,
-        auto_renew: order.draft.auto_renew,
-    }
+    super::fail(app, &mut tx, order, failure, words).await?;
+    Ok(fault::around(Step::OrderGiveUp, tx.commit()).await?)
 }
 
 /// Ends orders nobody paid in time, and returns how many.

@@ -1,4 +1,4 @@
-//! The rules of orders: what they cost, how they move, and how long to wait between attempts. Pure.
+//! The rules of orders: how they move, and how long to wait between attempts. Pure.
 
 use std::collections::BTreeMap;
 
@@ -7,16 +7,17 @@ use serde::{Deserialize, Serialize};
 use sewa_sdk::sewa::api::v1::BillingPeriod;
 
 use crate::base::id::{
-    AccountId, ImageId, InstanceId, JournalId, OperationId, OrderId, PlanId, RegionId,
+    AccountId, DepositId, ImageId, InstanceId, JournalId, OperationId, OrderId, PlanId, RegionId,
 };
-use crate::base::money::Rupiah;
-use crate::base::tax;
+use crate::service::lifecycle::model::Start;
+use crate::service::order::quote::Quote;
+use crate::service::wallet::model::{Action, Command};
 
 /// How far an order is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum State {
-    /// Waiting for staff to confirm payment.
+    /// Waiting for the payment at a gateway, or for staff to confirm it.
     PendingPayment,
     /// Money is held.
     Paid,
@@ -34,9 +35,24 @@ pub enum State {
     Expired,
 }
 
+/// Every event.
+pub const EVENTS: [Event; 9] = [
+    Event::Pay,
+    Event::Approve,
+    Event::Reject,
+    Event::Expire,
+    Event::Cancel,
+    Event::Begin,
+    Event::Deliver,
+    Event::Fail,
+    Event::Refund,
+];
+
 /// What moves an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
+    /// The gateway confirmed the payment.
+    Pay,
     /// Staff confirm payment.
     Approve,
     /// Staff refuse payment.
@@ -103,7 +119,7 @@ impl State {
     /// If the state does not take it.
     pub fn on(self, event: Event) -> Result<Self, InvalidTransition> {
         match (self, event) {
-            (Self::PendingPayment, Event::Approve) => Ok(Self::Paid),
+            (Self::PendingPayment, Event::Pay | Event::Approve) => Ok(Self::Paid),
             (Self::PendingPayment, Event::Reject) => Ok(Self::Cancelled),
             (Self::PendingPayment, Event::Expire) => Ok(Self::Expired),
             (Self::PendingPayment | Self::Paid | Self::Provisioning, Event::Cancel) => {
@@ -122,7 +138,8 @@ impl State {
                 | Self::Refunded
                 | Self::Cancelled
                 | Self::Expired,
-                Event::Approve
+                Event::Pay
+                | Event::Approve
                 | Event::Reject
                 | Event::Expire
                 | Event::Cancel
@@ -152,40 +169,8 @@ pub struct Draft {
     pub auto_renew: bool,
     /// Labels.
     pub labels: BTreeMap<String, String>,
-}
-
-/// What it costs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Quote {
-    /// What the base line is called.
-    pub plan_name: String,
-    /// Without tax.
-    pub subtotal: Rupiah,
-    /// PPN.
-    pub tax: Rupiah,
-    /// What is held and captured.
-    pub total: Rupiah,
-    /// Until when it is certain not to change.
-    pub until: Option<DateTime<Utc>>,
-}
-
-impl Quote {
-    /// Prices one period. `None` beyond 64 bits.
-    pub fn of(
-        plan_name: String,
-        price: Rupiah,
-        until: Option<DateTime<Utc>>,
-        now: DateTime<Utc>,
-    ) -> Option<Self> {
-        let tax = tax::ppn(price, now);
-        Some(Self {
-            plan_name,
-            subtotal: price,
-            tax,
-            total: price.checked_add(tax)?,
-            until,
-        })
-    }
+    /// Code of a coupon; empty for none.
+    pub coupon_code: String,
 }
 
 /// How an order is paid.
@@ -196,6 +181,8 @@ pub enum Payment {
     Wallet = 1,
     /// Outside; staff approve it.
     StaffApproval = 2,
+    /// Directly at a payment gateway, by a deposit for this order.
+    Gateway = 3,
 }
 
 /// One move.
@@ -225,6 +212,8 @@ pub enum Failure {
     ProviderUnavailable,
     /// The provider has no room.
     OutOfCapacity,
+    /// The gateway took the payment back before the machine ran.
+    PaymentReversed,
 }
 
 impl Failure {
@@ -234,6 +223,7 @@ impl Failure {
             Self::ProvisioningTimeout => "PROVISIONING_TIMEOUT",
             Self::ProviderUnavailable => "PROVIDER_UNAVAILABLE",
             Self::OutOfCapacity => "OUT_OF_CAPACITY",
+            Self::PaymentReversed => "PAYMENT_REVERSED",
         }
     }
 
@@ -245,6 +235,7 @@ impl Failure {
                 "the provider could not make the machine; the money was released"
             }
             Self::OutOfCapacity => "the region has no room for the plan; the money was released",
+            Self::PaymentReversed => "the payment was taken back by the gateway",
         }
     }
 }
@@ -270,6 +261,8 @@ pub struct Order {
     pub operation: OperationId,
     /// The money held.
     pub hold: Option<JournalId>,
+    /// The deposit by which it is paid directly.
+    pub deposit: Option<DepositId>,
     /// The caller's own reference.
     pub client_reference: Option<String>,
     /// Why it failed: reason and words.
@@ -295,6 +288,62 @@ pub struct Order {
 }
 
 impl Order {
+    /// What its money is for, as journals and invoices say it.
+    pub fn description(&self) -> String {
+        let mut text = format!("Order {}: {}", self.id, self.quote.plan_name);
+        let promotion = self.quote.promotion.as_ref();
+        let promotion = promotion.map(|p| (&p.display_name, p.amount));
+        let coupon = self.quote.discount.as_ref().map(|d| (&d.code, d.amount));
+        for (name, amount) in promotion.into_iter().chain(coupon) {
+            text.push_str(&format!(", {name} -{amount}"));
+        }
+        text
+    }
+
+    /// Spends the money held for it.
+    pub fn capture(&self) -> Option<Command> {
+        let (hold, tax) = (self.hold?, self.quote.tax);
+        Some(self.command(Action::Capture { hold, tax }, self.description()))
+    }
+
+    /// Gives the money held for it back; `None` where none is.
+    pub fn release(&self) -> Option<Command> {
+        let hold = self.hold?;
+        let description = format!("Order {} given back", self.id);
+        Some(self.command(Action::Release { hold }, description))
+    }
+
+    fn command(&self, action: Action, description: String) -> Command {
+        Command {
+            account: self.account,
+            action,
+            subject: self.id.0,
+            description,
+        }
+    }
+
+    /// What lifecycle takes over once its machine runs.
+    pub fn subscription(&self) -> Start {
+        Start {
+            account: self.account,
+            instance: self.instance,
+            order: self.id,
+            price: self.quote.renewal_price(),
+            paid: self.quote.subtotal,
+            period: self.draft.period,
+            auto_renew: self.draft.auto_renew,
+        }
+    }
+
+    /// Why it is given up at `now`, if its time is over.
+    pub fn overdue(&self, now: DateTime<Utc>) -> Option<Failure> {
+        (now >= self.deadline_at).then_some(if self.last_error.is_some() {
+            Failure::ProviderUnavailable
+        } else {
+            Failure::ProvisioningTimeout
+        })
+    }
+
     /// Moves the order and writes the move into its history.
     ///
     /// # Errors
@@ -339,17 +388,6 @@ pub fn backoff(attempt: i32, jitter: f64) -> Duration {
 mod tests {
     use super::*;
 
-    const EVENTS: [Event; 8] = [
-        Event::Approve,
-        Event::Reject,
-        Event::Expire,
-        Event::Cancel,
-        Event::Begin,
-        Event::Deliver,
-        Event::Fail,
-        Event::Refund,
-    ];
-
     #[test]
     fn the_whole_table_of_moves() {
         let mut table = Vec::new();
@@ -363,6 +401,7 @@ mod tests {
         assert_eq!(
             table,
             [
+                "PENDING_PAYMENT -Pay-> PAID",
                 "PENDING_PAYMENT -Approve-> PAID",
                 "PENDING_PAYMENT -Reject-> CANCELLED",
                 "PENDING_PAYMENT -Expire-> EXPIRED",
@@ -376,13 +415,6 @@ mod tests {
                 "FAILED -Refund-> REFUNDED",
             ]
         );
-    }
-
-    #[test]
-    fn a_quote_adds_up() {
-        let now = "2026-11-21T00:00:00Z".parse().expect("a time");
-        let quote = Quote::of("VPS".to_owned(), Rupiah(79_999), None, now).expect("a quote");
-        assert_eq!((quote.tax, quote.total), (Rupiah(8_800), Rupiah(88_799)));
     }
 
     #[test]

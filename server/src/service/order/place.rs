@@ -9,25 +9,27 @@ use prost::Message;
 use sewa_sdk::sewa::api::v1::operation::Kind;
 use sewa_sdk::sewa::event::v1::EventType;
 use sewa_sdk::sewa::order::v1::PlaceOrderResponse;
-use sqlx::PgPool;
 use tonic::{Code, Response, Status};
 
 use crate::app::App;
 use crate::base::call::Call;
 use crate::base::clock::Clock;
+use crate::base::db::PgPool;
+use crate::base::fault::{self, Step};
 use crate::base::id::{AccountId, InstanceId, OperationId, OrderId};
 use crate::base::lane::Lanes;
 use crate::base::outbox::reader::Tail;
 use crate::base::{db, outbox, writes};
 use crate::service::operation::NewOperation;
 use crate::service::order::error::Error;
-use crate::service::order::model::{Draft, Move, Order, Payment, Quote, State};
+use crate::service::order::model::{Draft, Move, Order, Payment, State};
+use crate::service::order::quote::Quote;
 use crate::service::order::store::{self, together};
-use crate::service::order::{convert, news};
+use crate::service::order::{convert, told};
 use crate::service::wallet::model::{Action, Command};
 use crate::service::{operation, wallet};
 
-/// How long an order may wait for staff to confirm its payment.
+/// How long an order may wait for its payment. One that is paid at a gateway ends sooner, with its deposit.
 const PAYMENT_PATIENCE: Duration = Duration::days(7);
 
 /// One order to place, with everything that is written beside it: made before the lane takes it, because the lane holds locks.
@@ -80,7 +82,7 @@ pub fn new_order(
     let now = app.clock.now();
     let (state, deadline) = match payment {
         Payment::Wallet => (State::Paid, patience(app)),
-        Payment::StaffApproval => (State::PendingPayment, PAYMENT_PATIENCE),
+        Payment::StaffApproval | Payment::Gateway => (State::PendingPayment, PAYMENT_PATIENCE),
     };
     let reason = if payment == Payment::Wallet {
         "placed and paid from the wallet"
@@ -97,6 +99,7 @@ pub fn new_order(
         instance: InstanceId::new(),
         operation: OperationId::new(),
         hold: None,
+        deposit: None,
         client_reference: reference,
         failure: None,
         history: vec![Move {
@@ -146,12 +149,20 @@ pub async fn from_wallet(
     let account = order.account;
     let placement = Arc::new(Placement {
         record: writes::record(&call, Code::Ok, reply.encode_to_vec()),
-        description: format!("Order {}: {}", order.id, order.quote.plan_name),
-        news: news(&order, EventType::OrderPlaced, "").payload,
+        description: order.description(),
+        news: told(&order, EventType::OrderPlaced, "").payload,
         call: Arc::clone(&call),
         order,
     });
-    match app.placing.submit(account.0, placement).await? {
+    let outcome = writes::Stored::of(&placement.record);
+    let placed = app.placing.submit(account.0, placement).await;
+    let known = match &placed {
+        Ok(Placed::Fresh) => Some(outcome),
+        Ok(Placed::Repeat(stored)) => Some(stored.clone()),
+        Err(_) => None,
+    };
+    app.repeats.remember(&call, known);
+    match placed? {
         Placed::Fresh => Ok(Response::new(reply)),
         Placed::Repeat(stored) => stored.reply(&call),
     }
@@ -182,7 +193,8 @@ async fn apply(
             break;
         }
         let placements: Vec<&Placement> = open.iter().map(|i| batch[*i].as_ref()).collect();
-        if together::place(db, &placements, clock.now()).await? {
+        let placing = together::place(db, &placements, clock.now());
+        if fault::around(Step::PlaceTogether, placing).await? {
             for i in open {
                 verdicts[i] = Some(Ok(Placed::Fresh));
             }
@@ -268,13 +280,13 @@ async fn attempt(
         let operations: Vec<NewOperation> = orders.iter().map(operation).collect();
         let events: Vec<outbox::NewEvent> = orders
             .iter()
-            .map(|o| news(o, EventType::OrderPlaced, ""))
+            .map(|o| told(o, EventType::OrderPlaced, ""))
             .collect();
         store::insert(&mut tx, &orders.iter().collect::<Vec<_>>()).await?;
         operation::insert_many(&mut tx, &operations).await?;
         outbox::insert(&mut tx, &events).await?;
     }
-    tx.commit().await?;
+    fault::around(Step::PlaceEach, tx.commit()).await?;
     Ok(Attempt::Done(results))
 }
 

@@ -3,10 +3,11 @@
 use sewa_sdk::sewa::order::v1::order_service_server::OrderService;
 use sewa_sdk::sewa::order::v1::{
     ApproveOrderPaymentRequest, ApproveOrderPaymentResponse, CancelOrderRequest,
-    CancelOrderResponse, GetOrderRequest, GetOrderResponse, ListOrdersRequest, ListOrdersResponse,
-    Payment as PaymentProto, PlaceOrderRequest, PlaceOrderResponse, PreviewOrderRequest,
-    PreviewOrderResponse, RejectOrderPaymentRequest, RejectOrderPaymentResponse, RetryOrderRequest,
-    RetryOrderResponse, SearchOrdersRequest, SearchOrdersResponse,
+    CancelOrderResponse, GetOrderRequest, GetOrderResponse, GiveUpOrderRequest,
+    GiveUpOrderResponse, ListOrdersRequest, ListOrdersResponse, Payment as PaymentProto,
+    PlaceOrderRequest, PlaceOrderResponse, PreviewOrderRequest, PreviewOrderResponse,
+    RejectOrderPaymentRequest, RejectOrderPaymentResponse, RetryOrderRequest, RetryOrderResponse,
+    SearchOrdersRequest, SearchOrdersResponse,
 };
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
@@ -17,12 +18,13 @@ use crate::base::id::{AccountId, OrderId, PlanId};
 use crate::base::money::Rupiah;
 use crate::base::page::Page;
 use crate::base::writes::{self, Claim, Write};
-use crate::base::{outbox, status, time};
-use crate::service::catalog;
+use crate::base::{status, time};
+use crate::service::instance::boot;
 use crate::service::order::error::Error;
 use crate::service::order::model::{Order, Payment};
-use crate::service::order::{self, convert, place, store};
-use sewa_sdk::sewa::event::v1::EventType;
+use crate::service::order::{self, alone, convert, direct, place, pricing, store};
+use crate::service::wallet::model::Balance;
+use crate::service::{billing, catalog, instance};
 
 /// Serves `OrderService`.
 pub struct Orders {
@@ -49,10 +51,16 @@ impl OrderService for Orders {
         let call = Call::of(&request)?;
         let draft = convert::draft(request.into_inner().draft)?;
         let catalogue = catalog::snapshot(&self.app).await?;
-        let quote = order::quote(&catalogue, &draft, call.caller.sandbox, call.now)?;
-        Ok(Response::new(PreviewOrderResponse {
-            quote: Some(convert::quote(&quote)),
-        }))
+        let quote = pricing::quote(&catalogue, &draft, call.caller.sandbox, call.now)?;
+        let (app, caller) = (&self.app, &call.caller);
+        let quote = pricing::reduced(app, caller, &catalogue, &draft, quote, call.now).await?;
+        let mut shown = convert::quote(&quote);
+        if let Some(account) = call.caller.account {
+            let found = self.app.reads.balances.get(account).await?;
+            let balance = found.map_or(Balance::EMPTY, |(balance, _)| balance);
+            shown.wallet = Some(convert::wallet_share(quote.total, &balance));
+        }
+        Ok(Response::new(PreviewOrderResponse { quote: Some(shown) }))
     }
 
     async fn place_order(
@@ -60,56 +68,81 @@ impl OrderService for Orders {
         request: Request<PlaceOrderRequest>,
     ) -> Result<Response<PlaceOrderResponse>, Status> {
         let call = Call::of(&request)?;
+        if let Some(stored) = self.app.repeats.find(&call).await? {
+            return stored.reply(&call);
+        }
         let request = request.into_inner();
-        let payment = if request.payment() == PaymentProto::StaffApproval {
-            Payment::StaffApproval
-        } else {
-            Payment::Wallet
+        let payment = match request.payment() {
+            PaymentProto::StaffApproval => Payment::StaffApproval,
+            PaymentProto::Gateway => Payment::Gateway,
+            PaymentProto::Wallet | PaymentProto::Unspecified => Payment::Wallet,
         };
         let draft = convert::draft(request.draft)?;
         let catalogue = catalog::snapshot(&self.app).await?;
-        let quoted =
-            order::quote(&catalogue, &draft, call.caller.sandbox, call.now).and_then(|quote| {
-                match &request.expected_total {
-                    Some(expected) if expected.units != quote.total.0 => Err(Error::PriceChanged {
-                        expected: Rupiah(expected.units),
-                        total: quote.total,
-                    }),
-                    _ => Ok(quote),
-                }
-            });
+        let expected = request.expected_total.as_ref().map(|t| Rupiah(t.units));
+        let (app, caller) = (&self.app, &call.caller);
+        let quoted = match pricing::quote(&catalogue, &draft, caller.sandbox, call.now) {
+            Ok(quote) => pricing::reduced(app, caller, &catalogue, &draft, quote, call.now).await,
+            Err(refused) => Err(refused),
+        };
+        let quoted = quoted.and_then(|quote| match expected {
+            Some(expected) if expected != quote.total => Err(Error::PriceChanged {
+                expected,
+                total: quote.total,
+            }),
+            _ => Ok(quote),
+        });
         let quote = match quoted {
             Ok(quote) => quote,
             Err(refused) => return refuse_kept(&self.app, &call, refused).await,
         };
+        let account = call.caller.account()?;
+        if !call.caller.sandbox {
+            let complete = billing::complete::is_complete(&self.app, account).await;
+            if !complete.map_err(|e| status::database(&e))? {
+                return refuse_kept(&self.app, &call, Error::BillingProfileIncomplete).await;
+            }
+        }
         let reference = Some(request.client_reference).filter(|r| !r.is_empty());
         let order = place::new_order(
             &self.app,
-            call.caller.account()?,
+            account,
             draft,
             quote,
             payment,
             reference,
             call.caller.actor(),
         );
-        if payment == Payment::Wallet {
-            return place::from_wallet(&self.app, call, order).await;
+        let given = boot::Asked {
+            keys: instance::convert::ssh_key_ids(&request.ssh_key_ids)?,
+            user_data: request.user_data,
+        };
+        let provider = catalogue.plan(order.draft.plan).map(|p| &p.provider);
+        let can = provider.and_then(|name| self.app.providers.capabilities_of(name));
+        if !given.user_data.is_empty() && can.is_some_and(|can| !can.user_data) {
+            return Err(status::invalid(status::Invalid::new(
+                "user_data",
+                "NOT_SUPPORTED_BY_PROVIDER",
+                "must be empty: the plan's provider takes none",
+            )));
+        }
+        match payment {
+            Payment::Wallet if !order.quote.is_reduced() && given.is_nothing() => {
+                return place::from_wallet(&self.app, call, order).await;
+            }
+            Payment::Gateway => {
+                let way = request.gateway.unwrap_or_default();
+                return direct::place(&self.app, &call, order, &given, way).await;
+            }
+            Payment::Wallet | Payment::StaffApproval => {}
         }
         let mut write = match writes::begin(&self.app.db, &call).await? {
             Claim::Fresh(write) => write,
             Claim::Repeat(stored) => return stored.reply(&call),
         };
-        let outcome = wait_for_payment(&mut write.tx, &order).await;
-        let reply = write
-            .finish(
-                outcome
-                    .map(|()| PlaceOrderResponse {
-                        order: Some(convert::order(&order, true)),
-                        operation: None,
-                    })
-                    .map_err(Status::from),
-            )
-            .await;
+        let (app, caller) = (&self.app, &call.caller);
+        let outcome = alone::place(app, caller, &mut write.tx, order, &given, expected).await;
+        let reply = write.finish(outcome.map_err(Status::from)).await;
         self.app.tail.wake();
         reply
     }
@@ -121,16 +154,20 @@ impl OrderService for Orders {
         let call = Call::of(&request)?;
         let id = OrderId::parse("order_id", &request.get_ref().order_id)?;
         let order = match call.caller.account {
-            Some(account) => store::get(&self.app.db, account, id)
-                .await
-                .map(|o| o.map(|o| convert::order(&o, true))),
-            None => store::get_any(&self.app.db, id)
-                .await
-                .map(|o| o.map(|o| convert::order_for_staff(&o, true))),
+            Some(account) => {
+                let found = self.app.reads.orders.get((account, id)).await?;
+                found.map(|o| convert::order(&o, true))
+            }
+            None => {
+                let found = store::get_any(&self.app.db, id).await;
+                let found = found.map_err(|e| status::database(&e))?;
+                found.map(|o| convert::order_for_staff(&o, true))
+            }
         };
-        let order = order
-            .map_err(|e| status::database(&e))?
-            .ok_or(Error::OrderNotFound)?;
+        let order = order.ok_or(Error::OrderNotFound)?;
+        let order = direct::show(&self.app, order)
+            .await
+            .map_err(|e| status::database(&e))?;
         Ok(Response::new(GetOrderResponse { order: Some(order) }))
     }
 
@@ -321,6 +358,31 @@ impl OrderService for Orders {
         reply
     }
 
+    async fn give_up_order(
+        &self,
+        request: Request<GiveUpOrderRequest>,
+    ) -> Result<Response<GiveUpOrderResponse>, Status> {
+        let call = Call::of(&request)?;
+        let request = request.into_inner();
+        let id = OrderId::parse("order_id", &request.order_id)?;
+        let mut write = match writes::begin(&self.app.db, &call).await? {
+            Claim::Fresh(write) => write,
+            Claim::Repeat(stored) => return stored.reply(&call),
+        };
+        let account = self.account_of(id).await?;
+        write.about(account);
+        keep_before(&mut write, account, id, convert::order_for_staff).await?;
+        let actor = call.caller.actor();
+        let why = (actor.as_str(), request.reason.as_str());
+        let outcome = order::give_up(&self.app, &mut write.tx, account, id, why).await;
+        let outcome = outcome.map(|o| GiveUpOrderResponse {
+            order: Some(convert::order_for_staff(&o, true)),
+        });
+        let reply = write.finish(outcome.map_err(Status::from)).await;
+        self.app.tail.wake();
+        reply
+    }
+
     async fn retry_order(
         &self,
         request: Request<RetryOrderRequest>,
@@ -373,14 +435,4 @@ async fn refuse_kept(
         Claim::Fresh(write) => write.finish(Err(refused.into())).await,
         Claim::Repeat(stored) => stored.reply(call),
     }
-}
-
-async fn wait_for_payment(connection: &mut sqlx::PgConnection, order: &Order) -> Result<(), Error> {
-    store::insert(connection, &[order]).await?;
-    outbox::insert(
-        connection,
-        &[order::news(order, EventType::OrderPlaced, "")],
-    )
-    .await?;
-    Ok(())
 }

@@ -16,6 +16,8 @@ pub fn account(a: &Account, machines: i64) -> proto::ProviderAccount {
         provider: a.vendor.name().to_owned(),
         display_name: a.display_name.clone(),
         base_url: a.base_url.clone(),
+        certificate_authorities: a.trust.authorities.clone(),
+        certificate_fingerprint: a.trust.fingerprint.clone(),
         region_codes: a.region_codes.clone(),
         plan_ids: a.plan_ids.iter().map(Uuid::to_string).collect(),
         weight: a.weight,
@@ -45,7 +47,7 @@ pub fn account(a: &Account, machines: i64) -> proto::ProviderAccount {
 pub fn difference(d: &Difference) -> proto::Difference {
     let (provider_machine, machine_name) = d.machine.clone().unwrap_or_default();
     proto::Difference {
-        kind: d.kind as i32,
+        kind: d.kind() as i32,
         provider_machine,
         machine_name,
         instance_id: d.instance.map(|id| id.to_string()).unwrap_or_default(),

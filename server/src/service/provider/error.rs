@@ -26,6 +26,9 @@ pub enum Error {
     /// Tokens would be sent in the clear, or nowhere.
     #[error("a base URL is HTTPS, or HTTP to this machine alone")]
     UnsafeBase,
+    /// What is said of a certificate cannot be.
+    #[error("{1}")]
+    Untrusted(&'static str, &'static str),
     /// A token could not be sealed.
     #[error("a secret could not be sealed")]
     Secret(#[source] anyhow::Error),
@@ -59,6 +62,9 @@ impl From<Error> for Status {
                 "SAFE_URL",
                 "must be an HTTPS URL without query and user, or an HTTP URL of this machine",
             )),
+            Error::Untrusted(field, message) => {
+                status::invalid(Invalid::new(field, "CERTIFICATE", message))
+            }
             Error::DoesNotAnswer(_) => status::refuse(Reason::ProviderDoesNotAnswer, text)
                 .retry_after(std::time::Duration::from_secs(1))
                 .status(),

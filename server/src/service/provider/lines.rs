@@ -64,6 +64,7 @@ impl Lines {
             base_url: account.base_url.clone(),
             token: SecretString::from(token),
             calls: usize::try_from(account.call_limit).unwrap_or_default(),
+            trust: account.trust.clone(),
         })?;
         known.insert(account.id, (account.revision, Arc::clone(&line)));
         Ok(line)

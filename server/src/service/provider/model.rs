@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::base::id::{PlanId, ProviderAccountId};
 use crate::base::vault::Sealed;
 use crate::provider::compute::cloud::Standing;
+use crate::provider::compute::line::trust::Trust;
 use crate::provider::compute::{ProviderError, vendor::Vendor};
 
 /// Fields of an account that staff may change.
@@ -18,6 +19,8 @@ pub const WRITABLE: &[&str] = &[
     "weight",
     "machine_limit",
     "call_limit",
+    "certificate_authorities",
+    "certificate_fingerprint",
 ];
 
 /// How an account was when last asked for, as the contract numbers it.
@@ -56,6 +59,8 @@ pub struct Account {
     pub display_name: String,
     /// Where the API is; the vendor's own address if empty.
     pub base_url: String,
+    /// Whose certificate is taken there.
+    pub trust: Trust,
     /// The token as it is stored.
     pub token: Sealed,
     /// Regions it serves; all if empty.
@@ -149,7 +154,8 @@ impl Account {
     }
 }
 
-/// The account for a new machine: of those that serve it and have room, the one furthest behind its share. `machines` says how many of ours each has.
+/// The account for a new machine: of those that serve it and have room, the one furthest behind its share; one that did not answer when last asked for only where no other
+/// can. `machines` says how many of ours each has.
 ///
 /// # Errors
 /// Why there is none.
@@ -173,7 +179,11 @@ pub fn choose<S: std::hash::BuildHasher>(
                 (has(a) + 1) * i64::from(b.weight),
                 (has(b) + 1) * i64::from(a.weight),
             );
-            left.cmp(&right).then(a.id.cmp(&b.id))
+            let silent = |account: &Account| account.health == Health::Unreachable;
+            silent(a)
+                .cmp(&silent(b))
+                .then(left.cmp(&right))
+                .then(a.id.cmp(&b.id))
         })
         .map(|a| a.id)
         .ok_or(NoAccount::AllFull)
@@ -190,6 +200,7 @@ mod tests {
             vendor: Vendor::DigitalOcean,
             display_name: number.to_string(),
             base_url: String::new(),
+            trust: Trust::default(),
             token: Sealed {
                 key_id: String::new(),
                 bytes: Vec::new(),
@@ -251,6 +262,19 @@ mod tests {
             choose(&[small], &full, PLAN, "sgp1"),
             Err(NoAccount::AllFull)
         );
+    }
+
+    #[test]
+    fn an_account_that_does_not_answer_is_the_last_to_be_chosen() {
+        let silent = Account {
+            health: Health::Unreachable,
+            ..account(1, 100)
+        };
+        let small = Account {
+            machine_limit: 2,
+            ..account(2, 1)
+        };
+        assert_eq!(spread(&[silent, small], 5), [3, 2]);
     }
 
     #[test]

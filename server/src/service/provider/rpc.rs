@@ -12,10 +12,11 @@ use crate::base::page::Page;
 use crate::base::vault::Sealed;
 use crate::base::writes::{self, Claim};
 use crate::base::{mask, status};
+use crate::provider::compute::line::trust::Trust;
 use crate::provider::compute::vendor::{Vendor, is_safe_base};
 use crate::service::provider::error::Error;
 use crate::service::provider::model::{Account, Finding, Health, WRITABLE};
-use crate::service::provider::{compare, convert, job, lines, store};
+use crate::service::provider::{convert, job, lines, store, survey};
 
 /// Serves `ProviderService`.
 pub struct ProviderAccounts {
@@ -77,14 +78,22 @@ fn requested(
 ) -> Result<Account, Status> {
     let vendor = Vendor::parse(&request.provider)
         .ok_or_else(|| Error::UnknownProvider(request.provider.clone()))?;
-    if !request.base_url.is_empty() && !is_safe_base(&request.base_url) {
+    // Hypervisors of our own have no address that everybody knows.
+    let needed = vendor.is_own() || !request.base_url.is_empty();
+    if needed && !is_safe_base(&request.base_url) {
         return Err(Error::UnsafeBase.into());
     }
+    let trust = Trust {
+        authorities: request.certificate_authorities.clone(),
+        fingerprint: request.certificate_fingerprint.clone(),
+    };
+    trusted(&trust)?;
     Ok(Account {
         id: ProviderAccountId::new(),
         vendor,
         display_name: request.display_name.clone(),
         base_url: request.base_url.clone(),
+        trust,
         token: Sealed {
             key_id: String::new(),
             bytes: Vec::new(),
@@ -121,10 +130,24 @@ fn apply(
             "plan_ids" => account.plan_ids.clone_from(&plans),
             "weight" => account.weight = sent.weight,
             "machine_limit" => account.machine_limit = sent.machine_limit,
+            "certificate_authorities" => account
+                .trust
+                .authorities
+                .clone_from(&sent.certificate_authorities),
+            "certificate_fingerprint" => account
+                .trust
+                .fingerprint
+                .clone_from(&sent.certificate_fingerprint),
             _ => account.call_limit = sent.call_limit,
         }
     }
-    Ok(())
+    trusted(&account.trust)
+}
+
+fn trusted(trust: &Trust) -> Result<(), Error> {
+    trust
+        .check()
+        .map_err(|(field, message)| Error::Untrusted(field, message))
 }
 
 #[tonic::async_trait]
@@ -221,6 +244,8 @@ impl ProviderService for ProviderAccounts {
                 "plan_ids" => !sent.plan_ids.is_empty(),
                 "weight" => sent.weight != 0,
                 "machine_limit" => sent.machine_limit != 0,
+                "certificate_authorities" => !sent.certificate_authorities.is_empty(),
+                "certificate_fingerprint" => !sent.certificate_fingerprint.is_empty(),
                 _ => sent.call_limit != 0,
             },
         )
@@ -361,22 +386,10 @@ impl ProviderService for ProviderAccounts {
             .map_err(Error::Database)?
             .ok_or(Error::NotFound)?;
         drop(connection);
-        let line = self.app.lines.to(&account).map_err(Error::Secret)?;
-        let before = store::list_sold(&self.app.db, id)
-            .await
-            .map_err(Error::Database)?;
-        let machines = line
-            .list()
-            .await
-            .map_err(|e| Error::DoesNotAnswer(e.to_string()))?;
-        let after = store::list_sold(&self.app.db, id)
-            .await
-            .map_err(Error::Database)?;
-        let rate = self.app.config.rupiah_per_dollar;
-        let differences = compare::compare(&before, &after, &machines, rate);
+        let survey = survey::survey(&self.app, &account).await?;
         Ok(Response::new(proto::CompareProviderAccountResponse {
-            differences: differences.iter().map(convert::difference).collect(),
-            machines: i32::try_from(machines.len()).unwrap_or(i32::MAX),
+            differences: survey.differences.iter().map(convert::difference).collect(),
+            machines: i32::try_from(survey.machines).unwrap_or(i32::MAX),
         }))
     }
 }

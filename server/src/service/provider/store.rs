@@ -2,14 +2,16 @@
 
 use chrono::{DateTime, Utc};
 use sewa_sdk::sewa::api::v1::BillingPeriod;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::base::db::PgPool;
 use crate::base::id::{InstanceId, ProviderAccountId};
 use crate::base::money::Rupiah;
 use crate::base::vault::Sealed;
+use crate::provider::compute::line::trust::Trust;
 use crate::provider::compute::vendor::Vendor;
-use crate::service::provider::compare::Sold;
+use crate::service::provider::compare::{Named, Sold};
 use crate::service::provider::error::Error;
 use crate::service::provider::model::{Account, Finding, Health};
 
@@ -19,6 +21,8 @@ struct Row {
     provider: String,
     display_name: String,
     base_url: String,
+    tls_authorities: String,
+    tls_fingerprint: String,
     token_key: String,
     token_sealed: Vec<u8>,
     region_codes: Vec<String>,
@@ -45,6 +49,10 @@ impl Row {
             vendor: Vendor::parse(&self.provider)?,
             display_name: self.display_name,
             base_url: self.base_url,
+            trust: Trust {
+                authorities: self.tls_authorities,
+                fingerprint: self.tls_fingerprint,
+            },
             token: Sealed {
                 key_id: self.token_key,
                 bytes: self.token_sealed,
@@ -72,7 +80,7 @@ macro_rules! accounts {
     ($tail:literal, $($argument:expr),*) => {
         sqlx::query_as!(
             Row,
-            r#"select id as "id: ProviderAccountId", provider, display_name, base_url, token_key, token_sealed, region_codes, plan_ids, weight, machine_limit,
+            r#"select id as "id: ProviderAccountId", provider, display_name, base_url, tls_authorities, tls_fingerprint, token_key, token_sealed, region_codes, plan_ids, weight, machine_limit,
                 call_limit, enabled, revision, health, health_message, checked_at, provider_machine_limit, provider_balance, created_at, updated_at
             from provider_accounts "# + $tail,
             $($argument),*
@@ -151,8 +159,8 @@ pub async fn list_for_update(
 pub async fn insert(connection: &mut PgConnection, new: &Account) -> Result<(), Error> {
     let done = sqlx::query!(
         "insert into provider_accounts (id, provider, display_name, base_url, token_key, token_sealed, region_codes, plan_ids, weight, machine_limit, call_limit,
-            created_at, updated_at)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12) on conflict (display_name) do nothing",
+            created_at, updated_at, tls_authorities, tls_fingerprint)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12, $13, $14) on conflict (display_name) do nothing",
         new.id.0,
         new.vendor.name(),
         new.display_name,
@@ -165,6 +173,8 @@ pub async fn insert(connection: &mut PgConnection, new: &Account) -> Result<(), 
         new.machine_limit,
         new.call_limit,
         new.created_at,
+        new.trust.authorities,
+        new.trust.fingerprint,
     )
     .execute(connection)
     .await?;
@@ -192,7 +202,7 @@ pub async fn update(connection: &mut PgConnection, changed: &Account) -> Result<
     }
     sqlx::query!(
         "update provider_accounts set display_name = $2, token_key = $3, token_sealed = $4, region_codes = $5, plan_ids = $6, weight = $7, machine_limit = $8,
-            call_limit = $9, enabled = $10, health = $11, health_message = $12, updated_at = $13, revision = revision + 1
+            call_limit = $9, enabled = $10, health = $11, health_message = $12, updated_at = $13, tls_authorities = $14, tls_fingerprint = $15, revision = revision + 1
         where id = $1",
         changed.id.0,
         changed.display_name,
@@ -207,6 +217,8 @@ pub async fn update(connection: &mut PgConnection, changed: &Account) -> Result<
         changed.health as i16,
         changed.health_message,
         changed.updated_at,
+        changed.trust.authorities,
+        changed.trust.fingerprint,
     )
     .execute(connection)
     .await?;
@@ -289,7 +301,7 @@ pub async fn count_machines(
 /// Of the database.
 pub async fn list_sold(pool: &PgPool, id: ProviderAccountId) -> sqlx::Result<Vec<Sold>> {
     let rows = sqlx::query!(
-        r#"select i.id as "id: InstanceId", i.state, i.provider_ref, i.provider_size, i.ipv4, i.price as "price: Rupiah", i.period,
+        r#"select i.id as "id: InstanceId", i.state, i.provider_ref, i.provider_size, i.region_code, i.image_code, i.ipv4, i.price as "price: Rupiah", i.period,
             exists (
                 select from operations o where o.account_id = i.account_id and o.instance_id = i.id and o.state in ('PENDING', 'RUNNING')
             ) as "under_way!"
@@ -305,12 +317,56 @@ pub async fn list_sold(pool: &PgPool, id: ProviderAccountId) -> sqlx::Result<Vec
             state: r.state,
             provider_ref: r.provider_ref,
             size: r.provider_size,
+            region: r.region_code,
+            image: r.image_code,
             ipv4: r.ipv4,
             price: r.price,
             period: BillingPeriod::try_from(i32::from(r.period)).unwrap_or_default(),
             under_way: r.under_way,
         })
         .collect())
+}
+
+/// The instances among `ids`, whatever has become of them. Reads `instances` and `operations`.
+///
+/// # Errors
+/// Of the database.
+pub async fn list_named(
+    pool: &PgPool,
+    account: ProviderAccountId,
+    ids: &[InstanceId],
+) -> sqlx::Result<Vec<Named>> {
+    sqlx::query_as!(
+        Named,
+        r#"select i.id as "id: InstanceId", coalesce(i.provider_account_id = $1, false) as "here!", i.state in ('DELETED', 'FAILED') as "ended!",
+            exists (
+                select from operations o where o.account_id = i.account_id and o.instance_id = i.id and o.state in ('PENDING', 'RUNNING')
+            ) as "under_way!"
+        from instances i where i.id = any($2)"#,
+        account.0,
+        &ids.iter().map(|id| id.0).collect::<Vec<_>>(),
+    )
+    .fetch_all(pool)
+    .await
+}
+
+/// The instance whose machine is the one of that name in a provider account, whatever has become of it but its end. Reads `instances`.
+///
+/// # Errors
+/// Of the database.
+pub async fn owner_of(
+    connection: &mut PgConnection,
+    account: ProviderAccountId,
+    machine: &str,
+) -> sqlx::Result<Option<InstanceId>> {
+    sqlx::query_scalar!(
+        r#"select id as "id: InstanceId" from instances
+        where provider_account_id = $1 and provider_account_id is not null and provider_ref = $2 and state not in ('DELETED', 'FAILED') limit 1"#,
+        account.0,
+        machine,
+    )
+    .fetch_optional(connection)
+    .await
 }
 
 /// Every account that is not sealed under `key`, locked.

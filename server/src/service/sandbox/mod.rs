@@ -4,6 +4,7 @@
 
 pub mod convert;
 pub mod error;
+pub mod page;
 pub mod rpc;
 
 use sqlx::PgConnection;

@@ -6,12 +6,13 @@ use crate::app::App;
 use crate::base::call::Caller;
 use crate::base::id::{AccountId, DepositId};
 use crate::base::money::Rupiah;
+use crate::provider::payment::settings::BankSettings;
 use crate::provider::payment::{Terms, Transaction, TransactionState};
 use crate::service::wallet::deposit::{Deposit, DepositState};
 use crate::service::wallet::error::Error;
 use crate::service::wallet::gateway;
 use crate::service::wallet::store::payments::Confirmation;
-use crate::service::wallet::store::{deposits, payments};
+use crate::service::wallet::store::{deposits, payments, queue};
 use sewa_sdk::sewa::wallet::v1::deposit::Method;
 
 /// Writes down that somebody saw a transfer, and credits it once enough people did.
@@ -52,9 +53,9 @@ pub async fn confirm(
     };
     payments::insert_confirmation(connection, &deposit, bank_reference, &confirmation, now).await?;
     let from = app.config.payments.bank_transfer.as_ref();
-    // A section that was taken away since leaves nobody to say that one person is enough.
-    let alone = from.is_some_and(|settings| received < settings.second_person_from);
+    let alone = !needs_two(from, received);
     if !alone && before.is_empty() {
+        queue::mark(connection, &deposit).await?;
         return Ok(deposit);
     }
     let transaction = Transaction {
@@ -64,9 +65,18 @@ pub async fn confirm(
         total: received,
         refunded: Rupiah::ZERO,
         paid_at: None,
+        gateway_fee: None,
         terms: Terms::default(),
     };
     let mut events = Vec::new();
     gateway::credit(connection, &mut deposit, &transaction, now, &mut events).await?;
-    Ok(gateway::finish(app, connection, deposit, &events, now).await?)
+    let deposit = gateway::finish(app, connection, deposit, &events, now).await?;
+    queue::mark(connection, &deposit).await?;
+    Ok(deposit)
+}
+
+/// Whether two people have to see a transfer of this amount.
+pub fn needs_two(settings: Option<&BankSettings>, amount: Rupiah) -> bool {
+    // A section that was taken away since leaves nobody to say that one person is enough.
+    settings.is_none_or(|settings| amount >= settings.second_person_from)
 }

@@ -5,6 +5,7 @@ use sewa_sdk::sewa::event::v1::EventType;
 
 use crate::app::App;
 use crate::base::crypto;
+use crate::base::fault::{self, Step};
 use crate::base::id::{AccountId, DepositId};
 use crate::provider::payment::registry::Entry;
 use crate::provider::payment::{BadCallback, Notice, Transaction, TransactionState};
@@ -91,7 +92,12 @@ pub async fn receive(
         received_at,
     };
     metrics::counter!("sewa_payment_callbacks", "gateway" => entry.name, "verdict" => verdict.as_str()).increment(1);
-    let verdict = match payments::insert_callback(&app.db, &kept).await {
+    let verdict = match fault::around(
+        Step::CallbackKeep,
+        payments::insert_callback(&app.db, &kept),
+    )
+    .await
+    {
         Ok(()) => verdict,
         Err(error) => failed(&error),
     };

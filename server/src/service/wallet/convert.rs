@@ -6,10 +6,12 @@ use crate::base::id::AccountId;
 use crate::base::money::Rupiah;
 use crate::base::time;
 use crate::provider::payment::{Channel, Instruction};
+use crate::service::promotion::model::{Gift, Given};
 use crate::service::wallet::deposit::{Deposit, DepositState};
 use crate::service::wallet::model::{Balance, Journal};
 use crate::service::wallet::payment::Payment;
-use crate::service::wallet::store::Listed;
+use crate::service::wallet::store::Listed as ListedJournal;
+use crate::service::wallet::store::queue::{Listed, Waiting};
 
 /// The balances.
 pub fn wallet(
@@ -24,6 +26,7 @@ pub fn wallet(
         promo: Some(balance.promo.to_proto()),
         withdrawable: Some(balance.withdrawable.to_proto()),
         update_time: updated_at.map(time::to_proto),
+        freeze_time: balance.frozen_at.map(time::to_proto),
     }
 }
 
@@ -63,15 +66,69 @@ pub fn deposit(d: &Deposit) -> proto::Deposit {
         failure_reason: d.failure.clone(),
         payments: Vec::new(),
         confirmations_needed: 0,
+        order_id: d.order.map(|o| o.to_string()).unwrap_or_default(),
+        bonuses: Vec::new(),
     }
 }
 
 /// A deposit with its payments. `half_confirmed` are transfers that one person has confirmed and that need another.
-pub fn whole_deposit(d: &Deposit, payments: &[Payment], half_confirmed: i64) -> proto::Deposit {
+pub fn whole_deposit(
+    d: &Deposit,
+    payments: &[Payment],
+    half_confirmed: i64,
+    given: &[Given],
+) -> proto::Deposit {
+    // What others got by it is their business.
+    let own = given.iter().filter(|given| given.account == d.account);
     proto::Deposit {
+        bonuses: own.map(bonus).collect(),
         payments: payments.iter().map(payment).collect(),
         confirmations_needed: i32::try_from(half_confirmed).unwrap_or(i32::MAX),
         ..deposit(d)
+    }
+}
+
+/// A bank transfer that waits for staff, with what one person has seen of it.
+pub fn deposit_to_confirm(
+    listed: &Listed,
+    seen: &[Waiting],
+    second_person_needed: bool,
+) -> proto::DepositToConfirm {
+    let own = seen.iter().filter(|w| w.deposit == listed.deposit.id);
+    proto::DepositToConfirm {
+        deposit: Some(deposit(&listed.deposit)),
+        account_id: listed.deposit.account.to_string(),
+        account_name: listed.account_name.clone(),
+        second_person_needed,
+        confirmations: own
+            .map(|w| proto::TransferConfirmation {
+                bank_reference: w.bank_reference.clone(),
+                received: Some(w.received.to_proto()),
+                confirmed_by: w.principal.to_string(),
+                confirm_time: Some(time::to_proto(w.confirmed_at)),
+            })
+            .collect(),
+    }
+}
+
+fn bonus(g: &Given) -> proto::DepositBonus {
+    proto::DepositBonus {
+        promotion_id: g.promotion.to_string(),
+        display_name: g.display_name.clone(),
+        kind: i32::from(g.kind),
+        amount: Some(g.amount.to_proto()),
+        taken_back: g.revoked_at.map(|_| g.taken.to_proto()),
+    }
+}
+
+/// What a deposit would be given.
+pub fn expected_bonus(g: &Gift) -> proto::DepositBonus {
+    proto::DepositBonus {
+        promotion_id: g.promotion.to_string(),
+        display_name: g.display_name.clone(),
+        kind: g.kind as i32,
+        amount: Some(g.amount.to_proto()),
+        taken_back: None,
     }
 }
 
@@ -147,7 +204,7 @@ pub fn state_filter(number: i32) -> Option<DepositState> {
 }
 
 /// A journal as its owner sees it.
-pub fn transaction(t: &Listed) -> proto::Transaction {
+pub fn transaction(t: &ListedJournal) -> proto::Transaction {
     proto::Transaction {
         id: t.id.to_string(),
         kind: i32::from(t.kind),
@@ -162,21 +219,29 @@ pub fn transaction(t: &Listed) -> proto::Transaction {
             t.subject.to_string()
         },
         create_time: Some(time::to_proto(t.recorded_at)),
-        tax: Some(t.ppn_payable)
-            .filter(|tax| *tax != Rupiah::ZERO)
-            .map(Rupiah::to_proto),
+        tax: unless_zero(t.ppn_payable),
+        promo_change: unless_zero(t.promo),
+        withdrawable_change: unless_zero(t.withdrawable),
     }
+}
+
+fn unless_zero(amount: Rupiah) -> Option<sewa_sdk::money::Money> {
+    Some(amount)
+        .filter(|amount| *amount != Rupiah::ZERO)
+        .map(Rupiah::to_proto)
 }
 
 /// A journal just written.
 pub fn written(j: Journal, recorded_at: chrono::DateTime<chrono::Utc>) -> proto::Transaction {
-    transaction(&Listed {
+    transaction(&ListedJournal {
         id: j.id,
         kind: j.kind as i16,
         subject: j.subject,
         description: j.description,
         available: j.available,
         held: j.held,
+        promo: j.promo,
+        withdrawable: j.withdrawable,
         ppn_payable: j.ppn_payable,
         available_after: j.available_after,
         held_after: j.held_after,

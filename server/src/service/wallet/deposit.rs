@@ -3,9 +3,9 @@
 use chrono::{DateTime, Utc};
 use sewa_sdk::sewa::wallet::v1::deposit::Method;
 
-use crate::base::id::{AccountId, DepositId};
+use crate::base::id::{AccountId, DepositId, JournalId, OrderId};
 use crate::base::money::Rupiah;
-use crate::provider::payment::{Instruction, Transaction};
+use crate::provider::payment::{Instruction, Transaction, TransactionState};
 
 /// How far a deposit is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +74,10 @@ pub struct Deposit {
     pub state: DepositState,
     /// The caller's own reference.
     pub client_reference: Option<String>,
+    /// The order it pays for.
+    pub order: Option<OrderId>,
+    /// The journal that received its money and held it for that order.
+    pub hold: Option<JournalId>,
     /// What the payer has to pay, once the gateway has said so.
     pub payable: Option<Rupiah>,
     /// What of it is the payer's fee.
@@ -114,7 +118,11 @@ impl Deposit {
     pub fn adopt(&mut self, transaction: &Transaction) {
         let terms = transaction.terms.clone();
         self.gateway_ref.clone_from(&transaction.gateway_ref);
-        self.payable = Some(transaction.total);
+        // One that is paid already shows what came, which need not be what was asked.
+        self.payable = match transaction.state {
+            TransactionState::Paid => self.amount.checked_add(terms.fee),
+            _ => Some(transaction.total),
+        };
         self.fee = Some(terms.fee);
         self.pay_url = terms.pay_url;
         self.pay_code = terms.pay_code;

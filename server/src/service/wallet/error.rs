@@ -76,6 +76,16 @@ pub enum Error {
         /// What was confirmed.
         confirmed: Rupiah,
     },
+    /// Something differs in the books.
+    #[error("{findings} differences, the first in {row}: {rule}")]
+    NotProved {
+        /// How many.
+        findings: usize,
+        /// The rule that the first one breaks.
+        rule: String,
+        /// Its row.
+        row: String,
+    },
     /// The database failed.
     #[error("database")]
     Database(#[source] sqlx::Error),
@@ -104,6 +114,19 @@ impl From<Error> for Status {
             )
             .meta("required", required.0)
             .meta("available", available.0)
+            .status(),
+            Error::Refused(Refused::Frozen) => status::refuse(
+                Reason::WalletFrozen,
+                "something differs in the books of this account; no money moves until staff have looked",
+            )
+            .status(),
+            Error::NotProved { findings, rule, row } => status::refuse(
+                Reason::LedgerNotProved,
+                "something still differs in the books of this account",
+            )
+            .meta("findings", findings)
+            .meta("rule", rule)
+            .meta("row", row)
             .status(),
             Error::Refused(
                 refused @ (Refused::HoldNotFound | Refused::HoldClosed | Refused::AmountOutOfRange),

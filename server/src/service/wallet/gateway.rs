@@ -3,6 +3,8 @@
 //! A deposit is written down before its gateway is asked, so that whatever happens next is found by our reference. Nobody but [`settle`] acts on what a gateway says,
 //! and it does so in one transaction that holds the deposit. A callback, a poll and the answer to a creation are three ways to the same function.
 
+use std::time::Duration;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::StreamExt;
 use sewa_sdk::sewa::event::v1::EventType;
@@ -11,6 +13,8 @@ use sqlx::PgConnection;
 
 use crate::app::App;
 use crate::base::call::Caller;
+use crate::base::db;
+use crate::base::fault;
 use crate::base::id::{AccountId, DepositId};
 use crate::base::money::Rupiah;
 use crate::base::outbox::{self, NewEvent};
@@ -18,11 +22,13 @@ use crate::provider::payment::registry::Entry;
 use crate::provider::payment::{GatewayError, Transaction, Wish};
 use crate::service::wallet::deposit::{Deposit, DepositState};
 use crate::service::wallet::error::Error;
-use crate::service::wallet::model::{Action, Command};
+use crate::service::wallet::model::{Action, Command, Journal, Kind as JournalKind, Paid};
 use crate::service::wallet::payment::{self, Kind, Payment, Step};
-use crate::service::wallet::store::{deposits, payments};
-use crate::service::wallet::{apply_one, deposit_event};
+use crate::service::wallet::store::{self, deposits, payments};
+use crate::service::wallet::{apply, bonus, deposit_event};
 
+/// How long the reply to a new deposit waits for its gateway. The gateway is waited for no matter what.
+const OPENING: Duration = Duration::from_secs(8);
 /// Deposits looked at in one go.
 const CHUNK: i64 = 100;
 /// Deposits looked at at once.
@@ -62,7 +68,8 @@ pub async fn choose(
     }
     let entry = app.gateways.of(method).ok_or(unavailable)?;
     let channels = entry.channels().await;
-    if !entry.is_up() || channels.is_empty() {
+    // While it fails, those last seen are listed, and none of them is active.
+    if !entry.is_up() || channels.iter().all(|c| !c.active) {
         return Err(Error::GatewayUnavailable {
             method: method.as_str_name(),
             rests: entry.rests(),
@@ -77,15 +84,26 @@ pub async fn choose(
     Ok(())
 }
 
-/// Asks the gateway of a deposit that was just written down. What cannot be had at once, [`look_once`] goes on with.
+/// Asks the gateway of a deposit that was just committed, and reads how far it came. What cannot be had at once, [`look_once`] goes on with.
 ///
 /// # Errors
 /// Of the database.
-pub async fn open(app: &App, deposit: &Deposit) -> Result<(), Error> {
-    match app.gateways.of(deposit.method()) {
-        Some(entry) => ask(app, entry, deposit).await,
-        None => Ok(()),
-    }
+pub async fn open_now(app: &App, deposit: Deposit) -> Result<Deposit, sqlx::Error> {
+    let (asking, opening) = (app.clone(), deposit.clone());
+    // A task of its own, because a caller who hangs up must not leave a gateway half asked.
+    let asked = tokio::spawn(async move {
+        let Some(entry) = asking.gateways.of(opening.method()) else {
+            return;
+        };
+        let held = lease(&asking).to_std().unwrap_or_default();
+        if let Err(error) = db::within(held, ask(&asking, entry, &opening)).await {
+            tracing::warn!(deposit = %opening.id, %error, "a deposit could not be opened");
+        }
+    });
+    let _ = tokio::time::timeout(OPENING, asked).await;
+    let mut connection = app.db.acquire().await?;
+    let found = deposits::get_deposit(&mut connection, deposit.account, deposit.id).await?;
+    Ok(found.unwrap_or(deposit))
 }
 
 async fn ask(app: &App, entry: &Entry, deposit: &Deposit) -> Result<(), Error> {
@@ -179,11 +197,13 @@ async fn fail(app: &App, deposit: &Deposit, why: &str) -> Result<(), Error> {
 /// Of the database, when leasing.
 pub async fn look_once(app: &App) -> Result<usize, sqlx::Error> {
     let now = app.clock.now();
-    let leased = deposits::lease_deposits(&app.db, now, now + lease(app), CHUNK).await?;
+    let lease = lease(app);
+    let held = lease.to_std().unwrap_or_default();
+    let leased = deposits::lease_deposits(&app.db, now, now + lease, CHUNK).await?;
     let count = leased.len();
     futures_util::stream::iter(leased)
         .for_each_concurrent(CONCURRENT, |(account, id)| async move {
-            if let Err(error) = look(app, account, id).await {
+            if let Err(error) = db::within(held, look(app, account, id)).await {
                 tracing::warn!(deposit = %id, %error, "a deposit could not be looked at");
             }
         })
@@ -213,7 +233,10 @@ async fn look(app: &App, account: AccountId, id: DepositId) -> Result<(), Error>
     match entry.call(entry.gateway.find(&id.to_string())).await {
         Ok(found) => settle(app, account, id, &found).await.map(drop),
         Err(_) => {
-            let again = app.clock.now() + poll(app);
+            let now = app.clock.now();
+            // One that is remembered no longer is looked at once more, and then let go of.
+            let again = payment::next_look(&deposit, now, poll(app));
+            let again = again.unwrap_or(now + payment::SELDOM);
             Ok(deposits::look_again(&app.db, account, id, again).await?)
         }
     }
@@ -251,7 +274,7 @@ pub async fn settle(
         close(&mut deposit, DepositState::Expired, now, &mut events);
     }
     let deposit = finish(app, &mut tx, deposit, &events, now).await?;
-    tx.commit().await?;
+    fault::around(fault::Step::DepositSettle, tx.commit()).await?;
     if !events.is_empty() {
         app.tail.wake();
     }
@@ -271,67 +294,140 @@ pub async fn credit(
 ) -> Result<(), Error> {
     let mut known = payments::list_payments(connection, deposit.account, deposit.id).await?;
     for step in payment::judge(deposit, &known, transaction, now) {
-        let (kind, paid, action) = match step {
+        let (kind, paid, actions) = match step {
             Step::Close(state) => {
                 close(deposit, state, now, events);
                 continue;
             }
-            Step::Credit { kind, paid, amount } => (kind, paid, Action::Deposit(amount)),
-            Step::Reverse { paid, amount } => (Kind::Reversal, paid, Action::Reverse(amount)),
+            Step::Credit { kind, paid, amount } => {
+                let held = payment::held_for_order(deposit, kind, amount);
+                let rest = Rupiah(amount.0.saturating_sub(held.0));
+                let fee = transaction.gateway_fee.unwrap_or(Rupiah::ZERO);
+                (kind, paid, take_in(held, rest, fee).to_vec())
+            }
+            Step::Reverse { paid, amount } => {
+                let hold = payment::hold_of(deposit, &known, &transaction.gateway_ref);
+                let actions = vec![Action::Reverse { amount, hold }];
+                (Kind::Reversal, paid, actions)
+            }
         };
-        let credited = post(connection, deposit, kind, action, now).await?;
+        let gateway_ref = transaction.gateway_ref.clone();
+        let (mut gifts, mut given) = match step {
+            Step::Credit { kind, amount, .. } => {
+                let gifts = bonus::due(connection, deposit, kind, amount).await?;
+                (gifts, Vec::new())
+            }
+            _ => {
+                let given = bonus::to_take_back(connection, deposit, &known, &gateway_ref);
+                (Vec::new(), given.await?)
+            }
+        };
+        // A payer does not wait for the freeze of whoever brought them here: nothing is given to a frozen wallet, and nothing taken from it.
+        let beneficiaries = gifts.iter().map(|gift| gift.account.0);
+        let beneficiaries = beneficiaries.chain(given.iter().map(|given| given.account.0));
+        let frozen = store::frozen_among(connection, &beneficiaries.collect::<Vec<_>>()).await?;
+        let payer = deposit.account;
+        let moves = |account: AccountId| account == payer || !frozen.contains(&account);
+        gifts.retain(|gift| moves(gift.account));
+        given.retain(|given| moves(given.account));
+        let giving = gifts.iter().map(|gift| bonus::give(deposit, gift));
+        let taking = given.iter().map(|given| bonus::take_back(deposit, given));
+        let beside: Vec<Command> = giving.chain(taking).collect();
+        let (credited, journals) = post(connection, deposit, kind, &actions, beside, now).await?;
+        let told = transaction.gateway_fee;
         let payment = Payment {
             kind: kind as i16,
             paid,
             credited,
-            gateway_ref: transaction.gateway_ref.clone(),
+            gateway_fee: told.filter(|_| kind != Kind::Reversal && credited > Rupiah::ZERO),
+            gateway_ref,
             recorded_at: now,
         };
         payments::insert_payment(connection, deposit, &payment).await?;
         known.push(payment);
         deposit.closed_at = Some(now);
-        if kind != Kind::Reversal {
+        if kind == Kind::Reversal {
+            if payment::is_all_back(&known) {
+                deposit.state = DepositState::Reversed;
+            }
+            let kind = EventType::DepositReversed;
+            tell_amount(deposit, kind, credited, "REVERSAL", now, events);
+            events.extend(bonus::taken_back(connection, &given, &journals, now).await?);
+        } else {
             deposit.state = DepositState::Paid;
             let kind = kind.as_str();
             tell_amount(deposit, EventType::DepositPaid, credited, kind, now, events);
-            continue;
+            events.extend(bonus::given(connection, deposit, gifts, &journals, now).await?);
         }
-        if payment::is_all_back(&known) {
-            deposit.state = DepositState::Reversed;
-        }
-        let kind = EventType::DepositReversed;
-        tell_amount(deposit, kind, credited, "REVERSAL", now, events);
     }
     Ok(())
 }
 
-/// Moves the money, and returns the change of the available balance.
+/// What comes in for an order and what comes in beside it. The fee goes with the first that is anything, and nowhere if nothing is credited.
+fn take_in(held: Rupiah, rest: Rupiah, fee: Rupiah) -> [Action; 2] {
+    let with = |amount, fee| Paid { amount, fee };
+    match held {
+        Rupiah::ZERO => [
+            Action::Receive(Paid::whole(held)),
+            Action::Deposit(with(rest, fee)),
+        ],
+        _ => [
+            Action::Receive(with(held, fee)),
+            Action::Deposit(Paid::whole(rest)),
+        ],
+    }
+}
+
+/// Moves the money, and returns how the available and the held balance changed together, and the journals of the commands `beside`. All of it is applied at once,
+/// because whoever locks wallets locks all they need in one go.
 async fn post(
     connection: &mut PgConnection,
-    deposit: &Deposit,
+    deposit: &mut Deposit,
     kind: Kind,
-    action: Action,
+    actions: &[Action],
+    beside: Vec<Command>,
     now: DateTime<Utc>,
-) -> Result<Rupiah, Error> {
-    if matches!(
-        action,
-        Action::Deposit(Rupiah::ZERO) | Action::Reverse(Rupiah::ZERO)
-    ) {
-        return Ok(Rupiah::ZERO);
-    }
+) -> Result<(Rupiah, Vec<Journal>), Error> {
     let id = deposit.id;
-    let description = match kind {
-        Kind::Exact => format!("Deposit {id}"),
-        Kind::Reversal => format!("Deposit {id}, taken back by the gateway"),
-        other => format!("Deposit {id} ({})", other.as_str()),
+    let description = match (kind, deposit.order) {
+        (Kind::Reversal, _) => format!("Deposit {id}, taken back by the gateway"),
+        (Kind::Exact, None) => format!("Deposit {id}"),
+        (Kind::Exact, Some(order)) => format!("Deposit {id} for order {order}"),
+        (other, _) => format!("Deposit {id} ({})", other.as_str()),
     };
-    let command = Command {
-        account: deposit.account,
-        action,
-        subject: id.0,
-        description,
+    let is_nothing = |action: &Action| {
+        use Action::{Deposit, Receive, Reverse};
+        match action {
+            Deposit(paid) | Receive(paid) => paid.amount == Rupiah::ZERO,
+            Reverse { amount, .. } => *amount == Rupiah::ZERO,
+            _ => false,
+        }
     };
-    Ok(apply_one(connection, command, now).await?.available)
+    let moving = actions.iter().filter(|action| !is_nothing(action));
+    let mut commands: Vec<Command> = moving
+        .map(|action| Command {
+            account: deposit.account,
+            action: *action,
+            subject: id.0,
+            description: description.clone(),
+        })
+        .collect();
+    let own = commands.len();
+    commands.extend(beside);
+    if commands.is_empty() {
+        return Ok((Rupiah::ZERO, Vec::new()));
+    }
+    let verdicts = apply(connection, &commands, now).await?.into_iter();
+    let mut journals = verdicts.collect::<Result<Vec<Journal>, _>>()?;
+    let beside = journals.split_off(own);
+    let mut credited = 0;
+    for journal in journals {
+        credited += journal.available.0 + journal.held.0;
+        if journal.kind == JournalKind::Hold {
+            deposit.hold = Some(journal.id);
+        }
+    }
+    Ok((Rupiah(credited), beside))
 }
 
 /// Closes an open deposit.
@@ -393,7 +489,7 @@ pub async fn finish(
     let entry = app.gateways.of(deposit.method());
     deposit.next_look_at = entry
         .filter(|entry| entry.gateway.capabilities().answers)
-        .and_then(|_| payment::next_look(deposit.state, deposit.closed_at, now, poll(app)));
+        .and_then(|_| payment::next_look(&deposit, now, poll(app)));
     deposits::update_deposit(connection, &deposit).await?;
     outbox::insert(connection, events).await?;
     Ok(deposit)

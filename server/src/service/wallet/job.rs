@@ -1,9 +1,11 @@
-//! Deposits that were not paid in time expire. Those of a gateway that can be asked are closed by what it says (`gateway`), because it may know better.
+//! Deposits that were not paid in time expire, and callbacks of long ago are forgotten. Those of a gateway that can be asked are closed by what it says (`gateway`), because it may know better.
+
+use chrono::Duration;
 
 use crate::app::App;
 use crate::service::wallet::deposit::DepositState;
 use crate::service::wallet::gateway;
-use crate::service::wallet::store::deposits;
+use crate::service::wallet::store::{deposits, payments};
 
 /// Deposits handled in one transaction.
 const CHUNK: i64 = 500;
@@ -30,4 +32,18 @@ pub async fn expire_deposits(app: &App) -> Result<usize, sqlx::Error> {
         app.tail.wake();
     }
     Ok(count)
+}
+
+/// Callbacks forgotten in one step.
+const FORGOTTEN: i64 = 1000;
+
+/// Forgets some of the callbacks that are older than the settings say, and returns how many.
+///
+/// # Errors
+/// Of the database.
+pub async fn forget_callbacks(app: &App) -> Result<usize, sqlx::Error> {
+    let keep: Duration = app.config.retention.callbacks();
+    let before = app.clock.now() - keep;
+    let gone = payments::forget_callbacks(&app.db, before, FORGOTTEN).await?;
+    Ok(usize::try_from(gone).unwrap_or_default())
 }

@@ -1,22 +1,29 @@
 //! Money of accounts.
 //!
-//! Owns: `balances`, `journals`, `deposits`, `payments`, `payment_callbacks`, `bank_confirmations`. Calls: nobody. Reads `accounts`, `memberships` and `users` of
-//! identity. Emits: DEPOSIT_CREATED, DEPOSIT_READY, DEPOSIT_PAID, DEPOSIT_CLOSED, DEPOSIT_REVERSED, DEPOSIT_PAYMENT_REFUSED, WALLET_ADJUSTED.
+//! Owns: `balances`, `journals`, `deposits`, `payments`, `payment_callbacks`, `bank_confirmations`. Calls: promotion. Reads `accounts`, `memberships` and `users` of
+//! identity. Emits: DEPOSIT_CREATED, DEPOSIT_READY, DEPOSIT_PAID, DEPOSIT_CLOSED, DEPOSIT_REVERSED, DEPOSIT_PAYMENT_REFUSED, WALLET_ADJUSTED, PROMOTION_GIVEN,
+//! PROMOTION_TAKEN_BACK, WALLET_FROZEN, WALLET_UNFROZEN.
 //!
 //! [`apply`] is the only way money moves. It takes any number of commands and gives each its own verdict, so one transaction can carry the commands of many
 //! callers (group commit in `order`) or of a thousand due renewals (the sweep in `lifecycle`).
 
 pub mod bank;
+pub mod bonus;
 pub mod callback;
 pub mod convert;
 pub mod deposit;
 pub mod error;
 pub mod gateway;
 pub mod job;
+pub mod kind;
 pub mod model;
 #[cfg(test)]
 mod model_tests;
 pub mod payment;
+#[cfg(test)]
+mod payment_tests;
+pub mod play;
+mod posting;
 pub mod rpc;
 pub mod store;
 
@@ -29,13 +36,14 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::base::call::Caller;
-use crate::base::id::{AccountId, DepositId, JournalId};
+use crate::base::id::{AccountId, DepositId, JournalId, OrderId};
 use crate::base::money::Rupiah;
 use crate::base::outbox::{self, NewEvent};
+use crate::prove::{self, Scope};
 use crate::provider::payment::{Terms, Transaction, TransactionState};
 use deposit::{Deposit, DepositState};
 use error::Error;
-use model::{Action, Command, Journal, Refused};
+use model::{Action, Balance, Command, Journal, Refused};
 use store::deposits;
 
 /// How long a sandbox deposit can be paid.
@@ -88,6 +96,8 @@ pub struct DepositWish {
     pub channel: String,
     /// The caller's own reference.
     pub client_reference: Option<String>,
+    /// The order it pays for; `None` to top the wallet up.
+    pub order: Option<OrderId>,
 }
 
 /// Writes a deposit down. That of a gateway is PREPARING until the gateway, which is not asked here, has said how to pay; [`gateway::choose`] has looked at the wish.
@@ -104,9 +114,10 @@ pub async fn open_deposit(
     let account = caller.account.ok_or(Error::AccountNotFound)?;
     let entry = app.gateways.of(wish.method);
     let life = entry.map_or(DEPOSIT_LIFE, |entry| entry.gateway.capabilities().life);
+    let id = DepositId::new();
     let deposit = Deposit {
         account,
-        id: DepositId::new(),
+        id,
         amount: wish.amount,
         method: i16::try_from(wish.method as i32).unwrap_or_default(),
         channel: wish.channel,
@@ -115,10 +126,15 @@ pub async fn open_deposit(
             None => DepositState::Pending,
         },
         client_reference: wish.client_reference,
+        order: wish.order,
+        hold: None,
         payable: None,
         fee: None,
         gateway_ref: String::new(),
-        pay_url: String::new(),
+        pay_url: match wish.method {
+            Method::Sandbox => play::pay_url(app, id),
+            _ => String::new(),
+        },
         pay_code: String::new(),
         qr_string: String::new(),
         instructions: Vec::new(),
@@ -132,7 +148,7 @@ pub async fn open_deposit(
         closed_at: None,
     };
     deposits::insert_deposit(connection, &deposit).await?;
-    let (id, amount) = (deposit.id, deposit.amount);
+    let amount = deposit.amount;
     let created = EventType::DepositCreated;
     let event = deposit_event(account, id, 1, created, amount, "", now);
     outbox::insert(connection, &[event]).await?;
@@ -170,6 +186,7 @@ pub async fn settle_deposit(
             total: deposit.amount,
             refunded: Rupiah::ZERO,
             paid_at: Some(deposit.created_at),
+            gateway_fee: None,
             terms: Terms::default(),
         };
         gateway::credit(connection, &mut deposit, &transaction, now, &mut events).await?;
@@ -219,6 +236,79 @@ pub async fn adjust(
     )
     .await?;
     Ok(journal)
+}
+
+/// Freezes an account's money because `rule` does not hold for a row of it. False if it was frozen before.
+///
+/// # Errors
+/// Of the database.
+pub async fn freeze(
+    app: &App,
+    account: AccountId,
+    rule: &str,
+    row: &str,
+) -> Result<bool, sqlx::Error> {
+    let now = app.clock.now();
+    let mut tx = app.db.begin().await?;
+    if !store::freeze(&mut tx, account, &format!("{rule}: {row}"), now).await? {
+        return Ok(false);
+    }
+    let event = freeze_event(account, EventType::WalletFrozen, rule, now);
+    outbox::insert(&mut tx, &[event]).await?;
+    tx.commit().await?;
+    app.tail.wake();
+    Ok(true)
+}
+
+/// Lets an account's money move again, if its books are in order. Returns the balances and when they changed.
+///
+/// # Errors
+/// If something still differs, or there is no such account.
+pub async fn unfreeze(
+    app: &App,
+    connection: &mut PgConnection,
+    account: AccountId,
+    reason: &str,
+) -> Result<(Balance, Option<DateTime<Utc>>), Error> {
+    if !store::account_exists(&app.db, account).await? {
+        return Err(Error::AccountNotFound);
+    }
+    let found = prove::look(&app.db, Scope::of(account)).await?;
+    if let Some(first) = found.first() {
+        return Err(Error::NotProved {
+            findings: found.len(),
+            rule: first.rule.clone(),
+            row: first.row(),
+        });
+    }
+    if store::unfreeze(connection, account).await? {
+        let now = app.clock.now();
+        let event = freeze_event(account, EventType::WalletUnfrozen, reason, now);
+        outbox::insert(connection, &[event]).await?;
+    }
+    let books = store::balances(&app.db, &[account]).await?.remove(&account);
+    let (balance, at) = books.map_or((Balance::EMPTY, None), |(balance, at)| (balance, Some(at)));
+    let unfrozen = Balance {
+        frozen_at: None,
+        ..balance
+    };
+    Ok((unfrozen, at))
+}
+
+fn freeze_event(account: AccountId, kind: EventType, reason: &str, now: DateTime<Utc>) -> NewEvent {
+    let payload = Payload::Wallet(WalletPayload {
+        amount: None,
+        reason: reason.to_owned(),
+    });
+    // A wallet counts no changes; later is more.
+    NewEvent::new(
+        account,
+        kind,
+        account.0,
+        now.timestamp_micros(),
+        now,
+        payload,
+    )
 }
 
 fn deposit_event(

@@ -1,34 +1,45 @@
 //! The rules of the ledger: what each command does to an account's books, and when it is refused. Pure; every movement of money on the platform is decided
 //! here.
 //!
-//! | action  | available | held | cash in | revenue + PPN | refund + PPN | adjustment |
-//! |---------|-----------|------|---------|---------------|--------------|------------|
-//! | deposit | +         |      | −       |               |              |            |
-//! | receive |           | +    | −       |               |              |            |
-//! | hold    | −         | +    |         |               |              |            |
-//! | capture |           | −    |         | +             |              |            |
-//! | release | +         | −    |         |               |              |            |
-//! | charge  | −         |      |         | +             |              |            |
-//! | refund  | +         |      |         |               | −            |            |
-//! | adjust  | ±         |      |         |               |              | ∓          |
-//! | reverse | −         |      | +       |               |              | −          |
+//! | action   | available | held | promo | withdrawable | cash in | revenue + PPN | promo expense | refund + PPN | adjustment |
+//! |----------|-----------|------|-------|--------------|---------|---------------|---------------|--------------|------------|
+//! | deposit  | +         |      |       |              | −       |               |               |              |            |
+//! | receive  |           | +    |       |              | −       |               |               |              |            |
+//! | hold     | −         | +    | −     |              |         |               |               |              |            |
+//! | capture  |           | −    |       |              |         | +             |               |              |            |
+//! | release  | +         | −    | +     |              |         |               |               |              |            |
+//! | charge   | −         |      | −     |              |         | +             |               |              |            |
+//! | refund   | +         |      |       |              |         |               |               | −            |            |
+//! | adjust   | ±         |      |       |              |         |               |               |              | ∓          |
+//! | reverse  | −         | −    |       |              | +       |               |               |              | −          |
+//! | grant    |           |      | +     |              |         |               | −             |              |            |
+//! | cashback | +         |      |       |              |         |               | −             |              |            |
+//! | reward   |           |      |       | +            |         |               | −             |              |            |
+//! | revoke   | −         |      | −     | −            |         |               | +             |              |            |
 //!
-//! A reversal takes what is available; what is not is the platform's loss, an adjustment.
+//! What a gateway keeps for its service lowers `cash_in` by as much as `gateway_fee` grows, in the journal that brings the money in; the customer gets all of it.
+//!
+//! Holds and charges spend promo credit first, then what is available, and never what is withdrawable; a release gives each back to where it came from. A reversal
+//! takes what the money itself is held for, if it still is, and then what is available; what is not is the platform's loss, an adjustment. A revocation takes
+//! what is there and no more.
 
 use std::collections::HashMap;
 
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::base::id::{AccountId, JournalId};
 use crate::base::money::Rupiah;
+pub use crate::service::wallet::kind::Kind;
+use crate::service::wallet::posting::{give, net, positive, spend, take_in};
 
 /// What to do to an account's books.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Money came in.
-    Deposit(Rupiah),
+    Deposit(Paid),
     /// Money came in for one purpose and is held for it at once.
-    Receive(Rupiah),
+    Receive(Paid),
     /// Set money aside.
     Hold(Rupiah),
     /// Spend all of a hold; `tax` is the part owed as PPN.
@@ -60,7 +71,47 @@ pub enum Action {
     /// Correct the available balance, either way.
     Adjust(Rupiah),
     /// A gateway took back money that came in.
-    Reverse(Rupiah),
+    Reverse {
+        /// How much.
+        amount: Rupiah,
+        /// The hold by which that money was received. It is closed whole if it is still open: what is not taken of it becomes available.
+        hold: Option<JournalId>,
+    },
+    /// A promotion gives credit that can be spent and not paid out.
+    Grant(Rupiah),
+    /// A promotion gives money like that paid in.
+    Cashback(Rupiah),
+    /// A promotion gives money that can be paid out.
+    Reward(Rupiah),
+    /// Takes back what a promotion gave, as far as it is there: `granted` from promo credit and then from what is available, `cashback` from what is available,
+    /// `reward` from what is withdrawable.
+    Revoke {
+        /// What was granted.
+        granted: Rupiah,
+        /// What was given as cashback.
+        cashback: Rupiah,
+        /// What was given as a reward.
+        reward: Rupiah,
+    },
+}
+
+/// Money that came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Paid {
+    /// What the customer gets.
+    pub amount: Rupiah,
+    /// What of it the gateway keeps for its service.
+    pub fee: Rupiah,
+}
+
+impl Paid {
+    /// Money of which nobody keeps anything.
+    pub const fn whole(amount: Rupiah) -> Self {
+        Self {
+            amount,
+            fee: Rupiah::ZERO,
+        }
+    }
 }
 
 /// A command to the ledger.
@@ -89,6 +140,8 @@ pub struct Balance {
     pub withdrawable: Rupiah,
     /// The journal that made it so. Journal ids of an account only grow.
     pub last: JournalId,
+    /// Since when no money moves, because something differs in the books.
+    pub frozen_at: Option<DateTime<Utc>>,
 }
 
 impl Balance {
@@ -99,6 +152,7 @@ impl Balance {
         promo: Rupiah::ZERO,
         withdrawable: Rupiah::ZERO,
         last: JournalId(Uuid::nil()),
+        frozen_at: None,
     };
 }
 
@@ -107,6 +161,8 @@ impl Balance {
 pub struct Hold {
     /// How much was set aside.
     pub amount: Rupiah,
+    /// What of it was promo credit.
+    pub promo: Rupiah,
     /// True once captured or released.
     pub closed: bool,
 }
@@ -114,12 +170,12 @@ pub struct Hold {
 /// Why the ledger refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// The available balance is too small.
+    /// The available balance, with the promo credit where that can be spent, is too small.
     #[error("{required} are needed and {available} are available")]
     InsufficientBalance {
         /// What was needed.
         required: Rupiah,
-        /// What there is.
+        /// What there is, with promo credit where it can be spent.
         available: Rupiah,
     },
     /// No such hold in these books.
@@ -128,6 +184,9 @@ pub enum Refused {
     /// The hold was captured or released before.
     #[error("the hold is closed")]
     HoldClosed,
+    /// Something differs in the books, and staff have not looked yet.
+    #[error("the wallet is frozen")]
+    Frozen,
     /// An amount that makes no sense for the action, or a sum beyond 64 bits.
     #[error("the amount is out of range")]
     AmountOutOfRange,
@@ -152,14 +211,22 @@ pub struct Journal {
     pub available: Rupiah,
     /// Posting to the held balance.
     pub held: Rupiah,
+    /// Posting to promo credit.
+    pub promo: Rupiah,
+    /// Posting to what can be paid out.
+    pub withdrawable: Rupiah,
     /// Posting to money received.
     pub cash_in: Rupiah,
     /// Posting to revenue.
     pub revenue: Rupiah,
+    /// Posting to what promotions cost.
+    pub promo_expense: Rupiah,
     /// Posting to refunds given.
     pub refund: Rupiah,
     /// Posting to corrections.
     pub adjustment: Rupiah,
+    /// Posting to what gateways keep.
+    pub gateway_fee: Rupiah,
     /// Posting to tax owed.
     pub ppn_payable: Rupiah,
     /// Available balance after it.
@@ -168,30 +235,8 @@ pub struct Journal {
     pub held_after: Rupiah,
 }
 
-/// What kind of movement a journal is. Numbers are those of the contract.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(i16)]
-pub enum Kind {
-    /// Deposit.
-    Deposit = 1,
-    /// Hold, and money received for one purpose.
-    Hold = 2,
-    /// Capture.
-    Capture = 3,
-    /// Release.
-    Release = 4,
-    /// Charge.
-    Charge = 5,
-    /// Refund.
-    Refund = 6,
-    /// Adjustment.
-    Adjustment = 7,
-    /// Reversal.
-    Reversal = 8,
-}
-
 /// The books of the accounts in a batch, as locked, and as they become command by command.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Books {
     /// Balances by account.
     pub balances: HashMap<AccountId, Balance>,
@@ -210,6 +255,9 @@ impl Books {
             .get(&command.account)
             .copied()
             .unwrap_or(Balance::EMPTY);
+        if balance.frozen_at.is_some() {
+            return Err(Refused::Frozen);
+        }
         let mut journal = Journal {
             account: command.account,
             id: fresh.max(JournalId(Uuid::from_u128(
@@ -221,34 +269,46 @@ impl Books {
             description: command.description.clone(),
             available: Rupiah::ZERO,
             held: Rupiah::ZERO,
+            promo: Rupiah::ZERO,
+            withdrawable: Rupiah::ZERO,
             cash_in: Rupiah::ZERO,
             revenue: Rupiah::ZERO,
+            promo_expense: Rupiah::ZERO,
             refund: Rupiah::ZERO,
             adjustment: Rupiah::ZERO,
+            gateway_fee: Rupiah::ZERO,
             ppn_payable: Rupiah::ZERO,
             available_after: Rupiah::ZERO,
             held_after: Rupiah::ZERO,
         };
-        self.post(&mut journal, command, balance.available)?;
-        let available = balance
-            .available
-            .checked_add(journal.available)
-            .ok_or(Refused::AmountOutOfRange)?;
-        let held = balance
-            .held
-            .checked_add(journal.held)
-            .ok_or(Refused::AmountOutOfRange)?;
+        self.post(&mut journal, command, &balance)?;
+        let after = |before: Rupiah, change: Rupiah| {
+            before.checked_add(change).ok_or(Refused::AmountOutOfRange)
+        };
+        let available = after(balance.available, journal.available)?;
+        let held = after(balance.held, journal.held)?;
+        let promo = after(balance.promo, journal.promo)?;
+        let withdrawable = after(balance.withdrawable, journal.withdrawable)?;
         if available < Rupiah::ZERO {
+            // Promo credit is spent first, so all of it is in what was asked for and in what there is.
+            let spent = journal.promo.negated();
             return Err(Refused::InsufficientBalance {
-                required: journal.available.negated(),
-                available: balance.available,
+                required: after(spent, journal.available.negated())?,
+                available: after(spent, balance.available)?,
             });
         }
-        if held < Rupiah::ZERO {
+        if held.min(promo).min(withdrawable) < Rupiah::ZERO {
             return Err(Refused::AmountOutOfRange);
         }
         (journal.available_after, journal.held_after) = (available, held);
-        (balance.available, balance.held, balance.last) = (available, held, journal.id);
+        balance = Balance {
+            available,
+            held,
+            promo,
+            withdrawable,
+            last: journal.id,
+            ..balance
+        };
         self.balances.insert(command.account, balance);
         if let Some(hold) = journal
             .closes
@@ -261,6 +321,7 @@ impl Books {
                 (command.account, journal.id),
                 Hold {
                     amount: journal.held,
+                    promo: journal.promo.negated(),
                     closed: false,
                 },
             );
@@ -272,37 +333,38 @@ impl Books {
         &self,
         journal: &mut Journal,
         command: &Command,
-        available: Rupiah,
+        balance: &Balance,
     ) -> Result<(), Refused> {
         match command.action {
-            Action::Deposit(amount) => {
-                let amount = positive(amount)?;
-                (journal.available, journal.cash_in) = (amount, amount.negated());
+            Action::Deposit(paid) => {
+                journal.available = positive(paid.amount)?;
+                take_in(journal, paid)?;
             }
-            Action::Receive(amount) => {
-                let amount = positive(amount)?;
-                (journal.kind, journal.held, journal.cash_in) =
-                    (Kind::Hold, amount, amount.negated());
+            Action::Receive(paid) => {
+                (journal.kind, journal.held) = (Kind::Hold, positive(paid.amount)?);
+                take_in(journal, paid)?;
             }
             Action::Hold(amount) => {
                 let amount = positive(amount)?;
-                (journal.kind, journal.available, journal.held) =
-                    (Kind::Hold, amount.negated(), amount);
+                (journal.kind, journal.held) = (Kind::Hold, amount);
+                spend(journal, amount, balance);
             }
             Action::Capture { hold, tax } => {
-                let amount = self.open_hold(command.account, hold)?;
+                let amount = self.open_hold(command.account, hold)?.amount;
                 (journal.kind, journal.closes, journal.held) =
                     (Kind::Capture, Some(hold), amount.negated());
                 (journal.revenue, journal.ppn_payable) = (net(amount, tax)?, tax);
             }
             Action::Release { hold } => {
-                let amount = self.open_hold(command.account, hold)?;
+                let open = self.open_hold(command.account, hold)?;
                 (journal.kind, journal.closes) = (Kind::Release, Some(hold));
-                (journal.available, journal.held) = (amount, amount.negated());
+                (journal.promo, journal.held) = (open.promo, open.amount.negated());
+                journal.available = Rupiah(open.amount.0 - open.promo.0);
             }
             Action::Charge { total, tax } => {
                 let total = positive(total)?;
-                (journal.kind, journal.available) = (Kind::Charge, total.negated());
+                journal.kind = Kind::Charge;
+                spend(journal, total, balance);
                 (journal.revenue, journal.ppn_payable) = (net(total, tax)?, tax);
             }
             Action::Refund { total, tax } => {
@@ -317,19 +379,65 @@ impl Books {
                 (journal.kind, journal.available, journal.adjustment) =
                     (Kind::Adjustment, amount, amount.negated());
             }
-            Action::Reverse(amount) => {
+            Action::Reverse { amount, hold } => {
                 let amount = positive(amount)?;
-                let taken = amount.min(available);
+                let mut freed = Rupiah::ZERO;
+                if let Some(hold) = hold {
+                    match self.open_hold(command.account, hold) {
+                        Ok(open) => {
+                            (journal.closes, journal.held) = (Some(hold), open.amount.negated());
+                            journal.promo = open.promo;
+                            freed = Rupiah(open.amount.0 - open.promo.0);
+                        }
+                        // Spent or given back before: this is money like any other now.
+                        Err(Refused::HoldClosed) => {}
+                        Err(refused) => return Err(refused),
+                    }
+                }
+                let there = balance.available.checked_add(freed);
+                let taken = amount.min(there.ok_or(Refused::AmountOutOfRange)?);
                 let lost = amount.checked_sub(taken).ok_or(Refused::AmountOutOfRange)?;
-                (journal.kind, journal.available, journal.cash_in) =
-                    (Kind::Reversal, taken.negated(), amount);
+                (journal.kind, journal.cash_in) = (Kind::Reversal, amount);
+                journal.available = Rupiah(freed.0 - taken.0);
                 journal.adjustment = lost.negated();
+            }
+            Action::Grant(amount) => {
+                journal.promo = positive(amount)?;
+                give(journal, amount);
+            }
+            Action::Cashback(amount) => {
+                journal.available = positive(amount)?;
+                give(journal, amount);
+            }
+            Action::Reward(amount) => {
+                journal.withdrawable = positive(amount)?;
+                give(journal, amount);
+            }
+            Action::Revoke {
+                granted,
+                cashback,
+                reward,
+            } => {
+                if granted.min(cashback).min(reward) < Rupiah::ZERO {
+                    return Err(Refused::AmountOutOfRange);
+                }
+                let promo = granted.min(balance.promo);
+                let spent = granted.0 - promo.0;
+                let cash = cashback.checked_add(Rupiah(spent));
+                let cash = cash
+                    .ok_or(Refused::AmountOutOfRange)?
+                    .min(balance.available);
+                let earned = reward.min(balance.withdrawable);
+                journal.kind = Kind::PromotionRevoked;
+                (journal.promo, journal.available) = (promo.negated(), cash.negated());
+                journal.withdrawable = earned.negated();
+                journal.promo_expense = Rupiah(promo.0 + cash.0 + earned.0);
             }
         }
         Ok(())
     }
 
-    fn open_hold(&self, account: AccountId, hold: JournalId) -> Result<Rupiah, Refused> {
+    fn open_hold(&self, account: AccountId, hold: JournalId) -> Result<Hold, Refused> {
         let found = self
             .holds
             .get(&(account, hold))
@@ -337,22 +445,7 @@ impl Books {
         if found.closed {
             Err(Refused::HoldClosed)
         } else {
-            Ok(found.amount)
+            Ok(*found)
         }
     }
-}
-
-fn positive(amount: Rupiah) -> Result<Rupiah, Refused> {
-    if amount > Rupiah::ZERO {
-        Ok(amount)
-    } else {
-        Err(Refused::AmountOutOfRange)
-    }
-}
-
-fn net(total: Rupiah, tax: Rupiah) -> Result<Rupiah, Refused> {
-    if tax < Rupiah::ZERO || tax > total {
-        return Err(Refused::AmountOutOfRange);
-    }
-    total.checked_sub(tax).ok_or(Refused::AmountOutOfRange)
 }

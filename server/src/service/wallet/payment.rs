@@ -10,10 +10,12 @@
 //! | paid less or more          | has no payment yet             | what was paid, less the fee: UNDERPAID, OVERPAID | PAID     |
 //! | another transaction, paid  | has a payment                  | what was paid, less the fee: DUPLICATE           | PAID     |
 //! | taken back, in part or all | has that payment               | as much is taken from the wallet: REVERSAL       | REVERSED when all |
+//! | taken back, in part or all | has it held for an order still | the hold ends, the rest of it is credit: REVERSAL | REVERSED when all |
 //! | taken back                 | never saw that payment         | closed; nothing came and nothing stayed          | REVERSED |
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use crate::base::id::JournalId;
 use crate::base::money::Rupiah;
 use crate::provider::payment::{Transaction, TransactionState};
 use crate::service::wallet::deposit::{Deposit, DepositState};
@@ -22,8 +24,10 @@ use crate::service::wallet::deposit::{Deposit, DepositState};
 const COURTESY: TimeDelta = TimeDelta::minutes(10);
 /// How long after it was closed a deposit is still looked at, for money that comes late or is taken back.
 const MEMORY: TimeDelta = TimeDelta::days(7);
-/// The longest pause between two looks.
-const SELDOM: TimeDelta = TimeDelta::hours(6);
+/// The longest pause between two looks at an open deposit. With the look itself it is less than a minute.
+pub(super) const WHILE_OPEN: TimeDelta = TimeDelta::seconds(50);
+/// The longest pause between two looks at a closed one.
+pub(super) const SELDOM: TimeDelta = TimeDelta::hours(6);
 
 /// How a payment compares with what was asked for. Numbers are those of the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +70,8 @@ pub struct Payment {
     pub paid: Rupiah,
     /// Change of the available balance.
     pub credited: Rupiah,
+    /// What of the credit the gateway keeps for itself, as it was posted; `None` if it did not say, or nothing was credited.
+    pub gateway_fee: Option<Rupiah>,
     /// The gateway's or the bank's reference.
     pub gateway_ref: String,
     /// When it was written down.
@@ -141,6 +147,16 @@ pub fn judge(
     }
 }
 
+/// What of a credit is held for the order that the deposit pays for: its price, if that came whole while the deposit was open. The rest, and all that comes otherwise, is
+/// ordinary credit. A deposit is either paid while it is open or closed first, so an order that waits for one has one of two ends.
+pub fn held_for_order(deposit: &Deposit, kind: Kind, amount: Rupiah) -> Rupiah {
+    let pays = deposit.order.is_some()
+        && deposit.state.is_open()
+        && matches!(kind, Kind::Exact | Kind::Overpaid)
+        && amount >= deposit.amount;
+    if pays { deposit.amount } else { Rupiah::ZERO }
+}
+
 fn credit(
     deposit: &Deposit,
     payments: &[Payment],
@@ -191,6 +207,51 @@ fn reverse<'p>(
     }]
 }
 
+/// The hold that a transaction's money was received by. Only the first payment of a deposit is ever held.
+pub fn hold_of(deposit: &Deposit, payments: &[Payment], gateway_ref: &str) -> Option<JournalId> {
+    let is_first = payments
+        .first()
+        .is_some_and(|p| p.gateway_ref == gateway_ref);
+    deposit.hold.filter(|_| is_first)
+}
+
+/// What became of the first payment of a deposit, after as much of it was taken back as `payments` say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TakenBack {
+    /// What was taken from the wallet for it.
+    pub taken: Rupiah,
+    /// What should have been, and was not there.
+    pub missing: Rupiah,
+}
+
+/// What was taken back of the first payment of a deposit.
+pub fn taken_back(payments: &[Payment]) -> TakenBack {
+    let Some(first) = payments.first() else {
+        return TakenBack {
+            taken: Rupiah::ZERO,
+            missing: Rupiah::ZERO,
+        };
+    };
+    let reversals = || {
+        let is_reversal = |p: &&Payment| p.kind == Kind::Reversal as i16;
+        let of_first = payments
+            .iter()
+            .filter(|p| p.gateway_ref == first.gateway_ref);
+        of_first.filter(is_reversal)
+    };
+    let back: i64 = reversals().map(|r| r.paid.0).sum();
+    let taken = -reversals().map(|r| r.credited.0).sum::<i64>();
+    // As in [`reverse`]: what is taken back in full includes the fee, which was never credited.
+    let due = match back >= first.paid.0 {
+        true => first.credited.0,
+        false => back.min(first.credited.0),
+    };
+    TakenBack {
+        taken: Rupiah(taken),
+        missing: Rupiah((due - taken).max(0)),
+    }
+}
+
 /// Whether everything that came was taken back.
 pub fn is_all_back(payments: &[Payment]) -> bool {
     let sum = |reversals: bool| -> i64 {
@@ -205,186 +266,13 @@ pub fn is_overdue(deposit: &Deposit, now: DateTime<Utc>) -> bool {
     deposit.state == DepositState::Pending && now > deposit.expires_at + COURTESY
 }
 
-/// When to look at a deposit again: often while it is open, then less and less, then no more.
-pub fn next_look(
-    state: DepositState,
-    closed_at: Option<DateTime<Utc>>,
-    now: DateTime<Utc>,
-    poll: TimeDelta,
-) -> Option<DateTime<Utc>> {
-    if state.is_open() {
-        return Some(now + poll);
+/// When to look at a deposit again: often at first, when most people pay; as long as it is open at least so often that a payment whose callback was lost is found within
+/// a minute; then less and less, then no more. `poll` is the shortest pause.
+pub fn next_look(deposit: &Deposit, now: DateTime<Utc>, poll: TimeDelta) -> Option<DateTime<Utc>> {
+    if deposit.state.is_open() {
+        let age = now - deposit.created_at;
+        return Some(now + (age / 4).clamp(poll, WHILE_OPEN.max(poll)));
     }
-    let age = now - closed_at?;
+    let age = now - deposit.closed_at?;
     (age < MEMORY).then(|| now + age.clamp(poll, SELDOM.max(poll)))
-}
-
-#[cfg(test)]
-mod tests {
-    use uuid::Uuid;
-
-    use super::*;
-    use crate::base::id::{AccountId, DepositId};
-    use crate::provider::payment::Terms;
-
-    fn noon() -> DateTime<Utc> {
-        "2026-05-03T12:00:00Z".parse().expect("a time")
-    }
-
-    fn deposit(state: DepositState) -> Deposit {
-        Deposit {
-            account: AccountId(Uuid::nil()),
-            id: DepositId(Uuid::nil()),
-            amount: Rupiah(50_000),
-            method: 2,
-            channel: "BRIVA".to_owned(),
-            state,
-            client_reference: None,
-            payable: Some(Rupiah(54_250)),
-            fee: Some(Rupiah(4250)),
-            gateway_ref: "T1".to_owned(),
-            pay_url: String::new(),
-            pay_code: String::new(),
-            qr_string: String::new(),
-            instructions: Vec::new(),
-            failure: String::new(),
-            revision: 1,
-            asked_at: None,
-            next_look_at: None,
-            created_at: noon(),
-            expires_at: noon() + TimeDelta::hours(24),
-            closed_at: None,
-        }
-    }
-
-    fn said(reference: &str, state: TransactionState, total: i64, refunded: i64) -> Transaction {
-        Transaction {
-            gateway_ref: reference.to_owned(),
-            reference: String::new(),
-            state,
-            total: Rupiah(total),
-            refunded: Rupiah(refunded),
-            paid_at: None,
-            terms: Terms::default(),
-        }
-    }
-
-    fn paid(reference: &str, kind: Kind, paid: i64, credited: i64) -> Payment {
-        Payment {
-            kind: kind as i16,
-            paid: Rupiah(paid),
-            credited: Rupiah(credited),
-            gateway_ref: reference.to_owned(),
-            recorded_at: noon(),
-        }
-    }
-
-    #[test]
-    fn each_way_of_paying_has_its_outcome() {
-        use DepositState as State;
-        let cases = [
-            (State::Pending, "T1", 54_250, 0, Kind::Exact, 50_000),
-            (State::Preparing, "T1", 54_250, 0, Kind::Exact, 50_000),
-            (State::Expired, "T1", 54_250, 0, Kind::Late, 50_000),
-            (State::Pending, "T1", 54_250, 48, Kind::Late, 50_000),
-            (State::Pending, "T1", 54_249, 0, Kind::Underpaid, 49_999),
-            (State::Pending, "T1", 4000, 0, Kind::Underpaid, 0),
-            (State::Failed, "T1", 60_000, 0, Kind::Overpaid, 55_750),
-        ];
-        for (state, reference, total, hours, kind, amount) in cases {
-            let transaction = said(reference, TransactionState::Paid, total, 0);
-            let now = noon() + TimeDelta::hours(hours);
-            let step = Step::Credit {
-                kind,
-                paid: Rupiah(total),
-                amount: Rupiah(amount),
-            };
-            assert_eq!(judge(&deposit(state), &[], &transaction, now), [step]);
-        }
-        let known = [paid("T1", Kind::Exact, 54_250, 50_000)];
-        let other = said("T2", TransactionState::Paid, 54_250, 0);
-        let again = said("T1", TransactionState::Paid, 54_250, 0);
-        let step = Step::Credit {
-            kind: Kind::Duplicate,
-            paid: Rupiah(54_250),
-            amount: Rupiah(50_000),
-        };
-        assert_eq!(judge(&deposit(State::Paid), &known, &other, noon()), [step]);
-        assert_eq!(judge(&deposit(State::Paid), &known, &again, noon()), []);
-    }
-
-    #[test]
-    fn what_is_taken_back_is_taken_once() {
-        let deposit = deposit(DepositState::Paid);
-        let mut known = vec![paid("T1", Kind::Exact, 54_250, 50_000)];
-        let partly = said("T1", TransactionState::Paid, 54_250, 20_000);
-        let step = |paid, amount| Step::Reverse {
-            paid: Rupiah(paid),
-            amount: Rupiah(amount),
-        };
-        assert_eq!(
-            judge(&deposit, &known, &partly, noon()),
-            [step(20_000, 20_000)]
-        );
-        known.push(paid("T1", Kind::Reversal, 20_000, -20_000));
-        assert_eq!(judge(&deposit, &known, &partly, noon()), []);
-        assert!(!is_all_back(&known));
-        let wholly = said("T1", TransactionState::Paid, 54_250, 54_250);
-        assert_eq!(
-            judge(&deposit, &known, &wholly, noon()),
-            [step(34_250, 30_000)]
-        );
-        known.push(paid("T1", Kind::Reversal, 34_250, -30_000));
-        assert_eq!(judge(&deposit, &known, &wholly, noon()), []);
-        assert!(is_all_back(&known));
-        known.push(paid("T2", Kind::Duplicate, 54_250, 50_000));
-        assert!(!is_all_back(&known));
-    }
-
-    #[test]
-    fn what_went_back_before_it_was_seen_moves_nothing() {
-        let back = said("T1", TransactionState::Paid, 54_250, 54_250);
-        let open = deposit(DepositState::Pending);
-        assert_eq!(
-            judge(&open, &[], &back, noon()),
-            [Step::Close(DepositState::Reversed)]
-        );
-        let closed = deposit(DepositState::Reversed);
-        assert_eq!(judge(&closed, &[], &back, noon()), []);
-    }
-
-    #[test]
-    fn only_open_deposits_are_closed() {
-        let expired = said("T1", TransactionState::Expired, 54_250, 0);
-        let unpaid = said("T1", TransactionState::Unpaid, 54_250, 0);
-        let open = deposit(DepositState::Pending);
-        let close = [Step::Close(DepositState::Expired)];
-        assert_eq!(judge(&open, &[], &expired, noon()), close);
-        assert_eq!(judge(&open, &[], &unpaid, noon()), []);
-        let late = noon() + TimeDelta::hours(25);
-        assert_eq!(judge(&open, &[], &unpaid, late), close);
-        let paid = deposit(DepositState::Paid);
-        assert_eq!(judge(&paid, &[], &expired, late), []);
-    }
-
-    #[test]
-    fn looks_get_rarer_and_end() {
-        let poll = TimeDelta::seconds(30);
-        let look = |state, age| next_look(state, Some(noon() - age), noon(), poll);
-        let open = next_look(DepositState::Pending, None, noon(), poll);
-        assert_eq!(open, Some(noon() + poll));
-        assert_eq!(
-            look(DepositState::Paid, TimeDelta::zero()),
-            Some(noon() + poll)
-        );
-        assert_eq!(
-            look(DepositState::Expired, TimeDelta::hours(2)),
-            Some(noon() + TimeDelta::hours(2))
-        );
-        assert_eq!(
-            look(DepositState::Paid, TimeDelta::days(6)),
-            Some(noon() + SELDOM)
-        );
-        assert_eq!(look(DepositState::Paid, TimeDelta::days(8)), None);
-    }
 }

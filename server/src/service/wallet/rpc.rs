@@ -1,7 +1,6 @@
 //! Wallet: the wire.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use futures_util::future::join_all;
 use sewa_sdk::sewa::wallet::v1 as proto;
@@ -11,8 +10,10 @@ use sewa_sdk::sewa::wallet::v1::{
     AdjustWalletRequest, AdjustWalletResponse, ConfirmDepositRequest, ConfirmDepositResponse,
     CreateDepositRequest, CreateDepositResponse, GetDepositRequest, GetDepositResponse,
     GetWalletRequest, GetWalletResponse, ListDepositChannelsRequest, ListDepositChannelsResponse,
-    ListDepositsRequest, ListDepositsResponse, ListTransactionsRequest, ListTransactionsResponse,
-    ProveLedgerRequest, ProveLedgerResponse,
+    ListDepositsRequest, ListDepositsResponse, ListDepositsToConfirmRequest,
+    ListDepositsToConfirmResponse, ListTransactionsRequest, ListTransactionsResponse,
+    PreviewDepositRequest, PreviewDepositResponse, ProveLedgerRequest, ProveLedgerResponse,
+    UnfreezeWalletRequest, UnfreezeWalletResponse,
 };
 use sqlx::PgConnection;
 use tonic::{Request, Response, Status};
@@ -25,15 +26,14 @@ use crate::base::money::Rupiah;
 use crate::base::page::Page;
 use crate::base::status;
 use crate::base::writes::{self, Claim};
+use crate::prove::{self, Scope};
 use crate::provider::payment::Channel;
+use crate::service::promotion;
 use crate::service::wallet::deposit::Deposit;
 use crate::service::wallet::error::Error;
 use crate::service::wallet::model::Balance;
-use crate::service::wallet::store::{deposits, payments, prove};
-use crate::service::wallet::{self, bank, convert, gateway, store};
-
-/// How long the reply to a new deposit waits for its gateway. The gateway is waited for no matter what.
-const OPENING: Duration = Duration::from_secs(8);
+use crate::service::wallet::store::{deposits, payments, queue};
+use crate::service::wallet::{self, bank, bonus, convert, gateway, store};
 
 /// Serves `WalletService`.
 pub struct Wallet {
@@ -41,31 +41,13 @@ pub struct Wallet {
     pub app: App,
 }
 
-impl Wallet {
-    /// Asks the gateway of a deposit that was just committed, and reads how far it came.
-    async fn ask_gateway(&self, deposit: Deposit) -> Result<proto::Deposit, Status> {
-        let (app, opening) = (self.app.clone(), deposit.clone());
-        // A task of its own, because a caller who hangs up must not leave a gateway half asked.
-        let asked = tokio::spawn(async move {
-            if let Err(error) = gateway::open(&app, &opening).await {
-                tracing::warn!(deposit = %opening.id, %error, "a deposit could not be opened");
-            }
-        });
-        let _ = tokio::time::timeout(OPENING, asked).await;
-        let connection = self.app.db.acquire().await;
-        let mut connection = connection.map_err(|e| status::database(&e))?;
-        let found = deposits::get_deposit(&mut connection, deposit.account, deposit.id).await;
-        let found = found.map_err(|e| status::database(&e))?;
-        Ok(convert::deposit(&found.unwrap_or(deposit)))
-    }
-}
-
 /// A deposit with everything that is known of it.
 async fn whole(connection: &mut PgConnection, deposit: &Deposit) -> Result<proto::Deposit, Error> {
     let (account, id) = (deposit.account, deposit.id);
     let payments = payments::list_payments(connection, account, id).await?;
     let half = payments::count_half_confirmed(connection, account, id).await?;
-    Ok(convert::whole_deposit(deposit, &payments, half))
+    let given = promotion::store::given_for(connection, id).await?;
+    Ok(convert::whole_deposit(deposit, &payments, half, &given))
 }
 
 #[tonic::async_trait]
@@ -76,9 +58,7 @@ impl WalletService for Wallet {
     ) -> Result<Response<GetWalletResponse>, Status> {
         let call = Call::of(&request)?;
         let account = call.caller.account_or(&request.get_ref().account_id)?;
-        let found = store::get_balance(&self.app.db, account)
-            .await
-            .map_err(|e| status::database(&e))?;
+        let found = self.app.reads.balances.get(account).await?;
         if found.is_none()
             && call.caller.account.is_none()
             && !store::account_exists(&self.app.db, account)
@@ -159,6 +139,24 @@ impl WalletService for Wallet {
         }))
     }
 
+    async fn preview_deposit(
+        &self,
+        request: Request<PreviewDepositRequest>,
+    ) -> Result<Response<PreviewDepositResponse>, Status> {
+        let call = Call::of(&request)?;
+        let account = call.caller.account()?;
+        let amount = request.into_inner().amount.unwrap_or_default();
+        let amount = Rupiah::from_proto("amount", &amount)?;
+        let connection = self.app.db.acquire().await;
+        let mut connection = connection.map_err(|e| status::database(&e))?;
+        let gifts = bonus::preview(&mut connection, account, amount, call.now).await;
+        let gifts = gifts.map_err(|e| status::database(&e))?;
+        Ok(Response::new(PreviewDepositResponse {
+            amount: Some(amount.to_proto()),
+            bonuses: gifts.iter().map(convert::expected_bonus).collect(),
+        }))
+    }
+
     async fn create_deposit(
         &self,
         request: Request<CreateDepositRequest>,
@@ -173,6 +171,7 @@ impl WalletService for Wallet {
             method: request.method(),
             channel: request.channel.clone(),
             client_reference: Some(request.client_reference).filter(|r| !r.is_empty()),
+            order: None,
         };
         // No gateway is asked while a transaction is open, so this one is given back before.
         if wish.method != Method::Sandbox
@@ -212,9 +211,37 @@ impl WalletService for Wallet {
         // Another call with the same key may have been faster; then its deposit is the answer, and its own business.
         let written = written.filter(|d| Some(d.id.to_string()) == id && !d.channel.is_empty());
         if let Some(deposit) = written {
-            reply.get_mut().deposit = Some(self.ask_gateway(deposit).await?);
+            let opened = gateway::open_now(&self.app, deposit).await;
+            let opened = opened.map_err(|e| status::database(&e))?;
+            reply.get_mut().deposit = Some(convert::deposit(&opened));
         }
         Ok(reply)
+    }
+
+    async fn list_deposits_to_confirm(
+        &self,
+        request: Request<ListDepositsToConfirmRequest>,
+    ) -> Result<Response<ListDepositsToConfirmResponse>, Status> {
+        Call::of(&request)?;
+        let request = request.into_inner();
+        let second = request.second_person_only;
+        let binding = ["to confirm", &second.to_string()];
+        let page = Page::read(request.page_size, &request.page_token, &binding)?;
+        let after = page.after_as::<Uuid>()?;
+        let listed = queue::list(&self.app.db, after, second, page.limit()).await;
+        let mut listed = listed.map_err(|e| status::database(&e))?;
+        let next_page_token = page.finish(&mut listed, |l| l.deposit.id.to_string());
+        let seen = queue::waiting(&self.app.db, &listed).await;
+        let seen = seen.map_err(|e| status::database(&e))?;
+        let settings = self.app.config.payments.bank_transfer.as_ref();
+        let shown = listed.iter().map(|l| {
+            let two = bank::needs_two(settings, l.deposit.amount);
+            convert::deposit_to_confirm(l, &seen, two)
+        });
+        Ok(Response::new(ListDepositsToConfirmResponse {
+            deposits: shown.collect(),
+            next_page_token,
+        }))
     }
 
     async fn confirm_deposit(
@@ -354,9 +381,35 @@ impl WalletService for Wallet {
             None if named.is_empty() => None,
             None => Some(AccountId::parse("account_id", named)?),
         };
-        let proof = prove::prove(&self.app.db, account)
+        let proof = prove::prove(&self.app.db, account.map_or(Scope::ALL, Scope::of))
             .await
             .map_err(|e| status::database(&e))?;
-        Ok(Response::new(ProveLedgerResponse { proof: Some(proof) }))
+        Ok(Response::new(ProveLedgerResponse {
+            proof: Some(proof.to_proto()),
+        }))
+    }
+
+    async fn unfreeze_wallet(
+        &self,
+        request: Request<UnfreezeWalletRequest>,
+    ) -> Result<Response<UnfreezeWalletResponse>, Status> {
+        let call = Call::of(&request)?;
+        let request = request.into_inner();
+        let account = AccountId::parse("account_id", &request.account_id)?;
+        let mut write = match writes::begin(&self.app.db, &call).await? {
+            Claim::Fresh(write) => write,
+            Claim::Repeat(stored) => return stored.reply(&call),
+        };
+        let outcome = wallet::unfreeze(&self.app, &mut write.tx, account, &request.reason).await;
+        write.about(account);
+        let reply = match outcome {
+            Ok((balance, at)) => Ok(UnfreezeWalletResponse {
+                wallet: Some(convert::wallet(account, &balance, at)),
+            }),
+            Err(error) => Err(error.into()),
+        };
+        let reply = write.finish(reply).await;
+        self.app.tail.wake();
+        reply
     }
 }

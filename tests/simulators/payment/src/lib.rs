@@ -36,13 +36,17 @@ pub struct Payment {
     pub asked: i64,
     /// What the payer pays on top.
     pub fee: i64,
+    /// What the gateway keeps of the merchant's money for its service; 0 where it does not say.
+    pub merchant_fee: i64,
     /// How it stands.
     pub status: Status,
     /// What the payer really paid.
     pub paid: i64,
     /// Where its callbacks go; empty if the merchant did not say.
     pub callback_url: String,
-    /// Seconds after it was opened until which it can be paid, and the moment it was opened, both in Unix seconds.
+    /// When it was opened, Unix seconds.
+    pub created: i64,
+    /// Until when it can be paid, Unix seconds.
     pub expires: i64,
     /// When it was paid, Unix seconds.
     pub paid_at: Option<i64>,
@@ -55,6 +59,13 @@ impl Payment {
             Status::Paid => (self.paid - self.fee).max(0),
             _ => 0,
         }
+    }
+
+    /// As if all of it had happened so many seconds earlier.
+    pub(crate) fn backdate(&mut self, seconds: i64) {
+        self.created -= seconds;
+        self.expires -= seconds;
+        self.paid_at = self.paid_at.map(|at| at - seconds);
     }
 
     pub(crate) fn move_to(&mut self, status: Status, now: i64) {

@@ -53,6 +53,14 @@ class Operation(_message.Message):
         """Powers the machine off because its service is unpaid."""
         KIND_RESUME: Operation._Kind.ValueType  # 10
         """Powers the machine on again because its service was paid."""
+        KIND_RESIZE: Operation._Kind.ValueType  # 11
+        """Gives the machine another size, as a change of its plan. The machine is off for a while."""
+        KIND_CREATE_SNAPSHOT: Operation._Kind.ValueType  # 12
+        """Takes a snapshot of the machine's disk."""
+        KIND_RESTORE_SNAPSHOT: Operation._Kind.ValueType  # 13
+        """Puts the machine's disk back to what it was when a snapshot was taken."""
+        KIND_DELETE_SNAPSHOT: Operation._Kind.ValueType  # 14
+        """Deletes a snapshot."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """What the operation does."""
@@ -79,6 +87,14 @@ class Operation(_message.Message):
     """Powers the machine off because its service is unpaid."""
     KIND_RESUME: Operation.Kind.ValueType  # 10
     """Powers the machine on again because its service was paid."""
+    KIND_RESIZE: Operation.Kind.ValueType  # 11
+    """Gives the machine another size, as a change of its plan. The machine is off for a while."""
+    KIND_CREATE_SNAPSHOT: Operation.Kind.ValueType  # 12
+    """Takes a snapshot of the machine's disk."""
+    KIND_RESTORE_SNAPSHOT: Operation.Kind.ValueType  # 13
+    """Puts the machine's disk back to what it was when a snapshot was taken."""
+    KIND_DELETE_SNAPSHOT: Operation.Kind.ValueType  # 14
+    """Deletes a snapshot."""
 
     class _State:
         ValueType = _typing.NewType("ValueType", _builtins.int)

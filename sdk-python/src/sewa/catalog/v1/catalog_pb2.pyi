@@ -41,6 +41,8 @@ class _CatalogErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Ca
     """The update mask names a field that clients cannot write, or one that does not exist."""
     CATALOG_ERROR_REASON_PRICE_IN_THE_PAST: _CatalogErrorReason.ValueType  # 5
     """A price cannot begin before now: what was sold, was sold."""
+    CATALOG_ERROR_REASON_PLAN_PROMOTION_NOT_FOUND: _CatalogErrorReason.ValueType  # 6
+    """No such promotion of plans."""
 
 class CatalogErrorReason(_CatalogErrorReason, metaclass=_CatalogErrorReasonEnumTypeWrapper):
     """Error reasons of this service."""
@@ -57,6 +59,8 @@ CATALOG_ERROR_REASON_FIELD_NOT_WRITABLE: CatalogErrorReason.ValueType  # 4
 """The update mask names a field that clients cannot write, or one that does not exist."""
 CATALOG_ERROR_REASON_PRICE_IN_THE_PAST: CatalogErrorReason.ValueType  # 5
 """A price cannot begin before now: what was sold, was sold."""
+CATALOG_ERROR_REASON_PLAN_PROMOTION_NOT_FOUND: CatalogErrorReason.ValueType  # 6
+"""No such promotion of plans."""
 Global___CatalogErrorReason: _TypeAlias = CatalogErrorReason  # noqa: Y015
 
 @_typing.final
@@ -149,6 +153,7 @@ class PlanPrice(_message.Message):
     AMOUNT_FIELD_NUMBER: _builtins.int
     EFFECTIVE_TIME_FIELD_NUMBER: _builtins.int
     AVAILABLE_FIELD_NUMBER: _builtins.int
+    OFFERS_FIELD_NUMBER: _builtins.int
     period: _billing_pb2.BillingPeriod.ValueType
     """The span it pays for."""
     available: _builtins.bool
@@ -161,6 +166,10 @@ class PlanPrice(_message.Message):
     def effective_time(self) -> _timestamp_pb2.Timestamp:
         """From when on it is in force."""
 
+    @_builtins.property
+    def offers(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlanOffer]:
+        """Promotions that are open for it now, the one that takes most off first. Only ListPlans and GetPlan show them. An order is given the first that its account may use."""
+
     def __init__(
         self,
         *,
@@ -168,14 +177,189 @@ class PlanPrice(_message.Message):
         amount: _money_pb2.Money | None = ...,
         effective_time: _timestamp_pb2.Timestamp | None = ...,
         available: _builtins.bool = ...,
+        offers: _abc.Iterable[Global___PlanOffer] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "effective_time", b"effective_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "available", b"available", "effective_time", b"effective_time", "period", b"period"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "available", b"available", "effective_time", b"effective_time", "offers", b"offers", "period", b"period"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PlanPrice: _TypeAlias = PlanPrice  # noqa: Y015
+
+@_typing.final
+class PlanOffer(_message.Message):
+    """What a promotion makes of the price of a plan."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROMOTION_ID_FIELD_NUMBER: _builtins.int
+    DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    RENEWALS_FIELD_NUMBER: _builtins.int
+    NEW_CUSTOMERS_ONLY_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    promotion_id: _builtins.str
+    """The promotion."""
+    display_name: _builtins.str
+    """Name, for customers."""
+    renewals: _builtins.bool
+    """True if renewals cost that too; otherwise only the first period does."""
+    new_customers_only: _builtins.bool
+    """True if it is for accounts that have bought nothing yet."""
+    @_builtins.property
+    def amount(self) -> _money_pb2.Money:
+        """The price with it. Whole rupiah, without tax."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Orders before this get it; absent for no end. It may be used up sooner."""
+
+    def __init__(
+        self,
+        *,
+        promotion_id: _builtins.str = ...,
+        display_name: _builtins.str = ...,
+        amount: _money_pb2.Money | None = ...,
+        renewals: _builtins.bool = ...,
+        new_customers_only: _builtins.bool = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "end_time", b"end_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "display_name", b"display_name", "end_time", b"end_time", "new_customers_only", b"new_customers_only", "promotion_id", b"promotion_id", "renewals", b"renewals"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlanOffer: _TypeAlias = PlanOffer  # noqa: Y015
+
+@_typing.final
+class PlanPromotion(_message.Message):
+    """A lower price of plans for a time. An order is given the one that takes most off, of two that take the same the older. It is taken off the price, before a coupon and
+    before tax, and at least one rupiah of the price is left.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    FIXED_FIELD_NUMBER: _builtins.int
+    PERCENT_FIELD_NUMBER: _builtins.int
+    PLAN_IDS_FIELD_NUMBER: _builtins.int
+    PERIODS_FIELD_NUMBER: _builtins.int
+    RENEWALS_FIELD_NUMBER: _builtins.int
+    NEW_CUSTOMERS_ONLY_FIELD_NUMBER: _builtins.int
+    TOTAL_LIMIT_FIELD_NUMBER: _builtins.int
+    ACCOUNT_LIMIT_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    ENABLED_FIELD_NUMBER: _builtins.int
+    SANDBOX_FIELD_NUMBER: _builtins.int
+    USES_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Identifier."""
+    display_name: _builtins.str
+    """Name, for customers, 1 to 100 characters."""
+    renewals: _builtins.bool
+    """True if renewals of what is bought with it cost the lower price too; otherwise only the first period does."""
+    new_customers_only: _builtins.bool
+    """True if only accounts get it that have no order yet, apart from those that ended without a machine."""
+    total_limit: _builtins.int
+    """How many orders get it at most; 0 for no limit."""
+    account_limit: _builtins.int
+    """How many orders of one account get it at most; 0 for no limit."""
+    enabled: _builtins.bool
+    """True while it is given."""
+    sandbox: _builtins.bool
+    """True if it is for sandbox accounts, which get no others."""
+    uses: _builtins.int
+    """Orders that have it. One that fails or is called off returns it."""
+    @_builtins.property
+    def fixed(self) -> _money_pb2.Money:
+        """The same always."""
+
+    @_builtins.property
+    def percent(self) -> Global___PlanPromotionPercent:
+        """A part of the price."""
+
+    @_builtins.property
+    def plan_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only for these plans; for all if empty."""
+
+    @_builtins.property
+    def periods(self) -> _containers.RepeatedScalarFieldContainer[_billing_pb2.BillingPeriod.ValueType]:
+        """Only for these periods; for all if empty."""
+
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """Orders at or after this count."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Orders before this count; absent for no end."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was made."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        display_name: _builtins.str = ...,
+        fixed: _money_pb2.Money | None = ...,
+        percent: Global___PlanPromotionPercent | None = ...,
+        plan_ids: _abc.Iterable[_builtins.str] | None = ...,
+        periods: _abc.Iterable[_billing_pb2.BillingPeriod.ValueType] | None = ...,
+        renewals: _builtins.bool = ...,
+        new_customers_only: _builtins.bool = ...,
+        total_limit: _builtins.int = ...,
+        account_limit: _builtins.int = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        enabled: _builtins.bool = ...,
+        sandbox: _builtins.bool = ...,
+        uses: _builtins.int = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "fixed", b"fixed", "percent", b"percent", "start_time", b"start_time", "value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_limit", b"account_limit", "create_time", b"create_time", "display_name", b"display_name", "enabled", b"enabled", "end_time", b"end_time", "fixed", b"fixed", "id", b"id", "new_customers_only", b"new_customers_only", "percent", b"percent", "periods", b"periods", "plan_ids", b"plan_ids", "renewals", b"renewals", "sandbox", b"sandbox", "start_time", b"start_time", "total_limit", b"total_limit", "uses", b"uses", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_value: _TypeAlias = _typing.Literal["fixed", "percent"]  # noqa: Y015
+    _WhichOneofArgType_value: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_value) -> _WhichOneofReturnType_value | None: ...
+
+Global___PlanPromotion: _TypeAlias = PlanPromotion  # noqa: Y015
+
+@_typing.final
+class PlanPromotionPercent(_message.Message):
+    """A part of a price, rounded down to the rupiah."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BASIS_POINTS_FIELD_NUMBER: _builtins.int
+    CAP_FIELD_NUMBER: _builtins.int
+    basis_points: _builtins.int
+    """Hundredths of a percent, 1 to 10000."""
+    @_builtins.property
+    def cap(self) -> _money_pb2.Money:
+        """At most this; absent for no cap. Whole rupiah, 1 to 1000000000."""
+
+    def __init__(
+        self,
+        *,
+        basis_points: _builtins.int = ...,
+        cap: _money_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cap", b"cap"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["basis_points", b"basis_points", "cap", b"cap"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlanPromotionPercent: _TypeAlias = PlanPromotionPercent  # noqa: Y015
 
 @_typing.final
 class Image(_message.Message):
@@ -289,22 +473,26 @@ class ListPlansRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     INCLUDE_UNAVAILABLE_FIELD_NUMBER: _builtins.int
+    SANDBOX_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """Items per page, 50 if 0, at most 200."""
     page_token: _builtins.str
     """Token of the previous page; empty for the first."""
     include_unavailable: _builtins.bool
     """True to include archived and unavailable plans."""
+    sandbox: _builtins.bool
+    """True to show the offers that sandbox accounts have, instead of everybody else's."""
     def __init__(
         self,
         *,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         include_unavailable: _builtins.bool = ...,
+        sandbox: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_unavailable", b"include_unavailable", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_unavailable", b"include_unavailable", "page_size", b"page_size", "page_token", b"page_token", "sandbox", b"sandbox"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -345,16 +533,20 @@ class GetPlanRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PLAN_ID_FIELD_NUMBER: _builtins.int
+    SANDBOX_FIELD_NUMBER: _builtins.int
     plan_id: _builtins.str
     """The plan."""
+    sandbox: _builtins.bool
+    """True to show the offers that sandbox accounts have, instead of everybody else's."""
     def __init__(
         self,
         *,
         plan_id: _builtins.str = ...,
+        sandbox: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["plan_id", b"plan_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["plan_id", b"plan_id", "sandbox", b"sandbox"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -789,3 +981,219 @@ class SetPlanPriceResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SetPlanPriceResponse: _TypeAlias = SetPlanPriceResponse  # noqa: Y015
+
+@_typing.final
+class CreatePlanPromotionRequest(_message.Message):
+    """Makes a promotion of plans."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    FIXED_FIELD_NUMBER: _builtins.int
+    PERCENT_FIELD_NUMBER: _builtins.int
+    PLAN_IDS_FIELD_NUMBER: _builtins.int
+    PERIODS_FIELD_NUMBER: _builtins.int
+    RENEWALS_FIELD_NUMBER: _builtins.int
+    NEW_CUSTOMERS_ONLY_FIELD_NUMBER: _builtins.int
+    TOTAL_LIMIT_FIELD_NUMBER: _builtins.int
+    ACCOUNT_LIMIT_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    ENABLED_FIELD_NUMBER: _builtins.int
+    SANDBOX_FIELD_NUMBER: _builtins.int
+    display_name: _builtins.str
+    """Name, for customers, 1 to 100 characters."""
+    renewals: _builtins.bool
+    """True if renewals of what is bought with it cost the lower price too; otherwise only the first period does."""
+    new_customers_only: _builtins.bool
+    """True if only accounts get it that have no order yet, apart from those that ended without a machine."""
+    total_limit: _builtins.int
+    """How many orders get it at most; 0 for no limit."""
+    account_limit: _builtins.int
+    """How many orders of one account get it at most; 0 for no limit."""
+    enabled: _builtins.bool
+    """True to give it at once; otherwise it has to be switched on."""
+    sandbox: _builtins.bool
+    """True for sandbox accounts; they get no others, and nobody else gets these."""
+    @_builtins.property
+    def fixed(self) -> _money_pb2.Money:
+        """The same always. Whole rupiah, 1 to 1000000000."""
+
+    @_builtins.property
+    def percent(self) -> Global___PlanPromotionPercent:
+        """A part of the price."""
+
+    @_builtins.property
+    def plan_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only for these plans, at most 100; for all if empty."""
+
+    @_builtins.property
+    def periods(self) -> _containers.RepeatedScalarFieldContainer[_billing_pb2.BillingPeriod.ValueType]:
+        """Only for these periods; for all if empty."""
+
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """Orders at or after this count; absent for from now on."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Orders before this count; absent for no end. After `start_time`."""
+
+    def __init__(
+        self,
+        *,
+        display_name: _builtins.str = ...,
+        fixed: _money_pb2.Money | None = ...,
+        percent: Global___PlanPromotionPercent | None = ...,
+        plan_ids: _abc.Iterable[_builtins.str] | None = ...,
+        periods: _abc.Iterable[_billing_pb2.BillingPeriod.ValueType] | None = ...,
+        renewals: _builtins.bool = ...,
+        new_customers_only: _builtins.bool = ...,
+        total_limit: _builtins.int = ...,
+        account_limit: _builtins.int = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        enabled: _builtins.bool = ...,
+        sandbox: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "fixed", b"fixed", "percent", b"percent", "start_time", b"start_time", "value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_limit", b"account_limit", "display_name", b"display_name", "enabled", b"enabled", "end_time", b"end_time", "fixed", b"fixed", "new_customers_only", b"new_customers_only", "percent", b"percent", "periods", b"periods", "plan_ids", b"plan_ids", "renewals", b"renewals", "sandbox", b"sandbox", "start_time", b"start_time", "total_limit", b"total_limit", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_value: _TypeAlias = _typing.Literal["fixed", "percent"]  # noqa: Y015
+    _WhichOneofArgType_value: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_value) -> _WhichOneofReturnType_value | None: ...
+
+Global___CreatePlanPromotionRequest: _TypeAlias = CreatePlanPromotionRequest  # noqa: Y015
+
+@_typing.final
+class CreatePlanPromotionResponse(_message.Message):
+    """The promotion."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROMOTION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def promotion(self) -> Global___PlanPromotion:
+        """The promotion."""
+
+    def __init__(
+        self,
+        *,
+        promotion: Global___PlanPromotion | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["promotion", b"promotion"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["promotion", b"promotion"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreatePlanPromotionResponse: _TypeAlias = CreatePlanPromotionResponse  # noqa: Y015
+
+@_typing.final
+class UpdatePlanPromotionRequest(_message.Message):
+    """Changes a promotion of plans."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROMOTION_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def promotion(self) -> Global___PlanPromotion:
+        """New values; `id` says which promotion."""
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """Fields to change: `display_name`, `enabled`, `end_time`, `total_limit`, `account_limit`, or `*`."""
+
+    def __init__(
+        self,
+        *,
+        promotion: Global___PlanPromotion | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["promotion", b"promotion", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["promotion", b"promotion", "update_mask", b"update_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdatePlanPromotionRequest: _TypeAlias = UpdatePlanPromotionRequest  # noqa: Y015
+
+@_typing.final
+class UpdatePlanPromotionResponse(_message.Message):
+    """The changed promotion."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROMOTION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def promotion(self) -> Global___PlanPromotion:
+        """The promotion as it is now."""
+
+    def __init__(
+        self,
+        *,
+        promotion: Global___PlanPromotion | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["promotion", b"promotion"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["promotion", b"promotion"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdatePlanPromotionResponse: _TypeAlias = UpdatePlanPromotionResponse  # noqa: Y015
+
+@_typing.final
+class ListPlanPromotionsRequest(_message.Message):
+    """Asks for promotions of plans."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Items per page, 50 if 0, at most 200."""
+    page_token: _builtins.str
+    """Token of the previous page; empty for the first."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPlanPromotionsRequest: _TypeAlias = ListPlanPromotionsRequest  # noqa: Y015
+
+@_typing.final
+class ListPlanPromotionsResponse(_message.Message):
+    """A page of promotions of plans."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROMOTIONS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty at the end."""
+    @_builtins.property
+    def promotions(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlanPromotion]:
+        """The promotions, newest first."""
+
+    def __init__(
+        self,
+        *,
+        promotions: _abc.Iterable[Global___PlanPromotion] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "promotions", b"promotions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPlanPromotionsResponse: _TypeAlias = ListPlanPromotionsResponse  # noqa: Y015

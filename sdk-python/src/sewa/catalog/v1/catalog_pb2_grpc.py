@@ -80,6 +80,21 @@ class CatalogServiceStub:
                 request_serializer=sewa_dot_catalog_dot_v1_dot_catalog__pb2.SetPlanPriceRequest.SerializeToString,
                 response_deserializer=sewa_dot_catalog_dot_v1_dot_catalog__pb2.SetPlanPriceResponse.FromString,
                 _registered_method=True)
+        self.CreatePlanPromotion = channel.unary_unary(
+                '/sewa.catalog.v1.CatalogService/CreatePlanPromotion',
+                request_serializer=sewa_dot_catalog_dot_v1_dot_catalog__pb2.CreatePlanPromotionRequest.SerializeToString,
+                response_deserializer=sewa_dot_catalog_dot_v1_dot_catalog__pb2.CreatePlanPromotionResponse.FromString,
+                _registered_method=True)
+        self.UpdatePlanPromotion = channel.unary_unary(
+                '/sewa.catalog.v1.CatalogService/UpdatePlanPromotion',
+                request_serializer=sewa_dot_catalog_dot_v1_dot_catalog__pb2.UpdatePlanPromotionRequest.SerializeToString,
+                response_deserializer=sewa_dot_catalog_dot_v1_dot_catalog__pb2.UpdatePlanPromotionResponse.FromString,
+                _registered_method=True)
+        self.ListPlanPromotions = channel.unary_unary(
+                '/sewa.catalog.v1.CatalogService/ListPlanPromotions',
+                request_serializer=sewa_dot_catalog_dot_v1_dot_catalog__pb2.ListPlanPromotionsRequest.SerializeToString,
+                response_deserializer=sewa_dot_catalog_dot_v1_dot_catalog__pb2.ListPlanPromotionsResponse.FromString,
+                _registered_method=True)
 
 
 class CatalogServiceServicer:
@@ -157,6 +172,32 @@ class CatalogServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreatePlanPromotion(self, request, context):
+        """Staff: makes a promotion of plans: a lower price for a time.
+
+        Example request: `{"displayName": "Hari Kemerdekaan", "percent": {"basisPoints": 1700}, "periods": ["BILLING_PERIOD_MONTH"], "renewals": false, "totalLimit": 500, "accountLimit": 1, "startTime": "2026-08-10T00:00:00Z", "endTime": "2026-08-20T00:00:00Z", "enabled": true}`
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdatePlanPromotion(self, request, context):
+        """Staff: switches a promotion of plans on or off, renames it, or changes its end and its limits. What it takes off stays as it was made; make another for that. Orders
+        placed with it keep their price.
+
+        Example request: `{"promotion": {"id": "0192f0c1-0000-7000-8000-000000000001", "enabled": false}, "updateMask": "enabled"}`
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPlanPromotions(self, request, context):
+        """Staff: lists promotions of plans, newest first, with how often each is used.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CatalogServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -204,6 +245,21 @@ def add_CatalogServiceServicer_to_server(servicer, server):
                     servicer.SetPlanPrice,
                     request_deserializer=sewa_dot_catalog_dot_v1_dot_catalog__pb2.SetPlanPriceRequest.FromString,
                     response_serializer=sewa_dot_catalog_dot_v1_dot_catalog__pb2.SetPlanPriceResponse.SerializeToString,
+            ),
+            'CreatePlanPromotion': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreatePlanPromotion,
+                    request_deserializer=sewa_dot_catalog_dot_v1_dot_catalog__pb2.CreatePlanPromotionRequest.FromString,
+                    response_serializer=sewa_dot_catalog_dot_v1_dot_catalog__pb2.CreatePlanPromotionResponse.SerializeToString,
+            ),
+            'UpdatePlanPromotion': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdatePlanPromotion,
+                    request_deserializer=sewa_dot_catalog_dot_v1_dot_catalog__pb2.UpdatePlanPromotionRequest.FromString,
+                    response_serializer=sewa_dot_catalog_dot_v1_dot_catalog__pb2.UpdatePlanPromotionResponse.SerializeToString,
+            ),
+            'ListPlanPromotions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPlanPromotions,
+                    request_deserializer=sewa_dot_catalog_dot_v1_dot_catalog__pb2.ListPlanPromotionsRequest.FromString,
+                    response_serializer=sewa_dot_catalog_dot_v1_dot_catalog__pb2.ListPlanPromotionsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -450,6 +506,87 @@ class CatalogService:
             '/sewa.catalog.v1.CatalogService/SetPlanPrice',
             sewa_dot_catalog_dot_v1_dot_catalog__pb2.SetPlanPriceRequest.SerializeToString,
             sewa_dot_catalog_dot_v1_dot_catalog__pb2.SetPlanPriceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreatePlanPromotion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sewa.catalog.v1.CatalogService/CreatePlanPromotion',
+            sewa_dot_catalog_dot_v1_dot_catalog__pb2.CreatePlanPromotionRequest.SerializeToString,
+            sewa_dot_catalog_dot_v1_dot_catalog__pb2.CreatePlanPromotionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdatePlanPromotion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sewa.catalog.v1.CatalogService/UpdatePlanPromotion',
+            sewa_dot_catalog_dot_v1_dot_catalog__pb2.UpdatePlanPromotionRequest.SerializeToString,
+            sewa_dot_catalog_dot_v1_dot_catalog__pb2.UpdatePlanPromotionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPlanPromotions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sewa.catalog.v1.CatalogService/ListPlanPromotions',
+            sewa_dot_catalog_dot_v1_dot_catalog__pb2.ListPlanPromotionsRequest.SerializeToString,
+            sewa_dot_catalog_dot_v1_dot_catalog__pb2.ListPlanPromotionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -63,6 +63,19 @@ class CatalogServiceStub:
 
     Example request: `{"planId": "0192f0c1-0000-7000-8000-000000000001", "period": "BILLING_PERIOD_MONTH", "amount": {"currencyCode": "IDR", "units": "79000"}, "available": true}`
     """
+    CreatePlanPromotion: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.CreatePlanPromotionRequest, _catalog_pb2.CreatePlanPromotionResponse]
+    """Staff: makes a promotion of plans: a lower price for a time.
+
+    Example request: `{"displayName": "Hari Kemerdekaan", "percent": {"basisPoints": 1700}, "periods": ["BILLING_PERIOD_MONTH"], "renewals": false, "totalLimit": 500, "accountLimit": 1, "startTime": "2026-08-10T00:00:00Z", "endTime": "2026-08-20T00:00:00Z", "enabled": true}`
+    """
+    UpdatePlanPromotion: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.UpdatePlanPromotionRequest, _catalog_pb2.UpdatePlanPromotionResponse]
+    """Staff: switches a promotion of plans on or off, renames it, or changes its end and its limits. What it takes off stays as it was made; make another for that. Orders
+    placed with it keep their price.
+
+    Example request: `{"promotion": {"id": "0192f0c1-0000-7000-8000-000000000001", "enabled": false}, "updateMask": "enabled"}`
+    """
+    ListPlanPromotions: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.ListPlanPromotionsRequest, _catalog_pb2.ListPlanPromotionsResponse]
+    """Staff: lists promotions of plans, newest first, with how often each is used."""
 
 @_typing.type_check_only
 class CatalogServiceAsyncStub(CatalogServiceStub):
@@ -99,6 +112,19 @@ class CatalogServiceAsyncStub(CatalogServiceStub):
 
     Example request: `{"planId": "0192f0c1-0000-7000-8000-000000000001", "period": "BILLING_PERIOD_MONTH", "amount": {"currencyCode": "IDR", "units": "79000"}, "available": true}`
     """
+    CreatePlanPromotion: _aio.UnaryUnaryMultiCallable[_catalog_pb2.CreatePlanPromotionRequest, _catalog_pb2.CreatePlanPromotionResponse]  # type: ignore[assignment]
+    """Staff: makes a promotion of plans: a lower price for a time.
+
+    Example request: `{"displayName": "Hari Kemerdekaan", "percent": {"basisPoints": 1700}, "periods": ["BILLING_PERIOD_MONTH"], "renewals": false, "totalLimit": 500, "accountLimit": 1, "startTime": "2026-08-10T00:00:00Z", "endTime": "2026-08-20T00:00:00Z", "enabled": true}`
+    """
+    UpdatePlanPromotion: _aio.UnaryUnaryMultiCallable[_catalog_pb2.UpdatePlanPromotionRequest, _catalog_pb2.UpdatePlanPromotionResponse]  # type: ignore[assignment]
+    """Staff: switches a promotion of plans on or off, renames it, or changes its end and its limits. What it takes off stays as it was made; make another for that. Orders
+    placed with it keep their price.
+
+    Example request: `{"promotion": {"id": "0192f0c1-0000-7000-8000-000000000001", "enabled": false}, "updateMask": "enabled"}`
+    """
+    ListPlanPromotions: _aio.UnaryUnaryMultiCallable[_catalog_pb2.ListPlanPromotionsRequest, _catalog_pb2.ListPlanPromotionsResponse]  # type: ignore[assignment]
+    """Staff: lists promotions of plans, newest first, with how often each is used."""
 
 class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
     """Plans, prices, images and regions. Reading is public, so that a storefront needs no credentials; business staff write."""
@@ -186,5 +212,36 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Example request: `{"planId": "0192f0c1-0000-7000-8000-000000000001", "period": "BILLING_PERIOD_MONTH", "amount": {"currencyCode": "IDR", "units": "79000"}, "available": true}`
         """
+
+    @_abc_1.abstractmethod
+    def CreatePlanPromotion(
+        self,
+        request: _catalog_pb2.CreatePlanPromotionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_pb2.CreatePlanPromotionResponse, _abc.Awaitable[_catalog_pb2.CreatePlanPromotionResponse]]:
+        """Staff: makes a promotion of plans: a lower price for a time.
+
+        Example request: `{"displayName": "Hari Kemerdekaan", "percent": {"basisPoints": 1700}, "periods": ["BILLING_PERIOD_MONTH"], "renewals": false, "totalLimit": 500, "accountLimit": 1, "startTime": "2026-08-10T00:00:00Z", "endTime": "2026-08-20T00:00:00Z", "enabled": true}`
+        """
+
+    @_abc_1.abstractmethod
+    def UpdatePlanPromotion(
+        self,
+        request: _catalog_pb2.UpdatePlanPromotionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_pb2.UpdatePlanPromotionResponse, _abc.Awaitable[_catalog_pb2.UpdatePlanPromotionResponse]]:
+        """Staff: switches a promotion of plans on or off, renames it, or changes its end and its limits. What it takes off stays as it was made; make another for that. Orders
+        placed with it keep their price.
+
+        Example request: `{"promotion": {"id": "0192f0c1-0000-7000-8000-000000000001", "enabled": false}, "updateMask": "enabled"}`
+        """
+
+    @_abc_1.abstractmethod
+    def ListPlanPromotions(
+        self,
+        request: _catalog_pb2.ListPlanPromotionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_pb2.ListPlanPromotionsResponse, _abc.Awaitable[_catalog_pb2.ListPlanPromotionsResponse]]:
+        """Staff: lists promotions of plans, newest first, with how often each is used."""
 
 def add_CatalogServiceServicer_to_server(servicer: CatalogServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

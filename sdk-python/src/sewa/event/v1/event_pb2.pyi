@@ -97,6 +97,26 @@ class _EventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventType.V
     """A payment that was credited was taken back by the gateway."""
     EVENT_TYPE_DEPOSIT_PAYMENT_REFUSED: _EventType.ValueType  # 32
     """A payment that named this deposit was not for it or not for this merchant; nothing was credited."""
+    EVENT_TYPE_ORDER_PAYMENT_CREDITED: _EventType.ValueType  # 33
+    """Money that came for an order did not pay it, and is credit of the wallet now. `reason` says why: `LATE`, `UNDERPAID`, `OVERPAID` (the part beyond the price),
+    `DUPLICATE`, `REVERSAL` (what is left of a payment of which the gateway took a part back), or, if the order no longer waited for it, its state, for example `CANCELLED`.
+    """
+    EVENT_TYPE_ORDER_PAYMENT_REVERSED: _EventType.ValueType  # 36
+    """The payment of an order whose machine runs was taken back by the gateway, and the wallet did not cover it; `amount` is what is missing. `reason` is `PERIOD_ENDED` if
+    the period it paid for ends now and the next one has to be paid, or `PERIOD_OVER` if it had ended before.
+    """
+    EVENT_TYPE_PROMOTION_GIVEN: _EventType.ValueType  # 34
+    """A promotion gave something with a deposit: of this account, or of one that it brought here. The subject is the journal, `reason` the promotion's name."""
+    EVENT_TYPE_PROMOTION_TAKEN_BACK: _EventType.ValueType  # 35
+    """What a promotion gave was taken back with the payment it was given for; the amount is what was still there. The subject is the journal."""
+    EVENT_TYPE_PLAN_CHANGED: _EventType.ValueType  # 80
+    """The plan of an instance was changed; the amount is what that cost, negative where it was given back."""
+    EVENT_TYPE_PLAN_CHANGE_FAILED: _EventType.ValueType  # 81
+    """A change of plan was given up. Nothing was charged, and the plan is what it was."""
+    EVENT_TYPE_WALLET_FROZEN: _EventType.ValueType  # 70
+    """Something differs in the account's books, and no money of it moves; `reason` is the rule that does not hold."""
+    EVENT_TYPE_WALLET_UNFROZEN: _EventType.ValueType  # 71
+    """Staff ended the freeze of a wallet."""
 
 class EventType(_EventType, metaclass=_EventTypeEnumTypeWrapper):
     """What kind of thing happened."""
@@ -147,6 +167,26 @@ EVENT_TYPE_DEPOSIT_REVERSED: EventType.ValueType  # 31
 """A payment that was credited was taken back by the gateway."""
 EVENT_TYPE_DEPOSIT_PAYMENT_REFUSED: EventType.ValueType  # 32
 """A payment that named this deposit was not for it or not for this merchant; nothing was credited."""
+EVENT_TYPE_ORDER_PAYMENT_CREDITED: EventType.ValueType  # 33
+"""Money that came for an order did not pay it, and is credit of the wallet now. `reason` says why: `LATE`, `UNDERPAID`, `OVERPAID` (the part beyond the price),
+`DUPLICATE`, `REVERSAL` (what is left of a payment of which the gateway took a part back), or, if the order no longer waited for it, its state, for example `CANCELLED`.
+"""
+EVENT_TYPE_ORDER_PAYMENT_REVERSED: EventType.ValueType  # 36
+"""The payment of an order whose machine runs was taken back by the gateway, and the wallet did not cover it; `amount` is what is missing. `reason` is `PERIOD_ENDED` if
+the period it paid for ends now and the next one has to be paid, or `PERIOD_OVER` if it had ended before.
+"""
+EVENT_TYPE_PROMOTION_GIVEN: EventType.ValueType  # 34
+"""A promotion gave something with a deposit: of this account, or of one that it brought here. The subject is the journal, `reason` the promotion's name."""
+EVENT_TYPE_PROMOTION_TAKEN_BACK: EventType.ValueType  # 35
+"""What a promotion gave was taken back with the payment it was given for; the amount is what was still there. The subject is the journal."""
+EVENT_TYPE_PLAN_CHANGED: EventType.ValueType  # 80
+"""The plan of an instance was changed; the amount is what that cost, negative where it was given back."""
+EVENT_TYPE_PLAN_CHANGE_FAILED: EventType.ValueType  # 81
+"""A change of plan was given up. Nothing was charged, and the plan is what it was."""
+EVENT_TYPE_WALLET_FROZEN: EventType.ValueType  # 70
+"""Something differs in the account's books, and no money of it moves; `reason` is the rule that does not hold."""
+EVENT_TYPE_WALLET_UNFROZEN: EventType.ValueType  # 71
+"""Staff ended the freeze of a wallet."""
 Global___EventType: _TypeAlias = EventType  # noqa: Y015
 
 @_typing.final
@@ -197,11 +237,11 @@ class Event(_message.Message):
 
     @_builtins.property
     def wallet(self) -> Global___WalletPayload:
-        """Of deposits and adjustments."""
+        """Of deposits, adjustments and credited payments."""
 
     @_builtins.property
     def lifecycle(self) -> Global___LifecyclePayload:
-        """Of renewals, suspensions and terminations."""
+        """Of renewals, suspensions, terminations and changes of plan."""
 
     def __init__(
         self,
@@ -347,7 +387,7 @@ Global___WalletPayload: _TypeAlias = WalletPayload  # noqa: Y015
 
 @_typing.final
 class LifecyclePayload(_message.Message):
-    """More about a renewal, suspension or termination."""
+    """More about a renewal, suspension, termination or change of plan."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -60,7 +60,7 @@ class EventServiceServicer:
 
     def WatchEvents(self, request, context):
         """Streams events as they commit, at least once, in order for each subject. Resume with the cursor of the last message received; over SSE that is `Last-Event-ID`.
-        The stream ends at its deadline; resume it. A reader too slow to follow is ended with SLOW_CONSUMER and its last cursor.
+        The stream ends at its deadline; resume it. It also ends within five seconds of the end of the access token or API key that opened it. A reader too slow to follow is ended with SLOW_CONSUMER and its last cursor.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -37,7 +37,7 @@ class EventServiceStub:
     """Lists events, oldest first, from a cursor on."""
     WatchEvents: _grpc.UnaryStreamMultiCallable[_event_pb2.WatchEventsRequest, _event_pb2.WatchEventsResponse]
     """Streams events as they commit, at least once, in order for each subject. Resume with the cursor of the last message received; over SSE that is `Last-Event-ID`.
-    The stream ends at its deadline; resume it. A reader too slow to follow is ended with SLOW_CONSUMER and its last cursor.
+    The stream ends at its deadline; resume it. It also ends within five seconds of the end of the access token or API key that opened it. A reader too slow to follow is ended with SLOW_CONSUMER and its last cursor.
     """
 
 @_typing.type_check_only
@@ -49,7 +49,7 @@ class EventServiceAsyncStub(EventServiceStub):
     """Lists events, oldest first, from a cursor on."""
     WatchEvents: _aio.UnaryStreamMultiCallable[_event_pb2.WatchEventsRequest, _event_pb2.WatchEventsResponse]  # type: ignore[assignment]
     """Streams events as they commit, at least once, in order for each subject. Resume with the cursor of the last message received; over SSE that is `Last-Event-ID`.
-    The stream ends at its deadline; resume it. A reader too slow to follow is ended with SLOW_CONSUMER and its last cursor.
+    The stream ends at its deadline; resume it. It also ends within five seconds of the end of the access token or API key that opened it. A reader too slow to follow is ended with SLOW_CONSUMER and its last cursor.
     """
 
 class EventServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -70,7 +70,7 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_event_pb2.WatchEventsResponse], _abc.AsyncIterator[_event_pb2.WatchEventsResponse]]:
         """Streams events as they commit, at least once, in order for each subject. Resume with the cursor of the last message received; over SSE that is `Last-Event-ID`.
-        The stream ends at its deadline; resume it. A reader too slow to follow is ended with SLOW_CONSUMER and its last cursor.
+        The stream ends at its deadline; resume it. It also ends within five seconds of the end of the access token or API key that opened it. A reader too slow to follow is ended with SLOW_CONSUMER and its last cursor.
         """
 
 def add_EventServiceServicer_to_server(servicer: EventServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -81,6 +81,8 @@ class _IdentityErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_I
     """The user has no second factor, or none that waits to be confirmed."""
     IDENTITY_ERROR_REASON_SECOND_FACTOR_EXISTS: _IdentityErrorReason.ValueType  # 14
     """The user has a second factor already."""
+    IDENTITY_ERROR_REASON_REFERRAL_CODE_UNKNOWN: _IdentityErrorReason.ValueType  # 15
+    """No account that may bring this one has the referral code."""
 
 class IdentityErrorReason(_IdentityErrorReason, metaclass=_IdentityErrorReasonEnumTypeWrapper):
     """Error reasons of this service."""
@@ -115,6 +117,8 @@ IDENTITY_ERROR_REASON_SECOND_FACTOR_NOT_FOUND: IdentityErrorReason.ValueType  # 
 """The user has no second factor, or none that waits to be confirmed."""
 IDENTITY_ERROR_REASON_SECOND_FACTOR_EXISTS: IdentityErrorReason.ValueType  # 14
 """The user has a second factor already."""
+IDENTITY_ERROR_REASON_REFERRAL_CODE_UNKNOWN: IdentityErrorReason.ValueType  # 15
+"""No account that may bring this one has the referral code."""
 Global___IdentityErrorReason: _TypeAlias = IdentityErrorReason  # noqa: Y015
 
 @_typing.final
@@ -454,6 +458,7 @@ class RegisterRequest(_message.Message):
     ACCOUNT_NAME_FIELD_NUMBER: _builtins.int
     ACCOUNT_KIND_FIELD_NUMBER: _builtins.int
     SANDBOX_FIELD_NUMBER: _builtins.int
+    REFERRAL_CODE_FIELD_NUMBER: _builtins.int
     email: _builtins.str
     """E-mail address of the first user."""
     password: _builtins.str
@@ -466,6 +471,10 @@ class RegisterRequest(_message.Message):
     """What the account is for."""
     sandbox: _builtins.bool
     """True for an account with simulated machines and money."""
+    referral_code: _builtins.str
+    """Referral code of the account that brought this one here, from PromotionService.GetReferral; empty if none. A sandbox account is brought by sandbox accounts only,
+    and others by others.
+    """
     def __init__(
         self,
         *,
@@ -475,10 +484,11 @@ class RegisterRequest(_message.Message):
         account_name: _builtins.str = ...,
         account_kind: Global___AccountKind.ValueType = ...,
         sandbox: _builtins.bool = ...,
+        referral_code: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_kind", b"account_kind", "account_name", b"account_name", "email", b"email", "name", b"name", "password", b"password", "sandbox", b"sandbox"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_kind", b"account_kind", "account_name", b"account_name", "email", b"email", "name", b"name", "password", b"password", "referral_code", b"referral_code", "sandbox", b"sandbox"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

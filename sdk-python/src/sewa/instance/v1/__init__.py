@@ -2,3 +2,7 @@
 
 from .instance_pb2 import *
 from .instance_pb2_grpc import *
+from .snapshot_pb2 import *
+from .snapshot_pb2_grpc import *
+from .ssh_key_pb2 import *
+from .ssh_key_pb2_grpc import *

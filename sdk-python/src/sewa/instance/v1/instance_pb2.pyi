@@ -48,6 +48,22 @@ class _InstanceErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_I
     """The update mask names a field that clients cannot write, or one that does not exist."""
     INSTANCE_ERROR_REASON_NOT_SUPPORTED_BY_PROVIDER: _InstanceErrorReason.ValueType  # 8
     """The provider that runs the machine cannot do this."""
+    INSTANCE_ERROR_REASON_FIRST_PASSWORD_GONE: _InstanceErrorReason.ValueType  # 9
+    """The first password was shown before, replaced or forgotten."""
+    INSTANCE_ERROR_REASON_SSH_KEY_NOT_FOUND: _InstanceErrorReason.ValueType  # 10
+    """An SSH key that is named does not exist in this account."""
+    INSTANCE_ERROR_REASON_SSH_KEY_INVALID: _InstanceErrorReason.ValueType  # 11
+    """The text is no public key in the form of OpenSSH, or one that is too weak."""
+    INSTANCE_ERROR_REASON_SSH_KEY_EXISTS: _InstanceErrorReason.ValueType  # 12
+    """The account has this key already."""
+    INSTANCE_ERROR_REASON_SSH_KEY_LIMIT: _InstanceErrorReason.ValueType  # 13
+    """The account has as many keys as it may have."""
+    INSTANCE_ERROR_REASON_SNAPSHOT_NOT_FOUND: _InstanceErrorReason.ValueType  # 14
+    """No such snapshot in this account."""
+    INSTANCE_ERROR_REASON_SNAPSHOT_LIMIT: _InstanceErrorReason.ValueType  # 15
+    """The instance has as many snapshots as it may have."""
+    INSTANCE_ERROR_REASON_SNAPSHOT_NOT_AVAILABLE: _InstanceErrorReason.ValueType  # 16
+    """The snapshot is not there yet, or not any more."""
 
 class InstanceErrorReason(_InstanceErrorReason, metaclass=_InstanceErrorReasonEnumTypeWrapper):
     """Error reasons of this service."""
@@ -70,6 +86,22 @@ INSTANCE_ERROR_REASON_FIELD_NOT_WRITABLE: InstanceErrorReason.ValueType  # 7
 """The update mask names a field that clients cannot write, or one that does not exist."""
 INSTANCE_ERROR_REASON_NOT_SUPPORTED_BY_PROVIDER: InstanceErrorReason.ValueType  # 8
 """The provider that runs the machine cannot do this."""
+INSTANCE_ERROR_REASON_FIRST_PASSWORD_GONE: InstanceErrorReason.ValueType  # 9
+"""The first password was shown before, replaced or forgotten."""
+INSTANCE_ERROR_REASON_SSH_KEY_NOT_FOUND: InstanceErrorReason.ValueType  # 10
+"""An SSH key that is named does not exist in this account."""
+INSTANCE_ERROR_REASON_SSH_KEY_INVALID: InstanceErrorReason.ValueType  # 11
+"""The text is no public key in the form of OpenSSH, or one that is too weak."""
+INSTANCE_ERROR_REASON_SSH_KEY_EXISTS: InstanceErrorReason.ValueType  # 12
+"""The account has this key already."""
+INSTANCE_ERROR_REASON_SSH_KEY_LIMIT: InstanceErrorReason.ValueType  # 13
+"""The account has as many keys as it may have."""
+INSTANCE_ERROR_REASON_SNAPSHOT_NOT_FOUND: InstanceErrorReason.ValueType  # 14
+"""No such snapshot in this account."""
+INSTANCE_ERROR_REASON_SNAPSHOT_LIMIT: InstanceErrorReason.ValueType  # 15
+"""The instance has as many snapshots as it may have."""
+INSTANCE_ERROR_REASON_SNAPSHOT_NOT_AVAILABLE: InstanceErrorReason.ValueType  # 16
+"""The snapshot is not there yet, or not any more."""
 Global___InstanceErrorReason: _TypeAlias = InstanceErrorReason  # noqa: Y015
 
 @_typing.final
@@ -172,12 +204,13 @@ class Instance(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    FIRST_PASSWORD_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Identifier."""
     account_id: _builtins.str
     """The account."""
     display_name: _builtins.str
-    """Name for people; the host name at first."""
+    """Name for people; the host name at first. Only the platform knows it: the machine's host name and its name at the provider stay."""
     hostname: _builtins.str
     """Host name."""
     state: Global___Instance.State.ValueType
@@ -189,7 +222,7 @@ class Instance(_message.Message):
     image_id: _builtins.str
     """The image it was last built from."""
     order_id: _builtins.str
-    """The order that made it."""
+    """The order that made it; empty for a machine that was adopted."""
     ipv4_address: _builtins.str
     """Public IPv4 address; empty until known."""
     ipv6_address: _builtins.str
@@ -201,7 +234,7 @@ class Instance(_message.Message):
     disk_gib: _builtins.int
     """Disk in GiB."""
     period: _billing_pb2.BillingPeriod.ValueType
-    """The span one price pays for."""
+    """The span one price pays for, from the next renewal on."""
     next_step: _builtins.str
     """What happens next: `renew`, `suspend`, `terminate` or empty."""
     auto_renew: _builtins.bool
@@ -212,11 +245,11 @@ class Instance(_message.Message):
     """Changes with every change; send it back to make sure nobody was faster."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Labels, at most 32."""
+        """Labels, at most 32, for finding instances by. One with an empty value is a tag. The provider is not told."""
 
     @_builtins.property
     def price(self) -> _money_pb2.Money:
-        """Price of one period without tax; fixed when it was ordered."""
+        """Price of one period without tax, from the next renewal on; fixed when it was ordered, or when plan or period was changed."""
 
     @_builtins.property
     def paid_until(self) -> _timestamp_pb2.Timestamp:
@@ -241,6 +274,10 @@ class Instance(_message.Message):
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When it last changed."""
+
+    @_builtins.property
+    def first_password_expire_time(self) -> _timestamp_pb2.Timestamp:
+        """Until when ShowFirstPassword shows the first password; absent once it was shown, replaced or forgotten."""
 
     def __init__(
         self,
@@ -272,10 +309,11 @@ class Instance(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
+        first_password_expire_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "next_charge", b"next_charge", "next_step_time", b"next_step_time", "paid_until", b"paid_until", "price", b"price", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "first_password_expire_time", b"first_password_expire_time", "next_charge", b"next_charge", "next_step_time", b"next_step_time", "paid_until", b"paid_until", "price", b"price", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "auto_renew", b"auto_renew", "capabilities", b"capabilities", "create_time", b"create_time", "disk_gib", b"disk_gib", "display_name", b"display_name", "etag", b"etag", "hostname", b"hostname", "id", b"id", "image_id", b"image_id", "ipv4_address", b"ipv4_address", "ipv6_address", b"ipv6_address", "labels", b"labels", "memory_mib", b"memory_mib", "next_charge", b"next_charge", "next_step", b"next_step", "next_step_time", b"next_step_time", "operation_id", b"operation_id", "order_id", b"order_id", "paid_until", b"paid_until", "period", b"period", "plan_id", b"plan_id", "price", b"price", "region_id", b"region_id", "state", b"state", "update_time", b"update_time", "vcpus", b"vcpus"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "auto_renew", b"auto_renew", "capabilities", b"capabilities", "create_time", b"create_time", "disk_gib", b"disk_gib", "display_name", b"display_name", "etag", b"etag", "first_password_expire_time", b"first_password_expire_time", "hostname", b"hostname", "id", b"id", "image_id", b"image_id", "ipv4_address", b"ipv4_address", "ipv6_address", b"ipv6_address", "labels", b"labels", "memory_mib", b"memory_mib", "next_charge", b"next_charge", "next_step", b"next_step", "next_step_time", b"next_step_time", "operation_id", b"operation_id", "order_id", b"order_id", "paid_until", b"paid_until", "period", b"period", "plan_id", b"plan_id", "price", b"price", "region_id", b"region_id", "state", b"state", "update_time", b"update_time", "vcpus", b"vcpus"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -291,6 +329,7 @@ class ListInstancesRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """Items per page, 50 if 0, at most 200."""
     page_token: _builtins.str
@@ -299,6 +338,10 @@ class ListInstancesRequest(_message.Message):
     """Only this state; all but DELETED and FAILED if not set."""
     account_id: _builtins.str
     """Staff: the account to look at. Empty for the caller's own."""
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only those that have all of these labels, each `key` for any value or `key=value`. A label without a value is what others call a tag. Of all if empty."""
+
     def __init__(
         self,
         *,
@@ -306,10 +349,11 @@ class ListInstancesRequest(_message.Message):
         page_token: _builtins.str = ...,
         state: Global___Instance.State.ValueType = ...,
         account_id: _builtins.str = ...,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "page_size", b"page_size", "page_token", b"page_token", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "labels", b"labels", "page_size", b"page_size", "page_token", b"page_token", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -652,22 +696,34 @@ class RebuildInstanceRequest(_message.Message):
     INSTANCE_ID_FIELD_NUMBER: _builtins.int
     IMAGE_ID_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    SSH_KEY_IDS_FIELD_NUMBER: _builtins.int
+    USER_DATA_FIELD_NUMBER: _builtins.int
     instance_id: _builtins.str
     """The instance."""
     image_id: _builtins.str
     """The image; the present one if empty."""
     etag: _builtins.str
     """The etag last read; empty to act whatever it is."""
+    user_data: _builtins.str
+    """What cloud-init does at the first boot from the new disk: a document that begins with `#cloud-config`, or a script that begins with `#!`; at most 16384 bytes of UTF-8.
+    Empty for none. It may hold secrets: it is sealed until the machine has it, forgotten then, and never shown again.
+    """
+    @_builtins.property
+    def ssh_key_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """SSH keys of the account that open the machine for its administrator, at most 10. Their texts are taken as they are now."""
+
     def __init__(
         self,
         *,
         instance_id: _builtins.str = ...,
         image_id: _builtins.str = ...,
         etag: _builtins.str = ...,
+        ssh_key_ids: _abc.Iterable[_builtins.str] | None = ...,
+        user_data: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "image_id", b"image_id", "instance_id", b"instance_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "image_id", b"image_id", "instance_id", b"instance_id", "ssh_key_ids", b"ssh_key_ids", "user_data", b"user_data"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -696,6 +752,50 @@ class RebuildInstanceResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RebuildInstanceResponse: _TypeAlias = RebuildInstanceResponse  # noqa: Y015
+
+@_typing.final
+class ShowFirstPasswordRequest(_message.Message):
+    """Asks for the first password."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTANCE_ID_FIELD_NUMBER: _builtins.int
+    instance_id: _builtins.str
+    """The instance."""
+    def __init__(
+        self,
+        *,
+        instance_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instance_id", b"instance_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShowFirstPasswordRequest: _TypeAlias = ShowFirstPasswordRequest  # noqa: Y015
+
+@_typing.final
+class ShowFirstPasswordResponse(_message.Message):
+    """The first password."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PASSWORD_FIELD_NUMBER: _builtins.int
+    password: _builtins.str
+    """The password of the administrator, `root`; shown once."""
+    def __init__(
+        self,
+        *,
+        password: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["password", b"password"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShowFirstPasswordResponse: _TypeAlias = ShowFirstPasswordResponse  # noqa: Y015
 
 @_typing.final
 class ResetInstancePasswordRequest(_message.Message):

@@ -76,6 +76,11 @@ class InstanceServiceStub:
                 request_serializer=sewa_dot_instance_dot_v1_dot_instance__pb2.RebuildInstanceRequest.SerializeToString,
                 response_deserializer=sewa_dot_instance_dot_v1_dot_instance__pb2.RebuildInstanceResponse.FromString,
                 _registered_method=True)
+        self.ShowFirstPassword = channel.unary_unary(
+                '/sewa.instance.v1.InstanceService/ShowFirstPassword',
+                request_serializer=sewa_dot_instance_dot_v1_dot_instance__pb2.ShowFirstPasswordRequest.SerializeToString,
+                response_deserializer=sewa_dot_instance_dot_v1_dot_instance__pb2.ShowFirstPasswordResponse.FromString,
+                _registered_method=True)
         self.ResetInstancePassword = channel.unary_unary(
                 '/sewa.instance.v1.InstanceService/ResetInstancePassword',
                 request_serializer=sewa_dot_instance_dot_v1_dot_instance__pb2.ResetInstancePasswordRequest.SerializeToString,
@@ -155,7 +160,20 @@ class InstanceServiceServicer:
     def RebuildInstance(self, request, context):
         """Reinstalls the machine from an image. Everything on its disk is lost; its addresses stay. States: RUNNING, STOPPED.
 
+        Where the provider has the capability `rebuild_credentials` the machine gets a new password, which ShowFirstPassword shows from the moment the provider has taken the
+        work on, and the SSH keys and user data of this call alone. Elsewhere it gets those of its first boot again, and naming others is refused.
+
         Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "imageId": "0192f0c1-0000-7000-8000-000000000002"}`
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ShowFirstPassword(self, request, context):
+        """Shows the administrator's password that the platform made for a new or reinstalled machine. It is in this reply and nowhere else, also not in a replay of it, and is
+        forgotten with it. It is kept for seven days at most, and ends with a password that is set later. States: all but PROVISIONING.
+
+        Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001"}`
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -222,6 +240,11 @@ def add_InstanceServiceServicer_to_server(servicer, server):
                     servicer.RebuildInstance,
                     request_deserializer=sewa_dot_instance_dot_v1_dot_instance__pb2.RebuildInstanceRequest.FromString,
                     response_serializer=sewa_dot_instance_dot_v1_dot_instance__pb2.RebuildInstanceResponse.SerializeToString,
+            ),
+            'ShowFirstPassword': grpc.unary_unary_rpc_method_handler(
+                    servicer.ShowFirstPassword,
+                    request_deserializer=sewa_dot_instance_dot_v1_dot_instance__pb2.ShowFirstPasswordRequest.FromString,
+                    response_serializer=sewa_dot_instance_dot_v1_dot_instance__pb2.ShowFirstPasswordResponse.SerializeToString,
             ),
             'ResetInstancePassword': grpc.unary_unary_rpc_method_handler(
                     servicer.ResetInstancePassword,
@@ -452,6 +475,33 @@ class InstanceService:
             '/sewa.instance.v1.InstanceService/RebuildInstance',
             sewa_dot_instance_dot_v1_dot_instance__pb2.RebuildInstanceRequest.SerializeToString,
             sewa_dot_instance_dot_v1_dot_instance__pb2.RebuildInstanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ShowFirstPassword(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sewa.instance.v1.InstanceService/ShowFirstPassword',
+            sewa_dot_instance_dot_v1_dot_instance__pb2.ShowFirstPasswordRequest.SerializeToString,
+            sewa_dot_instance_dot_v1_dot_instance__pb2.ShowFirstPasswordResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -67,7 +67,16 @@ class InstanceServiceStub:
     RebuildInstance: _grpc.UnaryUnaryMultiCallable[_instance_pb2.RebuildInstanceRequest, _instance_pb2.RebuildInstanceResponse]
     """Reinstalls the machine from an image. Everything on its disk is lost; its addresses stay. States: RUNNING, STOPPED.
 
+    Where the provider has the capability `rebuild_credentials` the machine gets a new password, which ShowFirstPassword shows from the moment the provider has taken the
+    work on, and the SSH keys and user data of this call alone. Elsewhere it gets those of its first boot again, and naming others is refused.
+
     Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "imageId": "0192f0c1-0000-7000-8000-000000000002"}`
+    """
+    ShowFirstPassword: _grpc.UnaryUnaryMultiCallable[_instance_pb2.ShowFirstPasswordRequest, _instance_pb2.ShowFirstPasswordResponse]
+    """Shows the administrator's password that the platform made for a new or reinstalled machine. It is in this reply and nowhere else, also not in a replay of it, and is
+    forgotten with it. It is kept for seven days at most, and ends with a password that is set later. States: all but PROVISIONING.
+
+    Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001"}`
     """
     ResetInstancePassword: _grpc.UnaryUnaryMultiCallable[_instance_pb2.ResetInstancePasswordRequest, _instance_pb2.ResetInstancePasswordResponse]
     """Sets a new administrator password, made by the platform. It is in this reply and nowhere else, and works once the operation has succeeded. States: RUNNING.
@@ -120,7 +129,16 @@ class InstanceServiceAsyncStub(InstanceServiceStub):
     RebuildInstance: _aio.UnaryUnaryMultiCallable[_instance_pb2.RebuildInstanceRequest, _instance_pb2.RebuildInstanceResponse]  # type: ignore[assignment]
     """Reinstalls the machine from an image. Everything on its disk is lost; its addresses stay. States: RUNNING, STOPPED.
 
+    Where the provider has the capability `rebuild_credentials` the machine gets a new password, which ShowFirstPassword shows from the moment the provider has taken the
+    work on, and the SSH keys and user data of this call alone. Elsewhere it gets those of its first boot again, and naming others is refused.
+
     Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "imageId": "0192f0c1-0000-7000-8000-000000000002"}`
+    """
+    ShowFirstPassword: _aio.UnaryUnaryMultiCallable[_instance_pb2.ShowFirstPasswordRequest, _instance_pb2.ShowFirstPasswordResponse]  # type: ignore[assignment]
+    """Shows the administrator's password that the platform made for a new or reinstalled machine. It is in this reply and nowhere else, also not in a replay of it, and is
+    forgotten with it. It is kept for seven days at most, and ends with a password that is set later. States: all but PROVISIONING.
+
+    Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001"}`
     """
     ResetInstancePassword: _aio.UnaryUnaryMultiCallable[_instance_pb2.ResetInstancePasswordRequest, _instance_pb2.ResetInstancePasswordResponse]  # type: ignore[assignment]
     """Sets a new administrator password, made by the platform. It is in this reply and nowhere else, and works once the operation has succeeded. States: RUNNING.
@@ -218,7 +236,22 @@ class InstanceServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_instance_pb2.RebuildInstanceResponse, _abc.Awaitable[_instance_pb2.RebuildInstanceResponse]]:
         """Reinstalls the machine from an image. Everything on its disk is lost; its addresses stay. States: RUNNING, STOPPED.
 
+        Where the provider has the capability `rebuild_credentials` the machine gets a new password, which ShowFirstPassword shows from the moment the provider has taken the
+        work on, and the SSH keys and user data of this call alone. Elsewhere it gets those of its first boot again, and naming others is refused.
+
         Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "imageId": "0192f0c1-0000-7000-8000-000000000002"}`
+        """
+
+    @_abc_1.abstractmethod
+    def ShowFirstPassword(
+        self,
+        request: _instance_pb2.ShowFirstPasswordRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_instance_pb2.ShowFirstPasswordResponse, _abc.Awaitable[_instance_pb2.ShowFirstPasswordResponse]]:
+        """Shows the administrator's password that the platform made for a new or reinstalled machine. It is in this reply and nowhere else, also not in a replay of it, and is
+        forgotten with it. It is kept for seven days at most, and ends with a password that is set later. States: all but PROVISIONING.
+
+        Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001"}`
         """
 
     @_abc_1.abstractmethod

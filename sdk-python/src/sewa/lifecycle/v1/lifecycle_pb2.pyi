@@ -11,6 +11,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.type import money_pb2 as _money_pb2
 from sewa.api.v1 import billing_pb2 as _billing_pb2
+from sewa.api.v1 import operation_pb2 as _operation_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -42,6 +43,24 @@ class _LifecycleErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_
     """No such account."""
     LIFECYCLE_ERROR_REASON_POLICY_NOT_FOUND: _LifecycleErrorReason.ValueType  # 6
     """No such policy."""
+    LIFECYCLE_ERROR_REASON_SUBSCRIPTION_UNPAID: _LifecycleErrorReason.ValueType  # 7
+    """The period is over and the next one is not paid."""
+    LIFECYCLE_ERROR_REASON_PLAN_UNAVAILABLE: _LifecycleErrorReason.ValueType  # 8
+    """The plan does not exist or is not sold."""
+    LIFECYCLE_ERROR_REASON_PERIOD_UNAVAILABLE: _LifecycleErrorReason.ValueType  # 9
+    """The plan has no price for this period now."""
+    LIFECYCLE_ERROR_REASON_PLAN_UNSUITABLE: _LifecycleErrorReason.ValueType  # 10
+    """The machine cannot be made into one of the plan. `problem` is `same_plan`, `other_provider` or `disk_smaller`."""
+    LIFECYCLE_ERROR_REASON_NOT_SUPPORTED_BY_PROVIDER: _LifecycleErrorReason.ValueType  # 11
+    """The provider that runs the machine cannot do this."""
+    LIFECYCLE_ERROR_REASON_PRICE_CHANGED: _LifecycleErrorReason.ValueType  # 12
+    """The total differs from expected_total."""
+    LIFECYCLE_ERROR_REASON_OPERATION_IN_PROGRESS: _LifecycleErrorReason.ValueType  # 13
+    """Another operation is under way on the instance."""
+    LIFECYCLE_ERROR_REASON_ILLEGAL_STATE: _LifecycleErrorReason.ValueType  # 14
+    """The instance's state does not allow it."""
+    LIFECYCLE_ERROR_REASON_WALLET_FROZEN: _LifecycleErrorReason.ValueType  # 30
+    """Something differs in the account's books. No money of it moves until staff have looked."""
 
 class LifecycleErrorReason(_LifecycleErrorReason, metaclass=_LifecycleErrorReasonEnumTypeWrapper):
     """Error reasons of this service."""
@@ -60,6 +79,24 @@ LIFECYCLE_ERROR_REASON_ACCOUNT_NOT_FOUND: LifecycleErrorReason.ValueType  # 5
 """No such account."""
 LIFECYCLE_ERROR_REASON_POLICY_NOT_FOUND: LifecycleErrorReason.ValueType  # 6
 """No such policy."""
+LIFECYCLE_ERROR_REASON_SUBSCRIPTION_UNPAID: LifecycleErrorReason.ValueType  # 7
+"""The period is over and the next one is not paid."""
+LIFECYCLE_ERROR_REASON_PLAN_UNAVAILABLE: LifecycleErrorReason.ValueType  # 8
+"""The plan does not exist or is not sold."""
+LIFECYCLE_ERROR_REASON_PERIOD_UNAVAILABLE: LifecycleErrorReason.ValueType  # 9
+"""The plan has no price for this period now."""
+LIFECYCLE_ERROR_REASON_PLAN_UNSUITABLE: LifecycleErrorReason.ValueType  # 10
+"""The machine cannot be made into one of the plan. `problem` is `same_plan`, `other_provider` or `disk_smaller`."""
+LIFECYCLE_ERROR_REASON_NOT_SUPPORTED_BY_PROVIDER: LifecycleErrorReason.ValueType  # 11
+"""The provider that runs the machine cannot do this."""
+LIFECYCLE_ERROR_REASON_PRICE_CHANGED: LifecycleErrorReason.ValueType  # 12
+"""The total differs from expected_total."""
+LIFECYCLE_ERROR_REASON_OPERATION_IN_PROGRESS: LifecycleErrorReason.ValueType  # 13
+"""Another operation is under way on the instance."""
+LIFECYCLE_ERROR_REASON_ILLEGAL_STATE: LifecycleErrorReason.ValueType  # 14
+"""The instance's state does not allow it."""
+LIFECYCLE_ERROR_REASON_WALLET_FROZEN: LifecycleErrorReason.ValueType  # 30
+"""Something differs in the account's books. No money of it moves until staff have looked."""
 Global___LifecycleErrorReason: _TypeAlias = LifecycleErrorReason  # noqa: Y015
 
 @_typing.final
@@ -114,7 +151,7 @@ class Subscription(_message.Message):
     state: Global___Subscription.State.ValueType
     """How it stands."""
     period: _billing_pb2.BillingPeriod.ValueType
-    """The span one price pays for."""
+    """The span one price pays for, from the next renewal on."""
     auto_renew: _builtins.bool
     """True if it renews by itself."""
     policy: _builtins.str
@@ -125,7 +162,7 @@ class Subscription(_message.Message):
     """True if the next period is paid already."""
     @_builtins.property
     def price(self) -> _money_pb2.Money:
-        """Price of one period without tax."""
+        """Price of one period without tax, from the next renewal on."""
 
     @_builtins.property
     def paid_until(self) -> _timestamp_pb2.Timestamp:
@@ -330,6 +367,78 @@ class Renewal(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Renewal: _TypeAlias = Renewal  # noqa: Y015
+
+@_typing.final
+class PlanChange(_message.Message):
+    """A change of plan: what it costs, or what is given back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTANCE_ID_FIELD_NUMBER: _builtins.int
+    FROM_PLAN_ID_FIELD_NUMBER: _builtins.int
+    PLAN_ID_FIELD_NUMBER: _builtins.int
+    REMAINING_DAYS_FIELD_NUMBER: _builtins.int
+    PERIOD_DAYS_FIELD_NUMBER: _builtins.int
+    NET_FIELD_NUMBER: _builtins.int
+    TAX_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    PRICE_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    NEXT_CHARGE_FIELD_NUMBER: _builtins.int
+    instance_id: _builtins.str
+    """The instance."""
+    from_plan_id: _builtins.str
+    """The plan it has."""
+    plan_id: _builtins.str
+    """The plan it is to have."""
+    remaining_days: _builtins.int
+    """Days of the present period that are priced anew: the one that has begun, and those to come."""
+    period_days: _builtins.int
+    """Days of the whole present period."""
+    period: _billing_pb2.BillingPeriod.ValueType
+    """The span it pays for."""
+    @_builtins.property
+    def net(self) -> _money_pb2.Money:
+        """Without tax; negative where it is given back."""
+
+    @_builtins.property
+    def tax(self) -> _money_pb2.Money:
+        """Tax on it, with the same sign."""
+
+    @_builtins.property
+    def total(self) -> _money_pb2.Money:
+        """What is charged, or, if negative, given back."""
+
+    @_builtins.property
+    def price(self) -> _money_pb2.Money:
+        """Price of one period of the new plan without tax."""
+
+    @_builtins.property
+    def next_charge(self) -> _money_pb2.Money:
+        """What the next renewal will charge, tax included."""
+
+    def __init__(
+        self,
+        *,
+        instance_id: _builtins.str = ...,
+        from_plan_id: _builtins.str = ...,
+        plan_id: _builtins.str = ...,
+        remaining_days: _builtins.int = ...,
+        period_days: _builtins.int = ...,
+        net: _money_pb2.Money | None = ...,
+        tax: _money_pb2.Money | None = ...,
+        total: _money_pb2.Money | None = ...,
+        price: _money_pb2.Money | None = ...,
+        period: _billing_pb2.BillingPeriod.ValueType = ...,
+        next_charge: _money_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["net", b"net", "next_charge", b"next_charge", "price", b"price", "tax", b"tax", "total", b"total"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_plan_id", b"from_plan_id", "instance_id", b"instance_id", "net", b"net", "next_charge", b"next_charge", "period", b"period", "period_days", b"period_days", "plan_id", b"plan_id", "price", b"price", "remaining_days", b"remaining_days", "tax", b"tax", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlanChange: _TypeAlias = PlanChange  # noqa: Y015
 
 @_typing.final
 class Policy(_message.Message):
@@ -594,6 +703,218 @@ class RenewInstanceResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RenewInstanceResponse: _TypeAlias = RenewInstanceResponse  # noqa: Y015
+
+@_typing.final
+class PreviewPlanChangeRequest(_message.Message):
+    """Asks what a change of plan would cost."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTANCE_ID_FIELD_NUMBER: _builtins.int
+    PLAN_ID_FIELD_NUMBER: _builtins.int
+    instance_id: _builtins.str
+    """The instance."""
+    plan_id: _builtins.str
+    """The plan it is to have."""
+    def __init__(
+        self,
+        *,
+        instance_id: _builtins.str = ...,
+        plan_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instance_id", b"instance_id", "plan_id", b"plan_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewPlanChangeRequest: _TypeAlias = PreviewPlanChangeRequest  # noqa: Y015
+
+@_typing.final
+class PreviewPlanChangeResponse(_message.Message):
+    """What it would cost."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLAN_CHANGE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def plan_change(self) -> Global___PlanChange:
+        """The change, not made."""
+
+    def __init__(
+        self,
+        *,
+        plan_change: Global___PlanChange | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["plan_change", b"plan_change"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["plan_change", b"plan_change"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewPlanChangeResponse: _TypeAlias = PreviewPlanChangeResponse  # noqa: Y015
+
+@_typing.final
+class ChangePlanRequest(_message.Message):
+    """Changes the plan."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTANCE_ID_FIELD_NUMBER: _builtins.int
+    PLAN_ID_FIELD_NUMBER: _builtins.int
+    EXPECTED_TOTAL_FIELD_NUMBER: _builtins.int
+    instance_id: _builtins.str
+    """The instance."""
+    plan_id: _builtins.str
+    """The plan it is to have."""
+    @_builtins.property
+    def expected_total(self) -> _money_pb2.Money:
+        """The total shown to the owner, negative where money is given back; a different total is refused with PRICE_CHANGED. Absent to accept any."""
+
+    def __init__(
+        self,
+        *,
+        instance_id: _builtins.str = ...,
+        plan_id: _builtins.str = ...,
+        expected_total: _money_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expected_total", b"expected_total"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_total", b"expected_total", "instance_id", b"instance_id", "plan_id", b"plan_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangePlanRequest: _TypeAlias = ChangePlanRequest  # noqa: Y015
+
+@_typing.final
+class ChangePlanResponse(_message.Message):
+    """It is recorded."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLAN_CHANGE_FIELD_NUMBER: _builtins.int
+    OPERATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def plan_change(self) -> Global___PlanChange:
+        """The change and its price."""
+
+    @_builtins.property
+    def operation(self) -> _operation_pb2.Operation:
+        """The operation that makes it."""
+
+    def __init__(
+        self,
+        *,
+        plan_change: Global___PlanChange | None = ...,
+        operation: _operation_pb2.Operation | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation", "plan_change", b"plan_change"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation", "plan_change", b"plan_change"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangePlanResponse: _TypeAlias = ChangePlanResponse  # noqa: Y015
+
+@_typing.final
+class PreviewPeriodChangeRequest(_message.Message):
+    """Asks what another span would cost."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTANCE_ID_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    instance_id: _builtins.str
+    """The instance."""
+    period: _billing_pb2.BillingPeriod.ValueType
+    """The span one price is to pay for: a day, a month or a year."""
+    def __init__(
+        self,
+        *,
+        instance_id: _builtins.str = ...,
+        period: _billing_pb2.BillingPeriod.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instance_id", b"instance_id", "period", b"period"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewPeriodChangeRequest: _TypeAlias = PreviewPeriodChangeRequest  # noqa: Y015
+
+@_typing.final
+class PreviewPeriodChangeResponse(_message.Message):
+    """What the next period would be."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RENEWAL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def renewal(self) -> Global___Renewal:
+        """The next renewal, not made."""
+
+    def __init__(
+        self,
+        *,
+        renewal: Global___Renewal | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["renewal", b"renewal"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["renewal", b"renewal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewPeriodChangeResponse: _TypeAlias = PreviewPeriodChangeResponse  # noqa: Y015
+
+@_typing.final
+class ChangePeriodRequest(_message.Message):
+    """Changes the span."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTANCE_ID_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    instance_id: _builtins.str
+    """The instance."""
+    period: _billing_pb2.BillingPeriod.ValueType
+    """The span one price is to pay for: a day, a month or a year."""
+    def __init__(
+        self,
+        *,
+        instance_id: _builtins.str = ...,
+        period: _billing_pb2.BillingPeriod.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instance_id", b"instance_id", "period", b"period"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangePeriodRequest: _TypeAlias = ChangePeriodRequest  # noqa: Y015
+
+@_typing.final
+class ChangePeriodResponse(_message.Message):
+    """The subscription."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBSCRIPTION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def subscription(self) -> Global___Subscription:
+        """The subscription as it is now."""
+
+    def __init__(
+        self,
+        *,
+        subscription: Global___Subscription | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["subscription", b"subscription"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["subscription", b"subscription"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangePeriodResponse: _TypeAlias = ChangePeriodResponse  # noqa: Y015
 
 @_typing.final
 class ListRenewalsRequest(_message.Message):

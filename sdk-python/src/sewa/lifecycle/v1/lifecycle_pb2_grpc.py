@@ -55,6 +55,26 @@ class LifecycleServiceStub:
                 request_serializer=sewa_dot_lifecycle_dot_v1_dot_lifecycle__pb2.RenewInstanceRequest.SerializeToString,
                 response_deserializer=sewa_dot_lifecycle_dot_v1_dot_lifecycle__pb2.RenewInstanceResponse.FromString,
                 _registered_method=True)
+        self.PreviewPlanChange = channel.unary_unary(
+                '/sewa.lifecycle.v1.LifecycleService/PreviewPlanChange',
+                request_serializer=sewa_dot_lifecycle_dot_v1_dot_lifecycle__pb2.PreviewPlanChangeRequest.SerializeToString,
+                response_deserializer=sewa_dot_lifecycle_dot_v1_dot_lifecycle__pb2.PreviewPlanChangeResponse.FromString,
+                _registered_method=True)
+        self.ChangePlan = channel.unary_unary(
+                '/sewa.lifecycle.v1.LifecycleService/ChangePlan',
+                request_serializer=sewa_dot_lifecycle_dot_v1_dot_lifecycle__pb2.ChangePlanRequest.SerializeToString,
+                response_deserializer=sewa_dot_lifecycle_dot_v1_dot_lifecycle__pb2.ChangePlanResponse.FromString,
+                _registered_method=True)
+        self.PreviewPeriodChange = channel.unary_unary(
+                '/sewa.lifecycle.v1.LifecycleService/PreviewPeriodChange',
+                request_serializer=sewa_dot_lifecycle_dot_v1_dot_lifecycle__pb2.PreviewPeriodChangeRequest.SerializeToString,
+                response_deserializer=sewa_dot_lifecycle_dot_v1_dot_lifecycle__pb2.PreviewPeriodChangeResponse.FromString,
+                _registered_method=True)
+        self.ChangePeriod = channel.unary_unary(
+                '/sewa.lifecycle.v1.LifecycleService/ChangePeriod',
+                request_serializer=sewa_dot_lifecycle_dot_v1_dot_lifecycle__pb2.ChangePeriodRequest.SerializeToString,
+                response_deserializer=sewa_dot_lifecycle_dot_v1_dot_lifecycle__pb2.ChangePeriodResponse.FromString,
+                _registered_method=True)
         self.ListRenewals = channel.unary_unary(
                 '/sewa.lifecycle.v1.LifecycleService/ListRenewals',
                 request_serializer=sewa_dot_lifecycle_dot_v1_dot_lifecycle__pb2.ListRenewalsRequest.SerializeToString,
@@ -109,6 +129,49 @@ class LifecycleServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PreviewPlanChange(self, request, context):
+        """Prices a change of plan without making it. ChangePlan at the same time charges, or gives back, exactly this total.
+
+        The rest of the period that is paid is priced to the day: of its days, the one that has begun and those to come count. What the new plan costs for them, less
+        what the present one does, is charged, or given back. Never more is given back than was paid for these days beyond the price of the new plan. Later periods cost
+        the new plan's price of now.
+
+        Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "planId": "0192f0c1-0000-7000-8000-000000000002"}`
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangePlan(self, request, context):
+        """Changes the plan of an instance, up or down. What is to be paid is held; when the machine has its new size the money is captured, or given back as a refund, and the
+        plan and its price are the new ones from then on. If the provider refuses or does not finish, the hold is released and all stays as it was; the operation says why.
+        States: RUNNING, STOPPED. Where the machine has to be off for it, it is shut down first and powered on again. A disk never becomes smaller.
+        While the operation is open the instance neither renews nor is suspended.
+
+        Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "planId": "0192f0c1-0000-7000-8000-000000000002"}`
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PreviewPeriodChange(self, request, context):
+        """Says what the next period would be, were the instance to be paid by another span.
+
+        Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "period": "BILLING_PERIOD_YEAR"}`
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangePeriod(self, request, context):
+        """Pays the instance by another span from the next renewal on, at the plan's price of now for it. The period that is paid ends when it would; no money moves now.
+
+        Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "period": "BILLING_PERIOD_YEAR"}`
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListRenewals(self, request, context):
         """Lists renewals and attempts at them, newest first.
         """
@@ -154,6 +217,26 @@ def add_LifecycleServiceServicer_to_server(servicer, server):
                     servicer.RenewInstance,
                     request_deserializer=sewa_dot_lifecycle_dot_v1_dot_lifecycle__pb2.RenewInstanceRequest.FromString,
                     response_serializer=sewa_dot_lifecycle_dot_v1_dot_lifecycle__pb2.RenewInstanceResponse.SerializeToString,
+            ),
+            'PreviewPlanChange': grpc.unary_unary_rpc_method_handler(
+                    servicer.PreviewPlanChange,
+                    request_deserializer=sewa_dot_lifecycle_dot_v1_dot_lifecycle__pb2.PreviewPlanChangeRequest.FromString,
+                    response_serializer=sewa_dot_lifecycle_dot_v1_dot_lifecycle__pb2.PreviewPlanChangeResponse.SerializeToString,
+            ),
+            'ChangePlan': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangePlan,
+                    request_deserializer=sewa_dot_lifecycle_dot_v1_dot_lifecycle__pb2.ChangePlanRequest.FromString,
+                    response_serializer=sewa_dot_lifecycle_dot_v1_dot_lifecycle__pb2.ChangePlanResponse.SerializeToString,
+            ),
+            'PreviewPeriodChange': grpc.unary_unary_rpc_method_handler(
+                    servicer.PreviewPeriodChange,
+                    request_deserializer=sewa_dot_lifecycle_dot_v1_dot_lifecycle__pb2.PreviewPeriodChangeRequest.FromString,
+                    response_serializer=sewa_dot_lifecycle_dot_v1_dot_lifecycle__pb2.PreviewPeriodChangeResponse.SerializeToString,
+            ),
+            'ChangePeriod': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangePeriod,
+                    request_deserializer=sewa_dot_lifecycle_dot_v1_dot_lifecycle__pb2.ChangePeriodRequest.FromString,
+                    response_serializer=sewa_dot_lifecycle_dot_v1_dot_lifecycle__pb2.ChangePeriodResponse.SerializeToString,
             ),
             'ListRenewals': grpc.unary_unary_rpc_method_handler(
                     servicer.ListRenewals,
@@ -280,6 +363,114 @@ class LifecycleService:
             '/sewa.lifecycle.v1.LifecycleService/RenewInstance',
             sewa_dot_lifecycle_dot_v1_dot_lifecycle__pb2.RenewInstanceRequest.SerializeToString,
             sewa_dot_lifecycle_dot_v1_dot_lifecycle__pb2.RenewInstanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PreviewPlanChange(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sewa.lifecycle.v1.LifecycleService/PreviewPlanChange',
+            sewa_dot_lifecycle_dot_v1_dot_lifecycle__pb2.PreviewPlanChangeRequest.SerializeToString,
+            sewa_dot_lifecycle_dot_v1_dot_lifecycle__pb2.PreviewPlanChangeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangePlan(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sewa.lifecycle.v1.LifecycleService/ChangePlan',
+            sewa_dot_lifecycle_dot_v1_dot_lifecycle__pb2.ChangePlanRequest.SerializeToString,
+            sewa_dot_lifecycle_dot_v1_dot_lifecycle__pb2.ChangePlanResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PreviewPeriodChange(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sewa.lifecycle.v1.LifecycleService/PreviewPeriodChange',
+            sewa_dot_lifecycle_dot_v1_dot_lifecycle__pb2.PreviewPeriodChangeRequest.SerializeToString,
+            sewa_dot_lifecycle_dot_v1_dot_lifecycle__pb2.PreviewPeriodChangeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangePeriod(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sewa.lifecycle.v1.LifecycleService/ChangePeriod',
+            sewa_dot_lifecycle_dot_v1_dot_lifecycle__pb2.ChangePeriodRequest.SerializeToString,
+            sewa_dot_lifecycle_dot_v1_dot_lifecycle__pb2.ChangePeriodResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -48,6 +48,33 @@ class LifecycleServiceStub:
 
     Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001"}`
     """
+    PreviewPlanChange: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.PreviewPlanChangeRequest, _lifecycle_pb2.PreviewPlanChangeResponse]
+    """Prices a change of plan without making it. ChangePlan at the same time charges, or gives back, exactly this total.
+
+    The rest of the period that is paid is priced to the day: of its days, the one that has begun and those to come count. What the new plan costs for them, less
+    what the present one does, is charged, or given back. Never more is given back than was paid for these days beyond the price of the new plan. Later periods cost
+    the new plan's price of now.
+
+    Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "planId": "0192f0c1-0000-7000-8000-000000000002"}`
+    """
+    ChangePlan: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.ChangePlanRequest, _lifecycle_pb2.ChangePlanResponse]
+    """Changes the plan of an instance, up or down. What is to be paid is held; when the machine has its new size the money is captured, or given back as a refund, and the
+    plan and its price are the new ones from then on. If the provider refuses or does not finish, the hold is released and all stays as it was; the operation says why.
+    States: RUNNING, STOPPED. Where the machine has to be off for it, it is shut down first and powered on again. A disk never becomes smaller.
+    While the operation is open the instance neither renews nor is suspended.
+
+    Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "planId": "0192f0c1-0000-7000-8000-000000000002"}`
+    """
+    PreviewPeriodChange: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.PreviewPeriodChangeRequest, _lifecycle_pb2.PreviewPeriodChangeResponse]
+    """Says what the next period would be, were the instance to be paid by another span.
+
+    Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "period": "BILLING_PERIOD_YEAR"}`
+    """
+    ChangePeriod: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.ChangePeriodRequest, _lifecycle_pb2.ChangePeriodResponse]
+    """Pays the instance by another span from the next renewal on, at the plan's price of now for it. The period that is paid ends when it would; no money moves now.
+
+    Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "period": "BILLING_PERIOD_YEAR"}`
+    """
     ListRenewals: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.ListRenewalsRequest, _lifecycle_pb2.ListRenewalsResponse]
     """Lists renewals and attempts at them, newest first."""
     ListPolicies: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.ListPoliciesRequest, _lifecycle_pb2.ListPoliciesResponse]
@@ -77,6 +104,33 @@ class LifecycleServiceAsyncStub(LifecycleServiceStub):
     before. When the period is over, the money is charged at once, and a suspended instance is resumed.
 
     Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001"}`
+    """
+    PreviewPlanChange: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.PreviewPlanChangeRequest, _lifecycle_pb2.PreviewPlanChangeResponse]  # type: ignore[assignment]
+    """Prices a change of plan without making it. ChangePlan at the same time charges, or gives back, exactly this total.
+
+    The rest of the period that is paid is priced to the day: of its days, the one that has begun and those to come count. What the new plan costs for them, less
+    what the present one does, is charged, or given back. Never more is given back than was paid for these days beyond the price of the new plan. Later periods cost
+    the new plan's price of now.
+
+    Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "planId": "0192f0c1-0000-7000-8000-000000000002"}`
+    """
+    ChangePlan: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.ChangePlanRequest, _lifecycle_pb2.ChangePlanResponse]  # type: ignore[assignment]
+    """Changes the plan of an instance, up or down. What is to be paid is held; when the machine has its new size the money is captured, or given back as a refund, and the
+    plan and its price are the new ones from then on. If the provider refuses or does not finish, the hold is released and all stays as it was; the operation says why.
+    States: RUNNING, STOPPED. Where the machine has to be off for it, it is shut down first and powered on again. A disk never becomes smaller.
+    While the operation is open the instance neither renews nor is suspended.
+
+    Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "planId": "0192f0c1-0000-7000-8000-000000000002"}`
+    """
+    PreviewPeriodChange: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.PreviewPeriodChangeRequest, _lifecycle_pb2.PreviewPeriodChangeResponse]  # type: ignore[assignment]
+    """Says what the next period would be, were the instance to be paid by another span.
+
+    Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "period": "BILLING_PERIOD_YEAR"}`
+    """
+    ChangePeriod: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.ChangePeriodRequest, _lifecycle_pb2.ChangePeriodResponse]  # type: ignore[assignment]
+    """Pays the instance by another span from the next renewal on, at the plan's price of now for it. The period that is paid ends when it would; no money moves now.
+
+    Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "period": "BILLING_PERIOD_YEAR"}`
     """
     ListRenewals: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.ListRenewalsRequest, _lifecycle_pb2.ListRenewalsResponse]  # type: ignore[assignment]
     """Lists renewals and attempts at them, newest first."""
@@ -128,6 +182,57 @@ class LifecycleServiceServicer(metaclass=_abc_1.ABCMeta):
         before. When the period is over, the money is charged at once, and a suspended instance is resumed.
 
         Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001"}`
+        """
+
+    @_abc_1.abstractmethod
+    def PreviewPlanChange(
+        self,
+        request: _lifecycle_pb2.PreviewPlanChangeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lifecycle_pb2.PreviewPlanChangeResponse, _abc.Awaitable[_lifecycle_pb2.PreviewPlanChangeResponse]]:
+        """Prices a change of plan without making it. ChangePlan at the same time charges, or gives back, exactly this total.
+
+        The rest of the period that is paid is priced to the day: of its days, the one that has begun and those to come count. What the new plan costs for them, less
+        what the present one does, is charged, or given back. Never more is given back than was paid for these days beyond the price of the new plan. Later periods cost
+        the new plan's price of now.
+
+        Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "planId": "0192f0c1-0000-7000-8000-000000000002"}`
+        """
+
+    @_abc_1.abstractmethod
+    def ChangePlan(
+        self,
+        request: _lifecycle_pb2.ChangePlanRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lifecycle_pb2.ChangePlanResponse, _abc.Awaitable[_lifecycle_pb2.ChangePlanResponse]]:
+        """Changes the plan of an instance, up or down. What is to be paid is held; when the machine has its new size the money is captured, or given back as a refund, and the
+        plan and its price are the new ones from then on. If the provider refuses or does not finish, the hold is released and all stays as it was; the operation says why.
+        States: RUNNING, STOPPED. Where the machine has to be off for it, it is shut down first and powered on again. A disk never becomes smaller.
+        While the operation is open the instance neither renews nor is suspended.
+
+        Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "planId": "0192f0c1-0000-7000-8000-000000000002"}`
+        """
+
+    @_abc_1.abstractmethod
+    def PreviewPeriodChange(
+        self,
+        request: _lifecycle_pb2.PreviewPeriodChangeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lifecycle_pb2.PreviewPeriodChangeResponse, _abc.Awaitable[_lifecycle_pb2.PreviewPeriodChangeResponse]]:
+        """Says what the next period would be, were the instance to be paid by another span.
+
+        Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "period": "BILLING_PERIOD_YEAR"}`
+        """
+
+    @_abc_1.abstractmethod
+    def ChangePeriod(
+        self,
+        request: _lifecycle_pb2.ChangePeriodRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lifecycle_pb2.ChangePeriodResponse, _abc.Awaitable[_lifecycle_pb2.ChangePeriodResponse]]:
+        """Pays the instance by another span from the next renewal on, at the plan's price of now for it. The period that is paid ends when it would; no money moves now.
+
+        Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "period": "BILLING_PERIOD_YEAR"}`
         """
 
     @_abc_1.abstractmethod

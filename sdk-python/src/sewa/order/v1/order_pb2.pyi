@@ -12,6 +12,7 @@ from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.type import money_pb2 as _money_pb2
 from sewa.api.v1 import billing_pb2 as _billing_pb2
 from sewa.api.v1 import operation_pb2 as _operation_pb2
+from sewa.wallet.v1 import wallet_pb2 as _wallet_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -57,6 +58,16 @@ class _OrderErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Orde
     """The provider refused or could not be reached. Found in an order's failure, not in a reply."""
     ORDER_ERROR_REASON_OUT_OF_CAPACITY: _OrderErrorReason.ValueType  # 13
     """The provider has no room. Found in an order's failure, not in a reply."""
+    ORDER_ERROR_REASON_INVALID_COUPON: _OrderErrorReason.ValueType  # 14
+    """The coupon is not taken. `why` is UNKNOWN (also for one that is switched off, or whose discount has just changed), NOT_STARTED, ENDED, OTHER_PLAN, OTHER_PERIOD,
+    BELOW_MINIMUM, USED_UP or USED_BY_ACCOUNT.
+    """
+    ORDER_ERROR_REASON_WALLET_FROZEN: _OrderErrorReason.ValueType  # 30
+    """Something differs in the account's books. No money of it moves until staff have looked."""
+    ORDER_ERROR_REASON_SSH_KEY_NOT_FOUND: _OrderErrorReason.ValueType  # 31
+    """An SSH key that is named does not exist in this account."""
+    ORDER_ERROR_REASON_BILLING_PROFILE_INCOMPLETE: _OrderErrorReason.ValueType  # 40
+    """The account pays with real money, and has not said who its invoices are made out to."""
 
 class OrderErrorReason(_OrderErrorReason, metaclass=_OrderErrorReasonEnumTypeWrapper):
     """Error reasons of this service."""
@@ -89,6 +100,16 @@ ORDER_ERROR_REASON_PROVIDER_UNAVAILABLE: OrderErrorReason.ValueType  # 12
 """The provider refused or could not be reached. Found in an order's failure, not in a reply."""
 ORDER_ERROR_REASON_OUT_OF_CAPACITY: OrderErrorReason.ValueType  # 13
 """The provider has no room. Found in an order's failure, not in a reply."""
+ORDER_ERROR_REASON_INVALID_COUPON: OrderErrorReason.ValueType  # 14
+"""The coupon is not taken. `why` is UNKNOWN (also for one that is switched off, or whose discount has just changed), NOT_STARTED, ENDED, OTHER_PLAN, OTHER_PERIOD,
+BELOW_MINIMUM, USED_UP or USED_BY_ACCOUNT.
+"""
+ORDER_ERROR_REASON_WALLET_FROZEN: OrderErrorReason.ValueType  # 30
+"""Something differs in the account's books. No money of it moves until staff have looked."""
+ORDER_ERROR_REASON_SSH_KEY_NOT_FOUND: OrderErrorReason.ValueType  # 31
+"""An SSH key that is named does not exist in this account."""
+ORDER_ERROR_REASON_BILLING_PROFILE_INCOMPLETE: OrderErrorReason.ValueType  # 40
+"""The account pays with real money, and has not said who its invoices are made out to."""
 Global___OrderErrorReason: _TypeAlias = OrderErrorReason  # noqa: Y015
 
 class _Payment:
@@ -103,6 +124,8 @@ class _PaymentEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Payment.Value
     """From the wallet, at once."""
     PAYMENT_STAFF_APPROVAL: _Payment.ValueType  # 2
     """Outside the platform; the order waits as PENDING_PAYMENT until staff approve it."""
+    PAYMENT_GATEWAY: _Payment.ValueType  # 3
+    """Directly at a payment gateway; the order waits as PENDING_PAYMENT until its deposit is paid."""
 
 class Payment(_Payment, metaclass=_PaymentEnumTypeWrapper):
     """How an order is paid."""
@@ -113,7 +136,35 @@ PAYMENT_WALLET: Payment.ValueType  # 1
 """From the wallet, at once."""
 PAYMENT_STAFF_APPROVAL: Payment.ValueType  # 2
 """Outside the platform; the order waits as PENDING_PAYMENT until staff approve it."""
+PAYMENT_GATEWAY: Payment.ValueType  # 3
+"""Directly at a payment gateway; the order waits as PENDING_PAYMENT until its deposit is paid."""
 Global___Payment: _TypeAlias = Payment  # noqa: Y015
+
+@_typing.final
+class GatewayPayment(_message.Message):
+    """A way to pay at a payment gateway, as CreateDeposit takes it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    METHOD_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    method: _wallet_pb2.Deposit.Method.ValueType
+    """How it will be paid."""
+    channel: _builtins.str
+    """Code of a channel of the method, from ListDepositChannels. Empty for METHOD_SANDBOX."""
+    def __init__(
+        self,
+        *,
+        method: _wallet_pb2.Deposit.Method.ValueType = ...,
+        channel: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "method", b"method"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GatewayPayment: _TypeAlias = GatewayPayment  # noqa: Y015
 
 @_typing.final
 class OrderDraft(_message.Message):
@@ -148,6 +199,7 @@ class OrderDraft(_message.Message):
     HOSTNAME_FIELD_NUMBER: _builtins.int
     AUTO_RENEW_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
+    COUPON_CODE_FIELD_NUMBER: _builtins.int
     plan_id: _builtins.str
     """The plan."""
     region_id: _builtins.str
@@ -160,6 +212,8 @@ class OrderDraft(_message.Message):
     """Host name, lower-case letters, digits and hyphens, 1 to 63 characters."""
     auto_renew: _builtins.bool
     """True to renew by itself from the wallet."""
+    coupon_code: _builtins.str
+    """Code of a coupon; empty for none. An order that fails or is called off returns it."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Labels kept with order and instance, at most 32."""
@@ -174,10 +228,11 @@ class OrderDraft(_message.Message):
         hostname: _builtins.str = ...,
         auto_renew: _builtins.bool = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        coupon_code: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["auto_renew", b"auto_renew", "hostname", b"hostname", "image_id", b"image_id", "labels", b"labels", "period", b"period", "plan_id", b"plan_id", "region_id", b"region_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["auto_renew", b"auto_renew", "coupon_code", b"coupon_code", "hostname", b"hostname", "image_id", b"image_id", "labels", b"labels", "period", b"period", "plan_id", b"plan_id", "region_id", b"region_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -207,6 +262,10 @@ class Quote(_message.Message):
             """The plan for one period."""
             KIND_TAX: Quote.Line._Kind.ValueType  # 2
             """Value-added tax (PPN)."""
+            KIND_COUPON: Quote.Line._Kind.ValueType  # 3
+            """What a coupon takes off; negative."""
+            KIND_PROMOTION: Quote.Line._Kind.ValueType  # 4
+            """What a promotion of the plan takes off; negative. It comes before a coupon, which sees the lower price."""
 
         class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
             """What a line is for."""
@@ -217,6 +276,10 @@ class Quote(_message.Message):
         """The plan for one period."""
         KIND_TAX: Quote.Line.Kind.ValueType  # 2
         """Value-added tax (PPN)."""
+        KIND_COUPON: Quote.Line.Kind.ValueType  # 3
+        """What a coupon takes off; negative."""
+        KIND_PROMOTION: Quote.Line.Kind.ValueType  # 4
+        """What a promotion of the plan takes off; negative. It comes before a coupon, which sees the lower price."""
 
         KIND_FIELD_NUMBER: _builtins.int
         DESCRIPTION_FIELD_NUMBER: _builtins.int
@@ -247,13 +310,14 @@ class Quote(_message.Message):
     TAX_FIELD_NUMBER: _builtins.int
     TOTAL_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    WALLET_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___Quote.Line]:
         """The lines; their amounts add up to `total`."""
 
     @_builtins.property
     def subtotal(self) -> _money_pb2.Money:
-        """Sum before tax."""
+        """Sum before tax, less what a promotion and a coupon take off."""
 
     @_builtins.property
     def tax(self) -> _money_pb2.Money:
@@ -265,7 +329,11 @@ class Quote(_message.Message):
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """Until when the price is certain not to change; absent where no change is planned."""
+        """When the price changes, or a promotion within it ends; absent where no change is planned. Promotions and coupons may be used up sooner."""
+
+    @_builtins.property
+    def wallet(self) -> Global___WalletShare:
+        """What the caller's wallet would pay of it now. Only PreviewOrder shows it, and not to staff."""
 
     def __init__(
         self,
@@ -275,14 +343,51 @@ class Quote(_message.Message):
         tax: _money_pb2.Money | None = ...,
         total: _money_pb2.Money | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
+        wallet: Global___WalletShare | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "subtotal", b"subtotal", "tax", b"tax", "total", b"total"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "subtotal", b"subtotal", "tax", b"tax", "total", b"total", "wallet", b"wallet"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "lines", b"lines", "subtotal", b"subtotal", "tax", b"tax", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "lines", b"lines", "subtotal", b"subtotal", "tax", b"tax", "total", b"total", "wallet", b"wallet"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Quote: _TypeAlias = Quote  # noqa: Y015
+
+@_typing.final
+class WalletShare(_message.Message):
+    """What a wallet pays of a total: promo credit first, then what is available. What is withdrawable is never spent. Whole rupiah."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROMO_FIELD_NUMBER: _builtins.int
+    AVAILABLE_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def promo(self) -> _money_pb2.Money:
+        """From promo credit."""
+
+    @_builtins.property
+    def available(self) -> _money_pb2.Money:
+        """From the available balance."""
+
+    @_builtins.property
+    def missing(self) -> _money_pb2.Money:
+        """What the wallet lacks; 0 if it covers the total."""
+
+    def __init__(
+        self,
+        *,
+        promo: _money_pb2.Money | None = ...,
+        available: _money_pb2.Money | None = ...,
+        missing: _money_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "missing", b"missing", "promo", b"promo"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "missing", b"missing", "promo", b"promo"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WalletShare: _TypeAlias = WalletShare  # noqa: Y015
 
 @_typing.final
 class Order(_message.Message):
@@ -299,7 +404,7 @@ class Order(_message.Message):
         STATE_UNSPECIFIED: Order._State.ValueType  # 0
         """Not set."""
         STATE_PENDING_PAYMENT: Order._State.ValueType  # 1
-        """Waiting for staff to confirm payment."""
+        """Waiting for the payment at a gateway, or for staff to confirm it."""
         STATE_PAID: Order._State.ValueType  # 2
         """Money is held; the machine was not asked for yet."""
         STATE_PROVISIONING: Order._State.ValueType  # 3
@@ -311,7 +416,7 @@ class Order(_message.Message):
         STATE_REFUNDED: Order._State.ValueType  # 6
         """The machine could not be had; the money is back."""
         STATE_CANCELLED: Order._State.ValueType  # 7
-        """Called off; the money is back."""
+        """Called off, or ended because its payment was taken back; what was held is not held any more."""
         STATE_EXPIRED: Order._State.ValueType  # 8
         """Not paid in time."""
 
@@ -321,7 +426,7 @@ class Order(_message.Message):
     STATE_UNSPECIFIED: Order.State.ValueType  # 0
     """Not set."""
     STATE_PENDING_PAYMENT: Order.State.ValueType  # 1
-    """Waiting for staff to confirm payment."""
+    """Waiting for the payment at a gateway, or for staff to confirm it."""
     STATE_PAID: Order.State.ValueType  # 2
     """Money is held; the machine was not asked for yet."""
     STATE_PROVISIONING: Order.State.ValueType  # 3
@@ -333,7 +438,7 @@ class Order(_message.Message):
     STATE_REFUNDED: Order.State.ValueType  # 6
     """The machine could not be had; the money is back."""
     STATE_CANCELLED: Order.State.ValueType  # 7
-    """Called off; the money is back."""
+    """Called off, or ended because its payment was taken back; what was held is not held any more."""
     STATE_EXPIRED: Order.State.ValueType  # 8
     """Not paid in time."""
 
@@ -352,6 +457,10 @@ class Order(_message.Message):
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     ATTEMPTS_FIELD_NUMBER: _builtins.int
     LAST_ERROR_FIELD_NUMBER: _builtins.int
+    NEXT_ATTEMPT_TIME_FIELD_NUMBER: _builtins.int
+    DEADLINE_TIME_FIELD_NUMBER: _builtins.int
+    DEPOSIT_ID_FIELD_NUMBER: _builtins.int
+    DEPOSIT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Identifier."""
     account_id: _builtins.str
@@ -369,7 +478,9 @@ class Order(_message.Message):
     attempts: _builtins.int
     """Attempts made at the provider."""
     last_error: _builtins.str
-    """What went wrong at the last attempt, for staff; empty for others."""
+    """What went wrong at the last attempt, in the provider's own words where it had some, for staff; empty for others."""
+    deposit_id: _builtins.str
+    """The deposit by which it is paid directly; empty for other payments."""
     @_builtins.property
     def draft(self) -> Global___OrderDraft:
         """What was bought."""
@@ -380,7 +491,7 @@ class Order(_message.Message):
 
     @_builtins.property
     def failure(self) -> Global___OrderFailure:
-        """Why it failed; absent otherwise."""
+        """Why it failed, or ended because its payment was taken back; absent otherwise."""
 
     @_builtins.property
     def history(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrderMove]:
@@ -393,6 +504,18 @@ class Order(_message.Message):
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When it last moved."""
+
+    @_builtins.property
+    def next_attempt_time(self) -> _timestamp_pb2.Timestamp:
+        """When the next attempt is made, for staff; absent for others, and for orders whose machine is not being made."""
+
+    @_builtins.property
+    def deadline_time(self) -> _timestamp_pb2.Timestamp:
+        """When it is given up and its money given back, for staff; absent as above."""
+
+    @_builtins.property
+    def deposit(self) -> _wallet_pb2.Deposit:
+        """That deposit, with how to pay. Only PlaceOrder and GetOrder show it."""
 
     def __init__(
         self,
@@ -412,10 +535,14 @@ class Order(_message.Message):
         update_time: _timestamp_pb2.Timestamp | None = ...,
         attempts: _builtins.int = ...,
         last_error: _builtins.str = ...,
+        next_attempt_time: _timestamp_pb2.Timestamp | None = ...,
+        deadline_time: _timestamp_pb2.Timestamp | None = ...,
+        deposit_id: _builtins.str = ...,
+        deposit: _wallet_pb2.Deposit | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "draft", b"draft", "failure", b"failure", "quote", b"quote", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "deadline_time", b"deadline_time", "deposit", b"deposit", "draft", b"draft", "failure", b"failure", "next_attempt_time", b"next_attempt_time", "quote", b"quote", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "attempts", b"attempts", "client_reference", b"client_reference", "create_time", b"create_time", "draft", b"draft", "failure", b"failure", "history", b"history", "id", b"id", "instance_id", b"instance_id", "last_error", b"last_error", "operation_id", b"operation_id", "payment", b"payment", "quote", b"quote", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "attempts", b"attempts", "client_reference", b"client_reference", "create_time", b"create_time", "deadline_time", b"deadline_time", "deposit", b"deposit", "deposit_id", b"deposit_id", "draft", b"draft", "failure", b"failure", "history", b"history", "id", b"id", "instance_id", b"instance_id", "last_error", b"last_error", "next_attempt_time", b"next_attempt_time", "operation_id", b"operation_id", "payment", b"payment", "quote", b"quote", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -430,7 +557,7 @@ class OrderFailure(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """A stable reason: PROVISIONING_TIMEOUT, PROVIDER_UNAVAILABLE or OUT_OF_CAPACITY."""
+    """A stable reason: PROVISIONING_TIMEOUT, PROVIDER_UNAVAILABLE, OUT_OF_CAPACITY or PAYMENT_REVERSED."""
     message: _builtins.str
     """For people."""
     def __init__(
@@ -542,10 +669,17 @@ class PlaceOrderRequest(_message.Message):
     PAYMENT_FIELD_NUMBER: _builtins.int
     EXPECTED_TOTAL_FIELD_NUMBER: _builtins.int
     CLIENT_REFERENCE_FIELD_NUMBER: _builtins.int
+    GATEWAY_FIELD_NUMBER: _builtins.int
+    SSH_KEY_IDS_FIELD_NUMBER: _builtins.int
+    USER_DATA_FIELD_NUMBER: _builtins.int
     payment: Global___Payment.ValueType
     """How it is paid."""
     client_reference: _builtins.str
     """The caller's own reference, unique for ever within the account; empty for none."""
+    user_data: _builtins.str
+    """What cloud-init does when the machine first boots: a document that begins with `#cloud-config`, or a script that begins with `#!`; at most 16384 bytes of UTF-8. Empty
+    for none. It may hold secrets: it is sealed until the machine has it, forgotten then, and never shown again.
+    """
     @_builtins.property
     def draft(self) -> Global___OrderDraft:
         """What is bought."""
@@ -554,6 +688,16 @@ class PlaceOrderRequest(_message.Message):
     def expected_total(self) -> _money_pb2.Money:
         """The total shown to the buyer; a different total is refused with PRICE_CHANGED. Absent to accept any."""
 
+    @_builtins.property
+    def gateway(self) -> Global___GatewayPayment:
+        """How to pay at a gateway; with PAYMENT_GATEWAY only."""
+
+    @_builtins.property
+    def ssh_key_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """SSH keys of the account that open the machine for its administrator, at most 10. Their texts are taken as they are now; what becomes of the keys afterwards does not
+        change the machine. The order does not repeat them.
+        """
+
     def __init__(
         self,
         *,
@@ -561,10 +705,13 @@ class PlaceOrderRequest(_message.Message):
         payment: Global___Payment.ValueType = ...,
         expected_total: _money_pb2.Money | None = ...,
         client_reference: _builtins.str = ...,
+        gateway: Global___GatewayPayment | None = ...,
+        ssh_key_ids: _abc.Iterable[_builtins.str] | None = ...,
+        user_data: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["draft", b"draft", "expected_total", b"expected_total"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["draft", b"draft", "expected_total", b"expected_total", "gateway", b"gateway"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_reference", b"client_reference", "draft", b"draft", "expected_total", b"expected_total", "payment", b"payment"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_reference", b"client_reference", "draft", b"draft", "expected_total", b"expected_total", "gateway", b"gateway", "payment", b"payment", "ssh_key_ids", b"ssh_key_ids", "user_data", b"user_data"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -965,6 +1112,56 @@ class RetryOrderRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RetryOrderRequest: _TypeAlias = RetryOrderRequest  # noqa: Y015
+
+@_typing.final
+class GiveUpOrderResponse(_message.Message):
+    """The order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def order(self) -> Global___Order:
+        """The order as it is now."""
+
+    def __init__(
+        self,
+        *,
+        order: Global___Order | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GiveUpOrderResponse: _TypeAlias = GiveUpOrderResponse  # noqa: Y015
+
+@_typing.final
+class GiveUpOrderRequest(_message.Message):
+    """Gives an order up."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    order_id: _builtins.str
+    """The order."""
+    reason: _builtins.str
+    """Why; kept in the order's history."""
+    def __init__(
+        self,
+        *,
+        order_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order_id", b"order_id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GiveUpOrderRequest: _TypeAlias = GiveUpOrderRequest  # noqa: Y015
 
 @_typing.final
 class RetryOrderResponse(_message.Message):

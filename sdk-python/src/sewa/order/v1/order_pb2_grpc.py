@@ -75,6 +75,11 @@ class OrderServiceStub:
                 request_serializer=sewa_dot_order_dot_v1_dot_order__pb2.RejectOrderPaymentRequest.SerializeToString,
                 response_deserializer=sewa_dot_order_dot_v1_dot_order__pb2.RejectOrderPaymentResponse.FromString,
                 _registered_method=True)
+        self.GiveUpOrder = channel.unary_unary(
+                '/sewa.order.v1.OrderService/GiveUpOrder',
+                request_serializer=sewa_dot_order_dot_v1_dot_order__pb2.GiveUpOrderRequest.SerializeToString,
+                response_deserializer=sewa_dot_order_dot_v1_dot_order__pb2.GiveUpOrderResponse.FromString,
+                _registered_method=True)
         self.RetryOrder = channel.unary_unary(
                 '/sewa.order.v1.OrderService/RetryOrder',
                 request_serializer=sewa_dot_order_dot_v1_dot_order__pb2.RetryOrderRequest.SerializeToString,
@@ -98,6 +103,12 @@ class OrderServiceServicer:
     def PlaceOrder(self, request, context):
         """Places an order: holds the money, records the wish for a machine and returns at once with the order and its operation. The money is captured when the
         machine runs; if it cannot be had in time the hold is released and the order says why.
+
+        With PAYMENT_GATEWAY the order waits as PENDING_PAYMENT, and `order.deposit` says how to pay for it: virtual account, QR code or page, and until when. As
+        with CreateDeposit, a gateway that does not answer in time leaves the deposit PREPARING, and EVENT_TYPE_DEPOSIT_READY tells when it can be paid. Money that
+        comes as asked is held for the order at once, which goes on as if it had been paid from the wallet. Money that comes late, falls short, is too much, or
+        comes for an order that was called off becomes credit of the wallet, which EVENT_TYPE_ORDER_PAYMENT_CREDITED tells. If nobody pays in time the order is
+        EXPIRED.
 
         Example request: `{"draft": {"planId": "0192f0c1-0000-7000-8000-000000000001", "regionId": "0192f0c1-0000-7000-8000-000000000002", "imageId": "0192f0c1-0000-7000-8000-000000000003", "period": "BILLING_PERIOD_MONTH", "hostname": "web-1", "autoRenew": true}, "payment": "PAYMENT_WALLET"}`
         """
@@ -129,14 +140,16 @@ class OrderServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SearchOrders(self, request, context):
-        """Staff: lists orders of all accounts, newest first.
+        """Staff: lists orders of all accounts, newest first. With `state` it shows what waits for its machine (PAID), whose is being made (PROVISIONING), and what failed
+        (REFUNDED), each with its attempts, when the next one is and what went wrong.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ApproveOrderPayment(self, request, context):
-        """Staff: confirms that an order waiting as PENDING_PAYMENT was paid; it is then fulfilled. The amount is recorded as received and captured on delivery.
+        """Staff: confirms that an order waiting as PENDING_PAYMENT was paid; it is then fulfilled. The amount is recorded as received and captured on delivery. An
+        order that waits for a gateway can be approved as well; what the gateway brings afterwards becomes credit of the wallet.
 
         Example request: `{"orderId": "0192f0c1-0000-7000-8000-000000000001", "reason": "bank transfer seen, BCA 14:02"}`
         """
@@ -148,6 +161,16 @@ class OrderServiceServicer:
         """Staff: refuses the payment of an order waiting as PENDING_PAYMENT; it ends as CANCELLED.
 
         Example request: `{"orderId": "0192f0c1-0000-7000-8000-000000000001", "reason": "no transfer arrived"}`
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GiveUpOrder(self, request, context):
+        """Staff: stops trying to make the machine of an order, PAID or PROVISIONING, and gives its money back. It ends as REFUNDED, and whatever there is of the machine is
+        destroyed.
+
+        Example request: `{"orderId": "0192f0c1-0000-7000-8000-000000000001", "reason": "the provider is down for the day"}`
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -204,6 +227,11 @@ def add_OrderServiceServicer_to_server(servicer, server):
                     servicer.RejectOrderPayment,
                     request_deserializer=sewa_dot_order_dot_v1_dot_order__pb2.RejectOrderPaymentRequest.FromString,
                     response_serializer=sewa_dot_order_dot_v1_dot_order__pb2.RejectOrderPaymentResponse.SerializeToString,
+            ),
+            'GiveUpOrder': grpc.unary_unary_rpc_method_handler(
+                    servicer.GiveUpOrder,
+                    request_deserializer=sewa_dot_order_dot_v1_dot_order__pb2.GiveUpOrderRequest.FromString,
+                    response_serializer=sewa_dot_order_dot_v1_dot_order__pb2.GiveUpOrderResponse.SerializeToString,
             ),
             'RetryOrder': grpc.unary_unary_rpc_method_handler(
                     servicer.RetryOrder,
@@ -428,6 +456,33 @@ class OrderService:
             '/sewa.order.v1.OrderService/RejectOrderPayment',
             sewa_dot_order_dot_v1_dot_order__pb2.RejectOrderPaymentRequest.SerializeToString,
             sewa_dot_order_dot_v1_dot_order__pb2.RejectOrderPaymentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GiveUpOrder(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sewa.order.v1.OrderService/GiveUpOrder',
+            sewa_dot_order_dot_v1_dot_order__pb2.GiveUpOrderRequest.SerializeToString,
+            sewa_dot_order_dot_v1_dot_order__pb2.GiveUpOrderResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -42,6 +42,12 @@ class OrderServiceStub:
     """Places an order: holds the money, records the wish for a machine and returns at once with the order and its operation. The money is captured when the
     machine runs; if it cannot be had in time the hold is released and the order says why.
 
+    With PAYMENT_GATEWAY the order waits as PENDING_PAYMENT, and `order.deposit` says how to pay for it: virtual account, QR code or page, and until when. As
+    with CreateDeposit, a gateway that does not answer in time leaves the deposit PREPARING, and EVENT_TYPE_DEPOSIT_READY tells when it can be paid. Money that
+    comes as asked is held for the order at once, which goes on as if it had been paid from the wallet. Money that comes late, falls short, is too much, or
+    comes for an order that was called off becomes credit of the wallet, which EVENT_TYPE_ORDER_PAYMENT_CREDITED tells. If nobody pays in time the order is
+    EXPIRED.
+
     Example request: `{"draft": {"planId": "0192f0c1-0000-7000-8000-000000000001", "regionId": "0192f0c1-0000-7000-8000-000000000002", "imageId": "0192f0c1-0000-7000-8000-000000000003", "period": "BILLING_PERIOD_MONTH", "hostname": "web-1", "autoRenew": true}, "payment": "PAYMENT_WALLET"}`
     """
     GetOrder: _grpc.UnaryUnaryMultiCallable[_order_pb2.GetOrderRequest, _order_pb2.GetOrderResponse]
@@ -54,9 +60,12 @@ class OrderServiceStub:
     Example request: `{"orderId": "0192f0c1-0000-7000-8000-000000000001", "reason": "ordered twice"}`
     """
     SearchOrders: _grpc.UnaryUnaryMultiCallable[_order_pb2.SearchOrdersRequest, _order_pb2.SearchOrdersResponse]
-    """Staff: lists orders of all accounts, newest first."""
+    """Staff: lists orders of all accounts, newest first. With `state` it shows what waits for its machine (PAID), whose is being made (PROVISIONING), and what failed
+    (REFUNDED), each with its attempts, when the next one is and what went wrong.
+    """
     ApproveOrderPayment: _grpc.UnaryUnaryMultiCallable[_order_pb2.ApproveOrderPaymentRequest, _order_pb2.ApproveOrderPaymentResponse]
-    """Staff: confirms that an order waiting as PENDING_PAYMENT was paid; it is then fulfilled. The amount is recorded as received and captured on delivery.
+    """Staff: confirms that an order waiting as PENDING_PAYMENT was paid; it is then fulfilled. The amount is recorded as received and captured on delivery. An
+    order that waits for a gateway can be approved as well; what the gateway brings afterwards becomes credit of the wallet.
 
     Example request: `{"orderId": "0192f0c1-0000-7000-8000-000000000001", "reason": "bank transfer seen, BCA 14:02"}`
     """
@@ -64,6 +73,12 @@ class OrderServiceStub:
     """Staff: refuses the payment of an order waiting as PENDING_PAYMENT; it ends as CANCELLED.
 
     Example request: `{"orderId": "0192f0c1-0000-7000-8000-000000000001", "reason": "no transfer arrived"}`
+    """
+    GiveUpOrder: _grpc.UnaryUnaryMultiCallable[_order_pb2.GiveUpOrderRequest, _order_pb2.GiveUpOrderResponse]
+    """Staff: stops trying to make the machine of an order, PAID or PROVISIONING, and gives its money back. It ends as REFUNDED, and whatever there is of the machine is
+    destroyed.
+
+    Example request: `{"orderId": "0192f0c1-0000-7000-8000-000000000001", "reason": "the provider is down for the day"}`
     """
     RetryOrder: _grpc.UnaryUnaryMultiCallable[_order_pb2.RetryOrderRequest, _order_pb2.RetryOrderResponse]
     """Staff: tries a PAID or PROVISIONING order again at once, with a new deadline, instead of waiting for its next attempt.
@@ -85,6 +100,12 @@ class OrderServiceAsyncStub(OrderServiceStub):
     """Places an order: holds the money, records the wish for a machine and returns at once with the order and its operation. The money is captured when the
     machine runs; if it cannot be had in time the hold is released and the order says why.
 
+    With PAYMENT_GATEWAY the order waits as PENDING_PAYMENT, and `order.deposit` says how to pay for it: virtual account, QR code or page, and until when. As
+    with CreateDeposit, a gateway that does not answer in time leaves the deposit PREPARING, and EVENT_TYPE_DEPOSIT_READY tells when it can be paid. Money that
+    comes as asked is held for the order at once, which goes on as if it had been paid from the wallet. Money that comes late, falls short, is too much, or
+    comes for an order that was called off becomes credit of the wallet, which EVENT_TYPE_ORDER_PAYMENT_CREDITED tells. If nobody pays in time the order is
+    EXPIRED.
+
     Example request: `{"draft": {"planId": "0192f0c1-0000-7000-8000-000000000001", "regionId": "0192f0c1-0000-7000-8000-000000000002", "imageId": "0192f0c1-0000-7000-8000-000000000003", "period": "BILLING_PERIOD_MONTH", "hostname": "web-1", "autoRenew": true}, "payment": "PAYMENT_WALLET"}`
     """
     GetOrder: _aio.UnaryUnaryMultiCallable[_order_pb2.GetOrderRequest, _order_pb2.GetOrderResponse]  # type: ignore[assignment]
@@ -97,9 +118,12 @@ class OrderServiceAsyncStub(OrderServiceStub):
     Example request: `{"orderId": "0192f0c1-0000-7000-8000-000000000001", "reason": "ordered twice"}`
     """
     SearchOrders: _aio.UnaryUnaryMultiCallable[_order_pb2.SearchOrdersRequest, _order_pb2.SearchOrdersResponse]  # type: ignore[assignment]
-    """Staff: lists orders of all accounts, newest first."""
+    """Staff: lists orders of all accounts, newest first. With `state` it shows what waits for its machine (PAID), whose is being made (PROVISIONING), and what failed
+    (REFUNDED), each with its attempts, when the next one is and what went wrong.
+    """
     ApproveOrderPayment: _aio.UnaryUnaryMultiCallable[_order_pb2.ApproveOrderPaymentRequest, _order_pb2.ApproveOrderPaymentResponse]  # type: ignore[assignment]
-    """Staff: confirms that an order waiting as PENDING_PAYMENT was paid; it is then fulfilled. The amount is recorded as received and captured on delivery.
+    """Staff: confirms that an order waiting as PENDING_PAYMENT was paid; it is then fulfilled. The amount is recorded as received and captured on delivery. An
+    order that waits for a gateway can be approved as well; what the gateway brings afterwards becomes credit of the wallet.
 
     Example request: `{"orderId": "0192f0c1-0000-7000-8000-000000000001", "reason": "bank transfer seen, BCA 14:02"}`
     """
@@ -107,6 +131,12 @@ class OrderServiceAsyncStub(OrderServiceStub):
     """Staff: refuses the payment of an order waiting as PENDING_PAYMENT; it ends as CANCELLED.
 
     Example request: `{"orderId": "0192f0c1-0000-7000-8000-000000000001", "reason": "no transfer arrived"}`
+    """
+    GiveUpOrder: _aio.UnaryUnaryMultiCallable[_order_pb2.GiveUpOrderRequest, _order_pb2.GiveUpOrderResponse]  # type: ignore[assignment]
+    """Staff: stops trying to make the machine of an order, PAID or PROVISIONING, and gives its money back. It ends as REFUNDED, and whatever there is of the machine is
+    destroyed.
+
+    Example request: `{"orderId": "0192f0c1-0000-7000-8000-000000000001", "reason": "the provider is down for the day"}`
     """
     RetryOrder: _aio.UnaryUnaryMultiCallable[_order_pb2.RetryOrderRequest, _order_pb2.RetryOrderResponse]  # type: ignore[assignment]
     """Staff: tries a PAID or PROVISIONING order again at once, with a new deadline, instead of waiting for its next attempt.
@@ -136,6 +166,12 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_order_pb2.PlaceOrderResponse, _abc.Awaitable[_order_pb2.PlaceOrderResponse]]:
         """Places an order: holds the money, records the wish for a machine and returns at once with the order and its operation. The money is captured when the
         machine runs; if it cannot be had in time the hold is released and the order says why.
+
+        With PAYMENT_GATEWAY the order waits as PENDING_PAYMENT, and `order.deposit` says how to pay for it: virtual account, QR code or page, and until when. As
+        with CreateDeposit, a gateway that does not answer in time leaves the deposit PREPARING, and EVENT_TYPE_DEPOSIT_READY tells when it can be paid. Money that
+        comes as asked is held for the order at once, which goes on as if it had been paid from the wallet. Money that comes late, falls short, is too much, or
+        comes for an order that was called off becomes credit of the wallet, which EVENT_TYPE_ORDER_PAYMENT_CREDITED tells. If nobody pays in time the order is
+        EXPIRED.
 
         Example request: `{"draft": {"planId": "0192f0c1-0000-7000-8000-000000000001", "regionId": "0192f0c1-0000-7000-8000-000000000002", "imageId": "0192f0c1-0000-7000-8000-000000000003", "period": "BILLING_PERIOD_MONTH", "hostname": "web-1", "autoRenew": true}, "payment": "PAYMENT_WALLET"}`
         """
@@ -173,7 +209,9 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _order_pb2.SearchOrdersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_order_pb2.SearchOrdersResponse, _abc.Awaitable[_order_pb2.SearchOrdersResponse]]:
-        """Staff: lists orders of all accounts, newest first."""
+        """Staff: lists orders of all accounts, newest first. With `state` it shows what waits for its machine (PAID), whose is being made (PROVISIONING), and what failed
+        (REFUNDED), each with its attempts, when the next one is and what went wrong.
+        """
 
     @_abc_1.abstractmethod
     def ApproveOrderPayment(
@@ -181,7 +219,8 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _order_pb2.ApproveOrderPaymentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_order_pb2.ApproveOrderPaymentResponse, _abc.Awaitable[_order_pb2.ApproveOrderPaymentResponse]]:
-        """Staff: confirms that an order waiting as PENDING_PAYMENT was paid; it is then fulfilled. The amount is recorded as received and captured on delivery.
+        """Staff: confirms that an order waiting as PENDING_PAYMENT was paid; it is then fulfilled. The amount is recorded as received and captured on delivery. An
+        order that waits for a gateway can be approved as well; what the gateway brings afterwards becomes credit of the wallet.
 
         Example request: `{"orderId": "0192f0c1-0000-7000-8000-000000000001", "reason": "bank transfer seen, BCA 14:02"}`
         """
@@ -195,6 +234,18 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
         """Staff: refuses the payment of an order waiting as PENDING_PAYMENT; it ends as CANCELLED.
 
         Example request: `{"orderId": "0192f0c1-0000-7000-8000-000000000001", "reason": "no transfer arrived"}`
+        """
+
+    @_abc_1.abstractmethod
+    def GiveUpOrder(
+        self,
+        request: _order_pb2.GiveUpOrderRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_order_pb2.GiveUpOrderResponse, _abc.Awaitable[_order_pb2.GiveUpOrderResponse]]:
+        """Staff: stops trying to make the machine of an order, PAID or PROVISIONING, and gives its money back. It ends as REFUNDED, and whatever there is of the machine is
+        destroyed.
+
+        Example request: `{"orderId": "0192f0c1-0000-7000-8000-000000000001", "reason": "the provider is down for the day"}`
         """
 
     @_abc_1.abstractmethod

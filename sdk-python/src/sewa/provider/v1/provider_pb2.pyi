@@ -115,14 +115,18 @@ class ProviderAccount(_message.Message):
     CREDENTIAL_KEY_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_AUTHORITIES_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_FINGERPRINT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Identifier."""
     provider: _builtins.str
-    """Whose cloud it is: `digitalocean`, `linode` or `vultr`."""
+    """Whose cloud it is: `digitalocean`, `linode`, `proxmox` or `vultr`."""
     display_name: _builtins.str
     """Name for people, unique."""
     base_url: _builtins.str
-    """Where the provider's API is, with its path; the provider's own address if empty. HTTPS, or plain HTTP to this machine alone."""
+    """Where the provider's API is, with its path; the provider's own address if empty. HTTPS, or plain HTTP to this machine alone.
+    Hypervisors of our own (`proxmox`) have none: for them it is required, as in `https://pve1.example.com:8006/api2/json`.
+    """
     weight: _builtins.int
     """Its share of new machines, against that of other accounts that serve the same plan and region, 0 to 1000; at 0 it gets none."""
     machine_limit: _builtins.int
@@ -143,6 +147,12 @@ class ProviderAccount(_message.Message):
     """What is owed to the provider, in its own words and currency; empty if it does not say."""
     credential_key: _builtins.str
     """Name of the key its token is encrypted under."""
+    certificate_authorities: _builtins.str
+    """The authorities that may have signed the certificate there, in PEM; besides these none counts. The public ones if empty, and no fingerprint is given."""
+    certificate_fingerprint: _builtins.str
+    """SHA-256 of the certificate there, 64 hexadecimal digits with colons or without: this certificate and no other, whatever its name and time. Not together with
+    `certificate_authorities`.
+    """
     @_builtins.property
     def region_codes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Regions it serves, by the provider's names; all if empty."""
@@ -190,10 +200,12 @@ class ProviderAccount(_message.Message):
         credential_key: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        certificate_authorities: _builtins.str = ...,
+        certificate_fingerprint: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["check_time", b"check_time", "create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_url", b"base_url", "call_limit", b"call_limit", "capabilities", b"capabilities", "check_time", b"check_time", "create_time", b"create_time", "credential_key", b"credential_key", "display_name", b"display_name", "enabled", b"enabled", "health", b"health", "health_message", b"health_message", "id", b"id", "machine_limit", b"machine_limit", "machines", b"machines", "plan_ids", b"plan_ids", "provider", b"provider", "provider_balance", b"provider_balance", "provider_machine_limit", b"provider_machine_limit", "region_codes", b"region_codes", "update_time", b"update_time", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_url", b"base_url", "call_limit", b"call_limit", "capabilities", b"capabilities", "certificate_authorities", b"certificate_authorities", "certificate_fingerprint", b"certificate_fingerprint", "check_time", b"check_time", "create_time", b"create_time", "credential_key", b"credential_key", "display_name", b"display_name", "enabled", b"enabled", "health", b"health", "health_message", b"health_message", "id", b"id", "machine_limit", b"machine_limit", "machines", b"machines", "plan_ids", b"plan_ids", "provider", b"provider", "provider_balance", b"provider_balance", "provider_machine_limit", b"provider_machine_limit", "region_codes", b"region_codes", "update_time", b"update_time", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -314,20 +326,30 @@ class CreateProviderAccountRequest(_message.Message):
     WEIGHT_FIELD_NUMBER: _builtins.int
     MACHINE_LIMIT_FIELD_NUMBER: _builtins.int
     CALL_LIMIT_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_AUTHORITIES_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_FINGERPRINT_FIELD_NUMBER: _builtins.int
     provider: _builtins.str
-    """Whose cloud it is: `digitalocean`, `linode` or `vultr`."""
+    """Whose cloud it is: `digitalocean`, `linode`, `proxmox` or `vultr`."""
     display_name: _builtins.str
     """Name for people, unique."""
     token: _builtins.str
     """The provider's API token."""
     base_url: _builtins.str
-    """Where the provider's API is, with its path; the provider's own address if empty. HTTPS, or plain HTTP to this machine alone."""
+    """Where the provider's API is, with its path; the provider's own address if empty. HTTPS, or plain HTTP to this machine alone.
+    Hypervisors of our own (`proxmox`) have none: for them it is required, as in `https://pve1.example.com:8006/api2/json`.
+    """
     weight: _builtins.int
     """Its share of new machines, 0 to 1000; at 0 it gets none."""
     machine_limit: _builtins.int
     """Machines it may have, 0 to 1000000; as many as the provider allows if 0."""
     call_limit: _builtins.int
     """Calls to the provider at once from each replica, 1 to 64; 8 if 0."""
+    certificate_authorities: _builtins.str
+    """The authorities that may have signed the certificate there, in PEM; besides these none counts. The public ones if empty, and no fingerprint is given."""
+    certificate_fingerprint: _builtins.str
+    """SHA-256 of the certificate there, 64 hexadecimal digits with colons or without: this certificate and no other, whatever its name and time. Not together with
+    `certificate_authorities`.
+    """
     @_builtins.property
     def region_codes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Regions it serves, by the provider's names; all if empty."""
@@ -348,10 +370,12 @@ class CreateProviderAccountRequest(_message.Message):
         weight: _builtins.int = ...,
         machine_limit: _builtins.int = ...,
         call_limit: _builtins.int = ...,
+        certificate_authorities: _builtins.str = ...,
+        certificate_fingerprint: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_url", b"base_url", "call_limit", b"call_limit", "display_name", b"display_name", "machine_limit", b"machine_limit", "plan_ids", b"plan_ids", "provider", b"provider", "region_codes", b"region_codes", "token", b"token", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_url", b"base_url", "call_limit", b"call_limit", "certificate_authorities", b"certificate_authorities", "certificate_fingerprint", b"certificate_fingerprint", "display_name", b"display_name", "machine_limit", b"machine_limit", "plan_ids", b"plan_ids", "provider", b"provider", "region_codes", b"region_codes", "token", b"token", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -395,7 +419,9 @@ class UpdateProviderAccountRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Fields to change: `display_name`, `region_codes`, `plan_ids`, `weight`, `machine_limit`, `call_limit`, or `*`."""
+        """Fields to change: `display_name`, `region_codes`, `plan_ids`, `weight`, `machine_limit`, `call_limit`, `certificate_authorities`,
+        `certificate_fingerprint`, or `*`.
+        """
 
     def __init__(
         self,

@@ -41,6 +41,8 @@ class _SandboxErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Sa
     """The account has no clock."""
     SANDBOX_ERROR_REASON_CLOCK_ADVANCING: _SandboxErrorReason.ValueType  # 6
     """The clock is still on its way."""
+    SANDBOX_ERROR_REASON_WALLET_FROZEN: _SandboxErrorReason.ValueType  # 30
+    """Something differs in the account's books. No money of it moves until staff have looked."""
 
 class SandboxErrorReason(_SandboxErrorReason, metaclass=_SandboxErrorReasonEnumTypeWrapper):
     """Error reasons of this service."""
@@ -59,6 +61,8 @@ SANDBOX_ERROR_REASON_CLOCK_NOT_FOUND: SandboxErrorReason.ValueType  # 5
 """The account has no clock."""
 SANDBOX_ERROR_REASON_CLOCK_ADVANCING: SandboxErrorReason.ValueType  # 6
 """The clock is still on its way."""
+SANDBOX_ERROR_REASON_WALLET_FROZEN: SandboxErrorReason.ValueType  # 30
+"""Something differs in the account's books. No money of it moves until staff have looked."""
 Global___SandboxErrorReason: _TypeAlias = SandboxErrorReason  # noqa: Y015
 
 @_typing.final
@@ -76,7 +80,7 @@ class Fault(_message.Message):
         KIND_UNSPECIFIED: Fault._Kind.ValueType  # 0
         """Not set."""
         KIND_ANSWER_LOST: Fault._Kind.ValueType  # 1
-        """Creates the machine, then loses the answer."""
+        """Creates the machine, or takes the snapshot, then loses the answer."""
         KIND_ERROR: Fault._Kind.ValueType  # 2
         """Answers every call with an error, without effect."""
         KIND_SLOW: Fault._Kind.ValueType  # 3
@@ -92,7 +96,7 @@ class Fault(_message.Message):
     KIND_UNSPECIFIED: Fault.Kind.ValueType  # 0
     """Not set."""
     KIND_ANSWER_LOST: Fault.Kind.ValueType  # 1
-    """Creates the machine, then loses the answer."""
+    """Creates the machine, or takes the snapshot, then loses the answer."""
     KIND_ERROR: Fault.Kind.ValueType  # 2
     """Answers every call with an error, without effect."""
     KIND_SLOW: Fault.Kind.ValueType  # 3

@@ -10,6 +10,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.type import money_pb2 as _money_pb2
+from sewa.promotion.v1 import promotion_pb2 as _promotion_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -30,7 +31,7 @@ class _WalletErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Wal
     WALLET_ERROR_REASON_UNSPECIFIED: _WalletErrorReason.ValueType  # 0
     """Never sent."""
     WALLET_ERROR_REASON_INSUFFICIENT_BALANCE: _WalletErrorReason.ValueType  # 1
-    """The available balance is too small."""
+    """The available balance, with promo credit where that can be spent, is too small."""
     WALLET_ERROR_REASON_ACCOUNT_NOT_FOUND: _WalletErrorReason.ValueType  # 2
     """No such account."""
     WALLET_ERROR_REASON_DEPOSIT_NOT_FOUND: _WalletErrorReason.ValueType  # 3
@@ -53,6 +54,10 @@ class _WalletErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Wal
     """The amount needs two people, and this one has confirmed already."""
     WALLET_ERROR_REASON_CONFIRMED_AMOUNT_DIFFERS: _WalletErrorReason.ValueType  # 12
     """The first person confirmed another amount."""
+    WALLET_ERROR_REASON_WALLET_FROZEN: _WalletErrorReason.ValueType  # 30
+    """Something differs in the account's books. No money of it moves until staff have looked."""
+    WALLET_ERROR_REASON_LEDGER_NOT_PROVED: _WalletErrorReason.ValueType  # 31
+    """Something still differs in the account's books."""
 
 class WalletErrorReason(_WalletErrorReason, metaclass=_WalletErrorReasonEnumTypeWrapper):
     """Error reasons of this service."""
@@ -60,7 +65,7 @@ class WalletErrorReason(_WalletErrorReason, metaclass=_WalletErrorReasonEnumType
 WALLET_ERROR_REASON_UNSPECIFIED: WalletErrorReason.ValueType  # 0
 """Never sent."""
 WALLET_ERROR_REASON_INSUFFICIENT_BALANCE: WalletErrorReason.ValueType  # 1
-"""The available balance is too small."""
+"""The available balance, with promo credit where that can be spent, is too small."""
 WALLET_ERROR_REASON_ACCOUNT_NOT_FOUND: WalletErrorReason.ValueType  # 2
 """No such account."""
 WALLET_ERROR_REASON_DEPOSIT_NOT_FOUND: WalletErrorReason.ValueType  # 3
@@ -83,6 +88,10 @@ WALLET_ERROR_REASON_SECOND_PERSON_REQUIRED: WalletErrorReason.ValueType  # 11
 """The amount needs two people, and this one has confirmed already."""
 WALLET_ERROR_REASON_CONFIRMED_AMOUNT_DIFFERS: WalletErrorReason.ValueType  # 12
 """The first person confirmed another amount."""
+WALLET_ERROR_REASON_WALLET_FROZEN: WalletErrorReason.ValueType  # 30
+"""Something differs in the account's books. No money of it moves until staff have looked."""
+WALLET_ERROR_REASON_LEDGER_NOT_PROVED: WalletErrorReason.ValueType  # 31
+"""Something still differs in the account's books."""
 Global___WalletErrorReason: _TypeAlias = WalletErrorReason  # noqa: Y015
 
 @_typing.final
@@ -97,11 +106,12 @@ class Wallet(_message.Message):
     PROMO_FIELD_NUMBER: _builtins.int
     WITHDRAWABLE_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    FREEZE_TIME_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
     """The account."""
     @_builtins.property
     def available(self) -> _money_pb2.Money:
-        """Can be spent."""
+        """Can be spent, after the promo credit."""
 
     @_builtins.property
     def held(self) -> _money_pb2.Money:
@@ -109,15 +119,19 @@ class Wallet(_message.Message):
 
     @_builtins.property
     def promo(self) -> _money_pb2.Money:
-        """Given by promotions; spent first."""
+        """Given by promotions; spent first, by orders and renewals, and never paid out."""
 
     @_builtins.property
     def withdrawable(self) -> _money_pb2.Money:
-        """Earned; can be paid out."""
+        """Earned, for example by referrals; can be paid out, and is never spent unasked."""
 
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When a balance last changed; absent if never."""
+
+    @_builtins.property
+    def freeze_time(self) -> _timestamp_pb2.Timestamp:
+        """Since when no money moves because something differs in the books; absent if nothing does."""
 
     def __init__(
         self,
@@ -128,10 +142,11 @@ class Wallet(_message.Message):
         promo: _money_pb2.Money | None = ...,
         withdrawable: _money_pb2.Money | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        freeze_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "held", b"held", "promo", b"promo", "update_time", b"update_time", "withdrawable", b"withdrawable"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "freeze_time", b"freeze_time", "held", b"held", "promo", b"promo", "update_time", b"update_time", "withdrawable", b"withdrawable"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "available", b"available", "held", b"held", "promo", b"promo", "update_time", b"update_time", "withdrawable", b"withdrawable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "available", b"available", "freeze_time", b"freeze_time", "held", b"held", "promo", b"promo", "update_time", b"update_time", "withdrawable", b"withdrawable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -167,6 +182,10 @@ class Transaction(_message.Message):
         """Staff corrected the balance."""
         KIND_REVERSAL: Transaction._Kind.ValueType  # 8
         """A payment was taken back by the gateway (refund, chargeback)."""
+        KIND_PROMOTION: Transaction._Kind.ValueType  # 9
+        """A promotion gave something."""
+        KIND_PROMOTION_REVOKED: Transaction._Kind.ValueType  # 10
+        """What a promotion gave was taken back, because the payment it was given for was."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """What moved the money."""
@@ -189,6 +208,10 @@ class Transaction(_message.Message):
     """Staff corrected the balance."""
     KIND_REVERSAL: Transaction.Kind.ValueType  # 8
     """A payment was taken back by the gateway (refund, chargeback)."""
+    KIND_PROMOTION: Transaction.Kind.ValueType  # 9
+    """A promotion gave something."""
+    KIND_PROMOTION_REVOKED: Transaction.Kind.ValueType  # 10
+    """What a promotion gave was taken back, because the payment it was given for was."""
 
     ID_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
@@ -200,6 +223,8 @@ class Transaction(_message.Message):
     SUBJECT_ID_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     TAX_FIELD_NUMBER: _builtins.int
+    PROMO_CHANGE_FIELD_NUMBER: _builtins.int
+    WITHDRAWABLE_CHANGE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Identifier of the journal."""
     kind: Global___Transaction.Kind.ValueType
@@ -232,6 +257,14 @@ class Transaction(_message.Message):
     def tax(self) -> _money_pb2.Money:
         """Value-added tax within it, whole rupiah; absent if none."""
 
+    @_builtins.property
+    def promo_change(self) -> _money_pb2.Money:
+        """Change of the promo credit; absent if none."""
+
+    @_builtins.property
+    def withdrawable_change(self) -> _money_pb2.Money:
+        """Change of what can be paid out; absent if none."""
+
     def __init__(
         self,
         *,
@@ -245,10 +278,12 @@ class Transaction(_message.Message):
         subject_id: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         tax: _money_pb2.Money | None = ...,
+        promo_change: _money_pb2.Money | None = ...,
+        withdrawable_change: _money_pb2.Money | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["available_after", b"available_after", "available_change", b"available_change", "create_time", b"create_time", "held_after", b"held_after", "held_change", b"held_change", "tax", b"tax"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["available_after", b"available_after", "available_change", b"available_change", "create_time", b"create_time", "held_after", b"held_after", "held_change", b"held_change", "promo_change", b"promo_change", "tax", b"tax", "withdrawable_change", b"withdrawable_change"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["available_after", b"available_after", "available_change", b"available_change", "create_time", b"create_time", "description", b"description", "held_after", b"held_after", "held_change", b"held_change", "id", b"id", "kind", b"kind", "subject_id", b"subject_id", "tax", b"tax"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available_after", b"available_after", "available_change", b"available_change", "create_time", b"create_time", "description", b"description", "held_after", b"held_after", "held_change", b"held_change", "id", b"id", "kind", b"kind", "promo_change", b"promo_change", "subject_id", b"subject_id", "tax", b"tax", "withdrawable_change", b"withdrawable_change"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -269,7 +304,7 @@ class Deposit(_message.Message):
         METHOD_UNSPECIFIED: Deposit._Method.ValueType  # 0
         """Not set."""
         METHOD_SANDBOX: Deposit._Method.ValueType  # 1
-        """The sandbox gateway: finished by SandboxService.SettleDeposit. Sandbox accounts only."""
+        """The sandbox gateway: finished on the page at `pay_url`, or by SandboxService.SettleDeposit. Sandbox accounts only."""
         METHOD_TRIPAY: Deposit._Method.ValueType  # 2
         """Tripay: virtual accounts, QRIS, e-wallets, shops."""
         METHOD_MIDTRANS: Deposit._Method.ValueType  # 3
@@ -285,7 +320,7 @@ class Deposit(_message.Message):
     METHOD_UNSPECIFIED: Deposit.Method.ValueType  # 0
     """Not set."""
     METHOD_SANDBOX: Deposit.Method.ValueType  # 1
-    """The sandbox gateway: finished by SandboxService.SettleDeposit. Sandbox accounts only."""
+    """The sandbox gateway: finished on the page at `pay_url`, or by SandboxService.SettleDeposit. Sandbox accounts only."""
     METHOD_TRIPAY: Deposit.Method.ValueType  # 2
     """Tripay: virtual accounts, QRIS, e-wallets, shops."""
     METHOD_MIDTRANS: Deposit.Method.ValueType  # 3
@@ -353,6 +388,8 @@ class Deposit(_message.Message):
     FAILURE_REASON_FIELD_NUMBER: _builtins.int
     PAYMENTS_FIELD_NUMBER: _builtins.int
     CONFIRMATIONS_NEEDED_FIELD_NUMBER: _builtins.int
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    BONUSES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Identifier."""
     method: Global___Deposit.Method.ValueType
@@ -375,6 +412,8 @@ class Deposit(_message.Message):
     """Why a deposit FAILED, for example `GATEWAY_REJECTED`; empty otherwise."""
     confirmations_needed: _builtins.int
     """People who still have to confirm a bank transfer that one has confirmed; 0 otherwise. Empty in lists."""
+    order_id: _builtins.str
+    """The order it pays for; empty for a top-up of the wallet."""
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
         """What will be credited."""
@@ -407,6 +446,10 @@ class Deposit(_message.Message):
     def payments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Payment]:
         """Every payment that came for it, oldest first. Empty in lists."""
 
+    @_builtins.property
+    def bonuses(self) -> _containers.RepeatedCompositeFieldContainer[Global___DepositBonus]:
+        """What promotions gave with it, in the transaction that credited it. Empty in lists."""
+
     def __init__(
         self,
         *,
@@ -429,14 +472,58 @@ class Deposit(_message.Message):
         failure_reason: _builtins.str = ...,
         payments: _abc.Iterable[Global___Payment] | None = ...,
         confirmations_needed: _builtins.int = ...,
+        order_id: _builtins.str = ...,
+        bonuses: _abc.Iterable[Global___DepositBonus] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "create_time", b"create_time", "expire_time", b"expire_time", "fee", b"fee", "paid_time", b"paid_time", "payable", b"payable"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "channel", b"channel", "client_reference", b"client_reference", "confirmations_needed", b"confirmations_needed", "create_time", b"create_time", "expire_time", b"expire_time", "failure_reason", b"failure_reason", "fee", b"fee", "gateway_reference", b"gateway_reference", "id", b"id", "instructions", b"instructions", "method", b"method", "paid_time", b"paid_time", "pay_code", b"pay_code", "pay_url", b"pay_url", "payable", b"payable", "payments", b"payments", "qr_string", b"qr_string", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "bonuses", b"bonuses", "channel", b"channel", "client_reference", b"client_reference", "confirmations_needed", b"confirmations_needed", "create_time", b"create_time", "expire_time", b"expire_time", "failure_reason", b"failure_reason", "fee", b"fee", "gateway_reference", b"gateway_reference", "id", b"id", "instructions", b"instructions", "method", b"method", "order_id", b"order_id", "paid_time", b"paid_time", "pay_code", b"pay_code", "pay_url", b"pay_url", "payable", b"payable", "payments", b"payments", "qr_string", b"qr_string", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Deposit: _TypeAlias = Deposit  # noqa: Y015
+
+@_typing.final
+class DepositBonus(_message.Message):
+    """What a promotion gives with a deposit to its payer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROMOTION_ID_FIELD_NUMBER: _builtins.int
+    DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    TAKEN_BACK_FIELD_NUMBER: _builtins.int
+    promotion_id: _builtins.str
+    """The promotion."""
+    display_name: _builtins.str
+    """Its name."""
+    kind: _promotion_pb2.Promotion.Kind.ValueType
+    """What is given: promo credit, or, for KIND_DEPOSIT_CASHBACK, money on the available balance."""
+    @_builtins.property
+    def amount(self) -> _money_pb2.Money:
+        """How much, whole rupiah."""
+
+    @_builtins.property
+    def taken_back(self) -> _money_pb2.Money:
+        """What of it was taken back, because the payment was; absent unless it was."""
+
+    def __init__(
+        self,
+        *,
+        promotion_id: _builtins.str = ...,
+        display_name: _builtins.str = ...,
+        kind: _promotion_pb2.Promotion.Kind.ValueType = ...,
+        amount: _money_pb2.Money | None = ...,
+        taken_back: _money_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "taken_back", b"taken_back"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "display_name", b"display_name", "kind", b"kind", "promotion_id", b"promotion_id", "taken_back", b"taken_back"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DepositBonus: _TypeAlias = DepositBonus  # noqa: Y015
 
 @_typing.final
 class PaymentInstruction(_message.Message):
@@ -526,7 +613,7 @@ class Payment(_message.Message):
 
     @_builtins.property
     def credited(self) -> _money_pb2.Money:
-        """Change of the available balance; negative for a reversal."""
+        """What was credited to the available balance, or held for the order it pays; negative for a reversal."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -736,14 +823,17 @@ class LedgerFinding(_message.Message):
     JOURNAL_ID_FIELD_NUMBER: _builtins.int
     RULE_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
+    ROW_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
     """The account."""
     journal_id: _builtins.str
-    """The journal; empty if it concerns a balance."""
+    """The journal; empty if it concerns another row."""
     rule: _builtins.str
     """The rule that does not hold, for example `balance_is_sum_of_postings`."""
     detail: _builtins.str
-    """What is there and what should be, in rupiah."""
+    """What is there and what should be; amounts in rupiah."""
+    row: _builtins.str
+    """The row it concerns: its table and its key within the account, for example `orders 0192f0c1-0000-7000-8000-000000000001`."""
     def __init__(
         self,
         *,
@@ -751,10 +841,11 @@ class LedgerFinding(_message.Message):
         journal_id: _builtins.str = ...,
         rule: _builtins.str = ...,
         detail: _builtins.str = ...,
+        row: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "detail", b"detail", "journal_id", b"journal_id", "rule", b"rule"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "detail", b"detail", "journal_id", b"journal_id", "row", b"row", "rule", b"rule"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -867,6 +958,60 @@ class ListTransactionsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListTransactionsResponse: _TypeAlias = ListTransactionsResponse  # noqa: Y015
+
+@_typing.final
+class PreviewDepositRequest(_message.Message):
+    """Asks what a deposit would bring."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def amount(self) -> _money_pb2.Money:
+        """Whole rupiah, 10000 to 1000000000."""
+
+    def __init__(
+        self,
+        *,
+        amount: _money_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewDepositRequest: _TypeAlias = PreviewDepositRequest  # noqa: Y015
+
+@_typing.final
+class PreviewDepositResponse(_message.Message):
+    """What a deposit would bring."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    BONUSES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def amount(self) -> _money_pb2.Money:
+        """What would be credited to the available balance for what is paid."""
+
+    @_builtins.property
+    def bonuses(self) -> _containers.RepeatedCompositeFieldContainer[Global___DepositBonus]:
+        """What promotions would add."""
+
+    def __init__(
+        self,
+        *,
+        amount: _money_pb2.Money | None = ...,
+        bonuses: _abc.Iterable[Global___DepositBonus] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "bonuses", b"bonuses"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewDepositResponse: _TypeAlias = PreviewDepositResponse  # noqa: Y015
 
 @_typing.final
 class CreateDepositRequest(_message.Message):
@@ -1153,6 +1298,144 @@ class ConfirmDepositResponse(_message.Message):
 Global___ConfirmDepositResponse: _TypeAlias = ConfirmDepositResponse  # noqa: Y015
 
 @_typing.final
+class ListDepositsToConfirmRequest(_message.Message):
+    """Asks for the bank transfers that wait for staff."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    SECOND_PERSON_ONLY_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Items per page, 50 if 0, at most 200."""
+    page_token: _builtins.str
+    """Token of the previous page; empty for the first."""
+    second_person_only: _builtins.bool
+    """True for those only that somebody has confirmed and that need a second person."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        second_person_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "second_person_only", b"second_person_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDepositsToConfirmRequest: _TypeAlias = ListDepositsToConfirmRequest  # noqa: Y015
+
+@_typing.final
+class ListDepositsToConfirmResponse(_message.Message):
+    """A page of bank transfers that wait for staff."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEPOSITS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty at the end."""
+    @_builtins.property
+    def deposits(self) -> _containers.RepeatedCompositeFieldContainer[Global___DepositToConfirm]:
+        """The transfers, the oldest deposit first."""
+
+    def __init__(
+        self,
+        *,
+        deposits: _abc.Iterable[Global___DepositToConfirm] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deposits", b"deposits", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDepositsToConfirmResponse: _TypeAlias = ListDepositsToConfirmResponse  # noqa: Y015
+
+@_typing.final
+class DepositToConfirm(_message.Message):
+    """A bank transfer that waits for staff."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEPOSIT_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_NAME_FIELD_NUMBER: _builtins.int
+    SECOND_PERSON_NEEDED_FIELD_NUMBER: _builtins.int
+    CONFIRMATIONS_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.str
+    """Whose deposit it is."""
+    account_name: _builtins.str
+    """Name of the account."""
+    second_person_needed: _builtins.bool
+    """True if the amount is one that two people have to confirm."""
+    @_builtins.property
+    def deposit(self) -> Global___Deposit:
+        """The deposit, as lists show it. One that expired is here if somebody confirmed a transfer for it."""
+
+    @_builtins.property
+    def confirmations(self) -> _containers.RepeatedCompositeFieldContainer[Global___TransferConfirmation]:
+        """Transfers for it that one person has confirmed and that are not credited yet, the oldest first."""
+
+    def __init__(
+        self,
+        *,
+        deposit: Global___Deposit | None = ...,
+        account_id: _builtins.str = ...,
+        account_name: _builtins.str = ...,
+        second_person_needed: _builtins.bool = ...,
+        confirmations: _abc.Iterable[Global___TransferConfirmation] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deposit", b"deposit"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "account_name", b"account_name", "confirmations", b"confirmations", "deposit", b"deposit", "second_person_needed", b"second_person_needed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DepositToConfirm: _TypeAlias = DepositToConfirm  # noqa: Y015
+
+@_typing.final
+class TransferConfirmation(_message.Message):
+    """What one person has seen on a statement."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BANK_REFERENCE_FIELD_NUMBER: _builtins.int
+    RECEIVED_FIELD_NUMBER: _builtins.int
+    CONFIRMED_BY_FIELD_NUMBER: _builtins.int
+    CONFIRM_TIME_FIELD_NUMBER: _builtins.int
+    bank_reference: _builtins.str
+    """The bank's reference."""
+    confirmed_by: _builtins.str
+    """Who confirmed it: somebody else has to be the second person."""
+    @_builtins.property
+    def received(self) -> _money_pb2.Money:
+        """What arrived, whole rupiah."""
+
+    @_builtins.property
+    def confirm_time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        bank_reference: _builtins.str = ...,
+        received: _money_pb2.Money | None = ...,
+        confirmed_by: _builtins.str = ...,
+        confirm_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["confirm_time", b"confirm_time", "received", b"received"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bank_reference", b"bank_reference", "confirm_time", b"confirm_time", "confirmed_by", b"confirmed_by", "received", b"received"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TransferConfirmation: _TypeAlias = TransferConfirmation  # noqa: Y015
+
+@_typing.final
 class AdjustWalletRequest(_message.Message):
     """Adjusts a balance."""
 
@@ -1207,6 +1490,56 @@ class AdjustWalletResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AdjustWalletResponse: _TypeAlias = AdjustWalletResponse  # noqa: Y015
+
+@_typing.final
+class UnfreezeWalletRequest(_message.Message):
+    """Asks for the end of a freeze."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.str
+    """The account."""
+    reason: _builtins.str
+    """What was found and done; kept in the audit trail."""
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnfreezeWalletRequest: _TypeAlias = UnfreezeWalletRequest  # noqa: Y015
+
+@_typing.final
+class UnfreezeWalletResponse(_message.Message):
+    """The wallet."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WALLET_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def wallet(self) -> Global___Wallet:
+        """The wallet, not frozen."""
+
+    def __init__(
+        self,
+        *,
+        wallet: Global___Wallet | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["wallet", b"wallet"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["wallet", b"wallet"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnfreezeWalletResponse: _TypeAlias = UnfreezeWalletResponse  # noqa: Y015
 
 @_typing.final
 class ProveLedgerRequest(_message.Message):

@@ -50,6 +50,11 @@ class WalletServiceStub:
                 request_serializer=sewa_dot_wallet_dot_v1_dot_wallet__pb2.ListDepositChannelsRequest.SerializeToString,
                 response_deserializer=sewa_dot_wallet_dot_v1_dot_wallet__pb2.ListDepositChannelsResponse.FromString,
                 _registered_method=True)
+        self.PreviewDeposit = channel.unary_unary(
+                '/sewa.wallet.v1.WalletService/PreviewDeposit',
+                request_serializer=sewa_dot_wallet_dot_v1_dot_wallet__pb2.PreviewDepositRequest.SerializeToString,
+                response_deserializer=sewa_dot_wallet_dot_v1_dot_wallet__pb2.PreviewDepositResponse.FromString,
+                _registered_method=True)
         self.CreateDeposit = channel.unary_unary(
                 '/sewa.wallet.v1.WalletService/CreateDeposit',
                 request_serializer=sewa_dot_wallet_dot_v1_dot_wallet__pb2.CreateDepositRequest.SerializeToString,
@@ -70,10 +75,20 @@ class WalletServiceStub:
                 request_serializer=sewa_dot_wallet_dot_v1_dot_wallet__pb2.ConfirmDepositRequest.SerializeToString,
                 response_deserializer=sewa_dot_wallet_dot_v1_dot_wallet__pb2.ConfirmDepositResponse.FromString,
                 _registered_method=True)
+        self.ListDepositsToConfirm = channel.unary_unary(
+                '/sewa.wallet.v1.WalletService/ListDepositsToConfirm',
+                request_serializer=sewa_dot_wallet_dot_v1_dot_wallet__pb2.ListDepositsToConfirmRequest.SerializeToString,
+                response_deserializer=sewa_dot_wallet_dot_v1_dot_wallet__pb2.ListDepositsToConfirmResponse.FromString,
+                _registered_method=True)
         self.AdjustWallet = channel.unary_unary(
                 '/sewa.wallet.v1.WalletService/AdjustWallet',
                 request_serializer=sewa_dot_wallet_dot_v1_dot_wallet__pb2.AdjustWalletRequest.SerializeToString,
                 response_deserializer=sewa_dot_wallet_dot_v1_dot_wallet__pb2.AdjustWalletResponse.FromString,
+                _registered_method=True)
+        self.UnfreezeWallet = channel.unary_unary(
+                '/sewa.wallet.v1.WalletService/UnfreezeWallet',
+                request_serializer=sewa_dot_wallet_dot_v1_dot_wallet__pb2.UnfreezeWalletRequest.SerializeToString,
+                response_deserializer=sewa_dot_wallet_dot_v1_dot_wallet__pb2.UnfreezeWalletResponse.FromString,
                 _registered_method=True)
         self.ProveLedger = channel.unary_unary(
                 '/sewa.wallet.v1.WalletService/ProveLedger',
@@ -103,6 +118,15 @@ class WalletServiceServicer:
     def ListDepositChannels(self, request, context):
         """Lists the ways to pay: every gateway this server is set up with, its channels, their limits, and what the payer pays on top of an amount. A gateway that
         does not answer is listed as it was last seen, with `available` false, so that another can be chosen.
+
+        Example request: `{"amount": {"currencyCode": "IDR", "units": "250000"}}`
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PreviewDeposit(self, request, context):
+        """Shows what promotions would give with a deposit that was opened now and paid as asked. Nothing is promised: what is limited may be used up by then.
 
         Example request: `{"amount": {"currencyCode": "IDR", "units": "250000"}}`
         """
@@ -147,6 +171,13 @@ class WalletServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListDepositsToConfirm(self, request, context):
+        """Staff: lists the bank transfers that wait for staff, of all accounts, the oldest first: those not seen on a statement yet, and those that need a second person.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def AdjustWallet(self, request, context):
         """Staff: adds to or takes from an account's available balance, with a reason that its owner sees.
 
@@ -156,8 +187,18 @@ class WalletServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UnfreezeWallet(self, request, context):
+        """Staff: lifts the freeze of a wallet whose books are in order again. Lifting it where there is none changes nothing.
+
+        Example request: `{"accountId": "0192f0c1-0000-7000-8000-000000000001", "reason": "the row was restored from last night's backup"}`
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ProveLedger(self, request, context):
-        """Recomputes the books and reports every difference: of the caller's own account, or, for staff, of any one or of all. Reads only.
+        """Recomputes the books, and what orders, subscriptions and deposits say about money, and reports every difference: of the caller's own account, or, for staff,
+        of any one or of all. Reads only. Servers do the same by themselves all the time, and freeze the wallet of an account where something differs.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -181,6 +222,11 @@ def add_WalletServiceServicer_to_server(servicer, server):
                     request_deserializer=sewa_dot_wallet_dot_v1_dot_wallet__pb2.ListDepositChannelsRequest.FromString,
                     response_serializer=sewa_dot_wallet_dot_v1_dot_wallet__pb2.ListDepositChannelsResponse.SerializeToString,
             ),
+            'PreviewDeposit': grpc.unary_unary_rpc_method_handler(
+                    servicer.PreviewDeposit,
+                    request_deserializer=sewa_dot_wallet_dot_v1_dot_wallet__pb2.PreviewDepositRequest.FromString,
+                    response_serializer=sewa_dot_wallet_dot_v1_dot_wallet__pb2.PreviewDepositResponse.SerializeToString,
+            ),
             'CreateDeposit': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateDeposit,
                     request_deserializer=sewa_dot_wallet_dot_v1_dot_wallet__pb2.CreateDepositRequest.FromString,
@@ -201,10 +247,20 @@ def add_WalletServiceServicer_to_server(servicer, server):
                     request_deserializer=sewa_dot_wallet_dot_v1_dot_wallet__pb2.ConfirmDepositRequest.FromString,
                     response_serializer=sewa_dot_wallet_dot_v1_dot_wallet__pb2.ConfirmDepositResponse.SerializeToString,
             ),
+            'ListDepositsToConfirm': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDepositsToConfirm,
+                    request_deserializer=sewa_dot_wallet_dot_v1_dot_wallet__pb2.ListDepositsToConfirmRequest.FromString,
+                    response_serializer=sewa_dot_wallet_dot_v1_dot_wallet__pb2.ListDepositsToConfirmResponse.SerializeToString,
+            ),
             'AdjustWallet': grpc.unary_unary_rpc_method_handler(
                     servicer.AdjustWallet,
                     request_deserializer=sewa_dot_wallet_dot_v1_dot_wallet__pb2.AdjustWalletRequest.FromString,
                     response_serializer=sewa_dot_wallet_dot_v1_dot_wallet__pb2.AdjustWalletResponse.SerializeToString,
+            ),
+            'UnfreezeWallet': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnfreezeWallet,
+                    request_deserializer=sewa_dot_wallet_dot_v1_dot_wallet__pb2.UnfreezeWalletRequest.FromString,
+                    response_serializer=sewa_dot_wallet_dot_v1_dot_wallet__pb2.UnfreezeWalletResponse.SerializeToString,
             ),
             'ProveLedger': grpc.unary_unary_rpc_method_handler(
                     servicer.ProveLedger,
@@ -294,6 +350,33 @@ class WalletService:
             '/sewa.wallet.v1.WalletService/ListDepositChannels',
             sewa_dot_wallet_dot_v1_dot_wallet__pb2.ListDepositChannelsRequest.SerializeToString,
             sewa_dot_wallet_dot_v1_dot_wallet__pb2.ListDepositChannelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PreviewDeposit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sewa.wallet.v1.WalletService/PreviewDeposit',
+            sewa_dot_wallet_dot_v1_dot_wallet__pb2.PreviewDepositRequest.SerializeToString,
+            sewa_dot_wallet_dot_v1_dot_wallet__pb2.PreviewDepositResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -413,6 +496,33 @@ class WalletService:
             _registered_method=True)
 
     @staticmethod
+    def ListDepositsToConfirm(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sewa.wallet.v1.WalletService/ListDepositsToConfirm',
+            sewa_dot_wallet_dot_v1_dot_wallet__pb2.ListDepositsToConfirmRequest.SerializeToString,
+            sewa_dot_wallet_dot_v1_dot_wallet__pb2.ListDepositsToConfirmResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def AdjustWallet(request,
             target,
             options=(),
@@ -429,6 +539,33 @@ class WalletService:
             '/sewa.wallet.v1.WalletService/AdjustWallet',
             sewa_dot_wallet_dot_v1_dot_wallet__pb2.AdjustWalletRequest.SerializeToString,
             sewa_dot_wallet_dot_v1_dot_wallet__pb2.AdjustWalletResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnfreezeWallet(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sewa.wallet.v1.WalletService/UnfreezeWallet',
+            sewa_dot_wallet_dot_v1_dot_wallet__pb2.UnfreezeWalletRequest.SerializeToString,
+            sewa_dot_wallet_dot_v1_dot_wallet__pb2.UnfreezeWalletResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,11 @@ class WalletServiceStub:
 
     Example request: `{"amount": {"currencyCode": "IDR", "units": "250000"}}`
     """
+    PreviewDeposit: _grpc.UnaryUnaryMultiCallable[_wallet_pb2.PreviewDepositRequest, _wallet_pb2.PreviewDepositResponse]
+    """Shows what promotions would give with a deposit that was opened now and paid as asked. Nothing is promised: what is limited may be used up by then.
+
+    Example request: `{"amount": {"currencyCode": "IDR", "units": "250000"}}`
+    """
     CreateDeposit: _grpc.UnaryUnaryMultiCallable[_wallet_pb2.CreateDepositRequest, _wallet_pb2.CreateDepositResponse]
     """Opens a deposit at a payment gateway. Money is credited when the gateway confirms it, exactly once.
 
@@ -62,13 +67,22 @@ class WalletServiceStub:
 
     Example request: `{"depositId": "0192f0c1-0000-7000-8000-000000000001", "received": {"currencyCode": "IDR", "units": "250000"}, "bankReference": "BCA-20260503-00017"}`
     """
+    ListDepositsToConfirm: _grpc.UnaryUnaryMultiCallable[_wallet_pb2.ListDepositsToConfirmRequest, _wallet_pb2.ListDepositsToConfirmResponse]
+    """Staff: lists the bank transfers that wait for staff, of all accounts, the oldest first: those not seen on a statement yet, and those that need a second person."""
     AdjustWallet: _grpc.UnaryUnaryMultiCallable[_wallet_pb2.AdjustWalletRequest, _wallet_pb2.AdjustWalletResponse]
     """Staff: adds to or takes from an account's available balance, with a reason that its owner sees.
 
     Example request: `{"accountId": "0192f0c1-0000-7000-8000-000000000001", "amount": {"currencyCode": "IDR", "units": "-5000"}, "reason": "double credit of 3 May"}`
     """
+    UnfreezeWallet: _grpc.UnaryUnaryMultiCallable[_wallet_pb2.UnfreezeWalletRequest, _wallet_pb2.UnfreezeWalletResponse]
+    """Staff: lifts the freeze of a wallet whose books are in order again. Lifting it where there is none changes nothing.
+
+    Example request: `{"accountId": "0192f0c1-0000-7000-8000-000000000001", "reason": "the row was restored from last night's backup"}`
+    """
     ProveLedger: _grpc.UnaryUnaryMultiCallable[_wallet_pb2.ProveLedgerRequest, _wallet_pb2.ProveLedgerResponse]
-    """Recomputes the books and reports every difference: of the caller's own account, or, for staff, of any one or of all. Reads only."""
+    """Recomputes the books, and what orders, subscriptions and deposits say about money, and reports every difference: of the caller's own account, or, for staff,
+    of any one or of all. Reads only. Servers do the same by themselves all the time, and freeze the wallet of an account where something differs.
+    """
 
 @_typing.type_check_only
 class WalletServiceAsyncStub(WalletServiceStub):
@@ -82,6 +96,11 @@ class WalletServiceAsyncStub(WalletServiceStub):
     ListDepositChannels: _aio.UnaryUnaryMultiCallable[_wallet_pb2.ListDepositChannelsRequest, _wallet_pb2.ListDepositChannelsResponse]  # type: ignore[assignment]
     """Lists the ways to pay: every gateway this server is set up with, its channels, their limits, and what the payer pays on top of an amount. A gateway that
     does not answer is listed as it was last seen, with `available` false, so that another can be chosen.
+
+    Example request: `{"amount": {"currencyCode": "IDR", "units": "250000"}}`
+    """
+    PreviewDeposit: _aio.UnaryUnaryMultiCallable[_wallet_pb2.PreviewDepositRequest, _wallet_pb2.PreviewDepositResponse]  # type: ignore[assignment]
+    """Shows what promotions would give with a deposit that was opened now and paid as asked. Nothing is promised: what is limited may be used up by then.
 
     Example request: `{"amount": {"currencyCode": "IDR", "units": "250000"}}`
     """
@@ -104,13 +123,22 @@ class WalletServiceAsyncStub(WalletServiceStub):
 
     Example request: `{"depositId": "0192f0c1-0000-7000-8000-000000000001", "received": {"currencyCode": "IDR", "units": "250000"}, "bankReference": "BCA-20260503-00017"}`
     """
+    ListDepositsToConfirm: _aio.UnaryUnaryMultiCallable[_wallet_pb2.ListDepositsToConfirmRequest, _wallet_pb2.ListDepositsToConfirmResponse]  # type: ignore[assignment]
+    """Staff: lists the bank transfers that wait for staff, of all accounts, the oldest first: those not seen on a statement yet, and those that need a second person."""
     AdjustWallet: _aio.UnaryUnaryMultiCallable[_wallet_pb2.AdjustWalletRequest, _wallet_pb2.AdjustWalletResponse]  # type: ignore[assignment]
     """Staff: adds to or takes from an account's available balance, with a reason that its owner sees.
 
     Example request: `{"accountId": "0192f0c1-0000-7000-8000-000000000001", "amount": {"currencyCode": "IDR", "units": "-5000"}, "reason": "double credit of 3 May"}`
     """
+    UnfreezeWallet: _aio.UnaryUnaryMultiCallable[_wallet_pb2.UnfreezeWalletRequest, _wallet_pb2.UnfreezeWalletResponse]  # type: ignore[assignment]
+    """Staff: lifts the freeze of a wallet whose books are in order again. Lifting it where there is none changes nothing.
+
+    Example request: `{"accountId": "0192f0c1-0000-7000-8000-000000000001", "reason": "the row was restored from last night's backup"}`
+    """
     ProveLedger: _aio.UnaryUnaryMultiCallable[_wallet_pb2.ProveLedgerRequest, _wallet_pb2.ProveLedgerResponse]  # type: ignore[assignment]
-    """Recomputes the books and reports every difference: of the caller's own account, or, for staff, of any one or of all. Reads only."""
+    """Recomputes the books, and what orders, subscriptions and deposits say about money, and reports every difference: of the caller's own account, or, for staff,
+    of any one or of all. Reads only. Servers do the same by themselves all the time, and freeze the wallet of an account where something differs.
+    """
 
 class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
     """The wallet: a double-entry ledger in whole rupiah. Every account has books of its own; every journal sums to zero and is never changed."""
@@ -139,6 +167,17 @@ class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_wallet_pb2.ListDepositChannelsResponse, _abc.Awaitable[_wallet_pb2.ListDepositChannelsResponse]]:
         """Lists the ways to pay: every gateway this server is set up with, its channels, their limits, and what the payer pays on top of an amount. A gateway that
         does not answer is listed as it was last seen, with `available` false, so that another can be chosen.
+
+        Example request: `{"amount": {"currencyCode": "IDR", "units": "250000"}}`
+        """
+
+    @_abc_1.abstractmethod
+    def PreviewDeposit(
+        self,
+        request: _wallet_pb2.PreviewDepositRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_wallet_pb2.PreviewDepositResponse, _abc.Awaitable[_wallet_pb2.PreviewDepositResponse]]:
+        """Shows what promotions would give with a deposit that was opened now and paid as asked. Nothing is promised: what is limited may be used up by then.
 
         Example request: `{"amount": {"currencyCode": "IDR", "units": "250000"}}`
         """
@@ -187,6 +226,14 @@ class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def ListDepositsToConfirm(
+        self,
+        request: _wallet_pb2.ListDepositsToConfirmRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_wallet_pb2.ListDepositsToConfirmResponse, _abc.Awaitable[_wallet_pb2.ListDepositsToConfirmResponse]]:
+        """Staff: lists the bank transfers that wait for staff, of all accounts, the oldest first: those not seen on a statement yet, and those that need a second person."""
+
+    @_abc_1.abstractmethod
     def AdjustWallet(
         self,
         request: _wallet_pb2.AdjustWalletRequest,
@@ -198,11 +245,24 @@ class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def UnfreezeWallet(
+        self,
+        request: _wallet_pb2.UnfreezeWalletRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_wallet_pb2.UnfreezeWalletResponse, _abc.Awaitable[_wallet_pb2.UnfreezeWalletResponse]]:
+        """Staff: lifts the freeze of a wallet whose books are in order again. Lifting it where there is none changes nothing.
+
+        Example request: `{"accountId": "0192f0c1-0000-7000-8000-000000000001", "reason": "the row was restored from last night's backup"}`
+        """
+
+    @_abc_1.abstractmethod
     def ProveLedger(
         self,
         request: _wallet_pb2.ProveLedgerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_wallet_pb2.ProveLedgerResponse, _abc.Awaitable[_wallet_pb2.ProveLedgerResponse]]:
-        """Recomputes the books and reports every difference: of the caller's own account, or, for staff, of any one or of all. Reads only."""
+        """Recomputes the books, and what orders, subscriptions and deposits say about money, and reports every difference: of the caller's own account, or, for staff,
+        of any one or of all. Reads only. Servers do the same by themselves all the time, and freeze the wallet of an account where something differs.
+        """
 
 def add_WalletServiceServicer_to_server(servicer: WalletServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

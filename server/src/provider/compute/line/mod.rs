@@ -6,6 +6,7 @@
 
 pub mod breaker;
 pub mod pace;
+pub mod trust;
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -18,6 +19,7 @@ use tokio::sync::Semaphore;
 use self::breaker::Breaker;
 use self::pace::Pace;
 use crate::provider::compute::ProviderError;
+use crate::provider::compute::vendor::Access;
 
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -31,12 +33,14 @@ const LONGEST_REPLY: usize = 8 << 20;
 /// How a provider carries its limits and its token.
 #[derive(Clone, Copy, Debug)]
 pub struct Dialect {
-    /// What stands before the token in the `authorization` header.
+    /// What stands before the token in the `authorization` header, with a blank between unless it ends in `=`.
     pub scheme: &'static str,
     /// Header with the calls left in the present window, if there is one.
     pub remaining: &'static str,
     /// Header with the moment the window ends, in unix seconds.
     pub reset: &'static str,
+    /// True if a failure of the server (5xx) says what it means. It is then a reply like any other, for the adapter to understand.
+    pub explains_failures: bool,
 }
 
 /// The line to one account.
@@ -71,6 +75,8 @@ pub struct Ask {
     pub path: String,
     /// JSON.
     pub body: Option<Value>,
+    /// A form, encoded, where that is what the provider wants.
+    pub form: Option<String>,
     /// A further header.
     pub header: Option<(&'static str, String)>,
 }
@@ -82,6 +88,7 @@ impl Ask {
             method: Method::GET,
             path: path.into(),
             body: None,
+            form: None,
             header: None,
         }
     }
@@ -113,39 +120,44 @@ impl Ask {
     }
 }
 
-/// A reply that says whether the call had its effect: 2xx, or a refusal.
+/// A reply that says whether the call had its effect: 2xx, or a refusal; or a failure that explains itself.
 #[derive(Clone, Debug)]
 pub struct Reply {
-    /// Below 500, and not 429.
+    /// Not 429, and below 500 unless the provider explains its failures.
     pub status: StatusCode,
     /// JSON, or null.
     pub body: Value,
+    /// The sentence beside the status.
+    pub reason: String,
 }
 
 impl Line {
-    /// A line to `base`, which is an absolute URL with its path, at most `places` calls at once.
+    /// A line to an account. `own` is the vendor's own address, an absolute URL with its path.
     ///
     /// # Errors
     /// If TLS cannot be set up.
-    pub fn new(
-        base: &str,
-        token: &SecretString,
-        dialect: Dialect,
-        places: usize,
-    ) -> anyhow::Result<Self> {
-        let http = reqwest::Client::builder()
+    pub fn new(access: &Access, own: &str, dialect: Dialect) -> anyhow::Result<Self> {
+        let mut http = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             // A token must not follow a redirection to another host.
             .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("sewa/", env!("CARGO_PKG_VERSION")))
-            .build()?;
-        let authorization = format!("{} {}", dialect.scheme, token.expose_secret());
+            .user_agent(concat!("sewa/", env!("CARGO_PKG_VERSION")));
+        if let Some(tls) = access.trust.tls()? {
+            http = http.tls_backend_preconfigured(tls);
+        }
+        let blank = if dialect.scheme.ends_with('=') {
+            ""
+        } else {
+            " "
+        };
+        let token = access.token.expose_secret();
+        let authorization = format!("{}{blank}{token}", dialect.scheme);
         Ok(Self {
-            http,
-            base: base.trim_end_matches('/').to_owned(),
+            http: http.build()?,
+            base: access.base(own).trim_end_matches('/').to_owned(),
             authorization: SecretString::from(authorization),
             dialect,
-            places: Semaphore::new(places.max(1)),
+            places: Semaphore::new(access.places().max(1)),
             state: Mutex::new(State {
                 pace: Pace::default(),
                 breaker: Breaker::default(),
@@ -207,6 +219,14 @@ impl Line {
         if let Some(body) = &ask.body {
             request = request.json(body);
         }
+        if let Some(form) = &ask.form {
+            request = request
+                .header(
+                    http::header::CONTENT_TYPE,
+                    "application/x-www-form-urlencoded",
+                )
+                .body(form.clone());
+        }
         let unanswered = |error: &reqwest::Error| {
             // The text of such an error may hold the URL, never a header or a body.
             if error.is_connect() || error.is_builder() || reads {
@@ -218,6 +238,11 @@ impl Line {
         let mut response = request.send().await.map_err(|e| unanswered(&e))?;
         let status = response.status();
         let limits = self.read_limits(status, response.headers());
+        let reason = response
+            .extensions()
+            .get::<hyper::ext::ReasonPhrase>()
+            .map(|reason| String::from_utf8_lossy(reason.as_bytes()).into_owned())
+            .unwrap_or_default();
         let mut bytes = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|e| unanswered(&e))? {
             bytes.extend_from_slice(&chunk);
@@ -226,7 +251,7 @@ impl Line {
             }
         }
         limits?;
-        if status.is_server_error() {
+        if status.is_server_error() && !self.dialect.explains_failures {
             // A provider that fails may have done its part before.
             return Err(if reads {
                 ProviderError::Unavailable(format!("the provider answered {}", status.as_u16()))
@@ -244,7 +269,11 @@ impl Line {
             }
             Err(_) => return Err(ProviderError::Unknown),
         };
-        Ok(Reply { status, body })
+        Ok(Reply {
+            status,
+            body,
+            reason,
+        })
     }
 
     /// Notes the provider's limits. An error if this very call was refused because of them.

@@ -6,6 +6,7 @@
 
 pub mod faults;
 pub mod model;
+pub mod snapshots;
 pub mod store;
 #[cfg(test)]
 mod tests;
@@ -16,24 +17,35 @@ use async_trait::async_trait;
 use chrono::TimeDelta;
 use secrecy::{ExposeSecret, SecretString};
 use sewa_sdk::sewa::sandbox::v1::fault::Kind;
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 use crate::base::clock::Clock;
 use crate::base::crypto;
+use crate::base::db::PgPool;
 use crate::base::id::AccountId;
 use crate::provider::compute::simulator::model::{Action, Pace, Row};
 use crate::provider::compute::simulator::store::{Change, Times};
+use crate::provider::compute::snapshots::Snapshots;
 use crate::provider::compute::{
-    Capabilities, Compute, CreateMachine, Machine, ProviderError, Reference,
+    Boot, Capabilities, Compute, CreateMachine, Machine, ProviderError, Reference,
 };
 
 /// Its name in the catalogue.
 pub const NAME: &str = "simulator";
-/// The same cloud under another name, which can do less: it sets no passwords on machines that exist.
+/// The same cloud under another name, which can do less: it sets no passwords on machines that exist, makes them no larger and takes no snapshots.
 pub const BASIC: &str = "simulator-basic";
 /// Both names.
 pub const NAMES: [&str; 2] = [NAME, BASIC];
+
+/// What an action gives to a machine.
+#[derive(Clone, Copy, Default)]
+struct Given<'g> {
+    image: Option<&'g str>,
+    size: Option<&'g str>,
+    password: Option<&'g SecretString>,
+    boot: Option<&'g Boot>,
+}
 
 /// The built-in cloud.
 pub struct Simulator {
@@ -112,8 +124,7 @@ impl Simulator {
         &self,
         provider_ref: &str,
         action: Action,
-        image: Option<&str>,
-        password: Option<&SecretString>,
+        given: Given<'_>,
     ) -> Result<(), ProviderError> {
         let id = Uuid::try_parse(provider_ref).map_err(|_| ProviderError::NotFound)?;
         let mut tx = self.db.begin().await?;
@@ -124,19 +135,23 @@ impl Simulator {
         let now = self.clock.now();
         let outcome = if faults.take(Kind::Error) {
             Err(told_to_fail())
+        } else if action == Action::Resize && faults.take(Kind::NoCapacity) {
+            Err(ProviderError::NoCapacity)
         } else {
             row.begin(action, now)
         };
         if let Ok(Some(powered_on)) = outcome {
             let settles_at = now + self.pace(faults.take(Kind::Slow)).of(action);
-            let digest = password.map(digest);
+            let password_digest = given.password.map(digest);
             let change = Change {
                 action,
                 powered_on,
                 began_at: now,
                 settles_at,
-                image,
-                password_digest: digest.as_ref().map(<[u8; 32]>::as_slice),
+                image: given.image,
+                size: given.size,
+                password_digest: password_digest.as_ref().map(<[u8; 32]>::as_slice),
+                boot: given.boot,
             };
             store::begin(&mut tx, id, &change).await?;
         }
@@ -153,6 +168,11 @@ impl Compute for Simulator {
             graceful_shutdown: true,
             reset_password: !self.basic,
             reset_password_off: false,
+            user_data: true,
+            rebuild_credentials: !self.basic,
+            resize: !self.basic,
+            resize_down: !self.basic,
+            resize_off: true,
             console: false,
         }
     }
@@ -190,7 +210,7 @@ impl Compute for Simulator {
         let Some(row) = store::insert(
             &mut tx,
             wish,
-            &digest(&wish.first_password),
+            &digest(&wish.boot.password),
             &times,
             vanishes,
         )
@@ -229,29 +249,39 @@ impl Compute for Simulator {
     }
 
     async fn power_on(&self, provider_ref: &str) -> Result<(), ProviderError> {
-        self.act(provider_ref, Action::PowerOn, None, None).await
+        self.act(provider_ref, Action::PowerOn, Given::default())
+            .await
     }
 
     async fn power_off(&self, provider_ref: &str) -> Result<(), ProviderError> {
-        self.act(provider_ref, Action::PowerOff, None, None).await
+        self.act(provider_ref, Action::PowerOff, Given::default())
+            .await
     }
 
     async fn shutdown(&self, provider_ref: &str) -> Result<(), ProviderError> {
-        self.act(provider_ref, Action::Shutdown, None, None).await
+        self.act(provider_ref, Action::Shutdown, Given::default())
+            .await
     }
 
     async fn reboot(&self, provider_ref: &str) -> Result<(), ProviderError> {
-        self.act(provider_ref, Action::Reboot, None, None).await
+        self.act(provider_ref, Action::Reboot, Given::default())
+            .await
     }
 
     async fn rebuild(
         &self,
         provider_ref: &str,
         image: &str,
-        password: &SecretString,
+        boot: &Boot,
     ) -> Result<(), ProviderError> {
-        self.act(provider_ref, Action::Rebuild, Some(image), Some(password))
-            .await
+        let fresh = !self.basic;
+        let given = Given {
+            image: Some(image),
+            password: fresh.then_some(&boot.password),
+            boot: fresh.then_some(boot),
+            ..Given::default()
+        };
+        self.act(provider_ref, Action::Rebuild, given).await
     }
 
     async fn reset_password(
@@ -259,8 +289,24 @@ impl Compute for Simulator {
         provider_ref: &str,
         password: &SecretString,
     ) -> Result<(), ProviderError> {
-        self.act(provider_ref, Action::ResetPassword, None, Some(password))
-            .await
+        let given = Given {
+            password: Some(password),
+            ..Given::default()
+        };
+        self.act(provider_ref, Action::ResetPassword, given).await
+    }
+
+    async fn resize(
+        &self,
+        provider_ref: &str,
+        size: &str,
+        _disk_grows: bool,
+    ) -> Result<(), ProviderError> {
+        let given = Given {
+            size: Some(size),
+            ..Given::default()
+        };
+        self.act(provider_ref, Action::Resize, given).await
     }
 
     async fn delete(&self, provider_ref: &str) -> Result<(), ProviderError> {
@@ -291,6 +337,10 @@ impl Compute for Simulator {
         store::count(&mut tx, row.account, &faults).await?;
         tx.commit().await?;
         outcome
+    }
+
+    fn snapshots(&self) -> Option<&dyn Snapshots> {
+        (!self.basic).then_some(self)
     }
 }
 

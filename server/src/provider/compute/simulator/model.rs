@@ -29,11 +29,17 @@ pub enum Action {
     Rebuild,
     /// Sets its password.
     ResetPassword,
+    /// Gives it another size.
+    Resize,
+    /// Copies its disk.
+    Snapshot,
+    /// Puts its disk back to a copy and boots it.
+    Restore,
 }
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 10] = [
         Self::Create,
         Self::PowerOn,
         Self::PowerOff,
@@ -41,6 +47,9 @@ impl Action {
         Self::Reboot,
         Self::Rebuild,
         Self::ResetPassword,
+        Self::Resize,
+        Self::Snapshot,
+        Self::Restore,
     ];
 
     /// As stored.
@@ -53,6 +62,9 @@ impl Action {
             Self::Reboot => "REBOOT",
             Self::Rebuild => "REBUILD",
             Self::ResetPassword => "RESET_PASSWORD",
+            Self::Resize => "RESIZE",
+            Self::Snapshot => "SNAPSHOT",
+            Self::Restore => "RESTORE",
         }
     }
 
@@ -64,8 +76,8 @@ impl Action {
     /// How long it takes where booting takes `boot`.
     fn takes(self, boot: Duration) -> Duration {
         match self {
-            Self::Create | Self::PowerOn | Self::Reboot => boot,
-            Self::Rebuild => boot * 2,
+            Self::Create | Self::PowerOn | Self::Reboot | Self::Resize | Self::Snapshot => boot,
+            Self::Rebuild | Self::Restore => boot * 2,
             Self::PowerOff | Self::Shutdown | Self::ResetPassword => boot / 5,
         }
     }
@@ -105,6 +117,8 @@ pub struct Row {
     pub account: AccountId,
     /// Our name for it.
     pub reference: String,
+    /// Its size.
+    pub size: String,
     /// Offset of its addresses in their pools.
     pub address: i32,
     /// Whether it is on, once `action` has settled.
@@ -131,6 +145,7 @@ impl Row {
         Some(Machine {
             provider_ref: self.id.to_string(),
             reference: self.reference.clone(),
+            size: self.size.clone(),
             power: self.power(now),
             busy: self.busy(now),
             ipv4: addressed.then(|| ipv4(self.address)),
@@ -157,16 +172,23 @@ impl Row {
             };
         }
         match self.action {
-            Action::Create | Action::PowerOn | Action::Reboot | Action::Rebuild => Power::Booting,
+            Action::Create
+            | Action::PowerOn
+            | Action::Reboot
+            | Action::Rebuild
+            | Action::Restore => Power::Booting,
             Action::PowerOff | Action::Shutdown => Power::Stopping,
+            Action::Snapshot if self.powered_on => Power::Running,
+            Action::Snapshot => Power::Stopped,
             Action::ResetPassword => Power::Running,
+            Action::Resize => Power::Stopped,
         }
     }
 
     /// Takes work on: whether the machine is on afterwards, or `None` if there is nothing to do.
     ///
     /// # Errors
-    /// NotFound for a machine that is gone, Busy for one being worked on, Refused for what needs a running machine and has none.
+    /// NotFound for a machine that is gone, Busy for one being worked on, Refused for what needs a running machine, or one that is off, and has another.
     pub fn begin(&self, action: Action, now: DateTime<Utc>) -> Result<Option<bool>, ProviderError> {
         if self.seen(now).is_none() {
             return Err(ProviderError::NotFound);
@@ -178,11 +200,16 @@ impl Row {
             Action::Create => Err(ProviderError::Refused("the machine exists".to_owned())),
             Action::PowerOn => Ok((!self.powered_on).then_some(true)),
             Action::PowerOff | Action::Shutdown => Ok(self.powered_on.then_some(false)),
-            Action::Rebuild => Ok(Some(true)),
+            Action::Rebuild | Action::Restore => Ok(Some(true)),
+            Action::Snapshot => Ok(Some(self.powered_on)),
             Action::Reboot | Action::ResetPassword if self.powered_on => Ok(Some(true)),
             Action::Reboot | Action::ResetPassword => {
                 Err(ProviderError::Refused("the machine is off".to_owned()))
             }
+            Action::Resize if self.powered_on => {
+                Err(ProviderError::Refused("the machine is on".to_owned()))
+            }
+            Action::Resize => Ok(Some(false)),
         }
     }
 }
@@ -241,6 +268,7 @@ mod tests {
             id: Uuid::from_u128(1),
             account: AccountId(Uuid::from_u128(2)),
             reference: "r".to_owned(),
+            size: "small".to_owned(),
             address: 257,
             powered_on: true,
             action: Action::Create,
@@ -319,10 +347,17 @@ mod tests {
                 refused("the machine is off"),
             ),
             (Action::Rebuild, Ok(Some(true)), Ok(Some(true))),
+            (Action::Snapshot, Ok(Some(true)), Ok(Some(false))),
+            (Action::Restore, Ok(Some(true)), Ok(Some(true))),
             (
                 Action::ResetPassword,
                 Ok(Some(true)),
                 refused("the machine is off"),
+            ),
+            (
+                Action::Resize,
+                refused("the machine is on"),
+                Ok(Some(false)),
             ),
         ];
         for (action, when_on, when_off) in expected {

@@ -1,13 +1,15 @@
 //! The SQL of the simulated cloud.
 
 use chrono::{DateTime, Utc};
+use secrecy::ExposeSecret;
 use sewa_sdk::sewa::sandbox::v1::fault::Kind;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::base::crypto;
 use crate::base::id::AccountId;
-use crate::provider::compute::CreateMachine;
 use crate::provider::compute::simulator::model::{Action, Faults, Row};
+use crate::provider::compute::{Boot, CreateMachine};
 
 /// Room of a region that is asked for the first time.
 const CAPACITY: i32 = 100_000;
@@ -20,6 +22,7 @@ struct Stored {
     id: Uuid,
     account: AccountId,
     reference: String,
+    size: String,
     address: i32,
     powered_on: bool,
     action: String,
@@ -35,6 +38,7 @@ impl From<Stored> for Row {
             id: r.id,
             account: r.account,
             reference: r.reference,
+            size: r.size,
             address: r.address,
             powered_on: r.powered_on,
             action: Action::parse(&r.action).expect("sim_machines_action_known allows no other"),
@@ -69,26 +73,29 @@ pub async fn insert(
 ) -> Result<Option<Row>, sqlx::Error> {
     reap(connection, &wish.region, times.now).await?;
     let id = Uuid::now_v7();
+    let user_data = user_data_digest(&wish.boot);
     for _ in 0..PROBES {
         let inserted = sqlx::query_as!(
             Stored,
             r#"insert into sim_machines (id, account_id, reference, region, size, image, hostname, password_digest, address, powered_on, action, began_at,
-                settles_at, address_at, vanishes, created_at)
-            values ($1, $2, $3, $4, $5, $6, $7, $8, nextval('sim_addresses_seq'), true, 'CREATE', $9, $10, $11, $12, $9)
+                settles_at, address_at, vanishes, created_at, ssh_keys, user_data_digest)
+            values ($1, $2, $3, $4, $5, $6, $7, $8, nextval('sim_addresses_seq'), true, 'CREATE', $9, $10, $11, $12, $9, $13, $14)
             on conflict (address) do nothing
-            returning id, account_id as "account: AccountId", reference, address, powered_on, action, settles_at, address_at, vanishes, gone_at"#,
+            returning id, account_id as "account: AccountId", reference, size, address, powered_on, action, settles_at, address_at, vanishes, gone_at"#,
             id,
             wish.reference.account.0,
             wish.reference.instance.to_string(),
             wish.region,
             wish.size,
             wish.image,
-            wish.hostname,
+            wish.boot.hostname,
             password_digest,
             times.now,
             times.settles_at,
             times.address_at,
             vanishes,
+            &wish.boot.ssh_keys,
+            user_data.as_ref().map(<[u8; 32]>::as_slice),
         )
         .fetch_optional(&mut *connection)
         .await?;
@@ -99,6 +106,11 @@ pub async fn insert(
         }
     }
     Ok(None)
+}
+
+fn user_data_digest(boot: &Boot) -> Option<[u8; 32]> {
+    let text = boot.user_data.as_ref()?;
+    Some(crypto::digest(text.expose_secret().as_bytes()))
 }
 
 /// Removes some machines of a region that are gone.
@@ -151,7 +163,7 @@ async fn take_room(connection: &mut PgConnection, region: &str) -> Result<bool, 
 pub async fn get(connection: &mut PgConnection, id: Uuid) -> Result<Option<Row>, sqlx::Error> {
     let found = sqlx::query_as!(
         Stored,
-        r#"select id, account_id as "account: AccountId", reference, address, powered_on, action, settles_at, address_at, vanishes, gone_at
+        r#"select id, account_id as "account: AccountId", reference, size, address, powered_on, action, settles_at, address_at, vanishes, gone_at
         from sim_machines where id = $1"#,
         id,
     )
@@ -170,7 +182,7 @@ pub async fn get_for_update(
 ) -> Result<Option<Row>, sqlx::Error> {
     let found = sqlx::query_as!(
         Stored,
-        r#"select id, account_id as "account: AccountId", reference, address, powered_on, action, settles_at, address_at, vanishes, gone_at
+        r#"select id, account_id as "account: AccountId", reference, size, address, powered_on, action, settles_at, address_at, vanishes, gone_at
         from sim_machines where id = $1 for no key update"#,
         id,
     )
@@ -186,7 +198,7 @@ pub async fn get_for_update(
 pub async fn find(connection: &mut PgConnection, reference: &str) -> Result<Vec<Row>, sqlx::Error> {
     let found = sqlx::query_as!(
         Stored,
-        r#"select id, account_id as "account: AccountId", reference, address, powered_on, action, settles_at, address_at, vanishes, gone_at
+        r#"select id, account_id as "account: AccountId", reference, size, address, powered_on, action, settles_at, address_at, vanishes, gone_at
         from sim_machines where reference = $1 order by created_at, id"#,
         reference,
     )
@@ -207,8 +219,12 @@ pub struct Change<'c> {
     pub settles_at: DateTime<Utc>,
     /// The new image, where there is one.
     pub image: Option<&'c str>,
+    /// The new size, where there is one.
+    pub size: Option<&'c str>,
     /// Digest of the new password, where there is one.
     pub password_digest: Option<&'c [u8]>,
+    /// What the guest boots with, where that is new.
+    pub boot: Option<&'c Boot>,
 }
 
 /// Records an action.
@@ -220,9 +236,11 @@ pub async fn begin(
     id: Uuid,
     change: &Change<'_>,
 ) -> Result<(), sqlx::Error> {
+    let user_data = change.boot.and_then(user_data_digest);
     sqlx::query!(
         "update sim_machines set action = $2, powered_on = $3, began_at = $4, settles_at = $5, image = coalesce($6, image),
-            password_digest = coalesce($7, password_digest)
+            password_digest = coalesce($7, password_digest), ssh_keys = coalesce($8, ssh_keys),
+            user_data_digest = case when $8::text[] is null then user_data_digest else $9 end, size = coalesce($10, size)
         where id = $1",
         id,
         change.action.as_str(),
@@ -231,6 +249,9 @@ pub async fn begin(
         change.settles_at,
         change.image,
         change.password_digest,
+        change.boot.map(|boot| boot.ssh_keys.as_slice()),
+        user_data.as_ref().map(<[u8; 32]>::as_slice),
+        change.size,
     )
     .execute(connection)
     .await?;

@@ -3,13 +3,13 @@
 use secrecy::SecretString;
 use sewa_sdk::sewa::sandbox::v1::Fault;
 use sewa_sdk::sewa::sandbox::v1::fault::Kind;
-use sqlx::PgPool;
 
 use crate::base::clock::Clock;
 use crate::base::crypto;
+use crate::base::db::PgPool;
 use crate::base::id::{AccountId, InstanceId};
 use crate::provider::compute::simulator::{Simulator, faults};
-use crate::provider::compute::{Compute, CreateMachine, Power, ProviderError, Reference};
+use crate::provider::compute::{Boot, Compute, CreateMachine, Power, ProviderError, Reference};
 
 /// Longer than any test runs.
 const FOREVER: u64 = 3_600_000;
@@ -27,8 +27,17 @@ fn wish(account: AccountId) -> CreateMachine {
         size: "s-1vcpu-1gb".to_owned(),
         region: "sgp1".to_owned(),
         image: "debian-13".to_owned(),
+        boot: boot("first"),
+        place: None,
+    }
+}
+
+fn boot(password: &str) -> Boot {
+    Boot {
         hostname: "web-1".to_owned(),
-        first_password: SecretString::from("first"),
+        password: SecretString::from(password),
+        ssh_keys: vec!["ssh-ed25519 AAAA".to_owned()],
+        user_data: None,
     }
 }
 
@@ -46,7 +55,8 @@ async fn password_digest(db: &PgPool) -> Vec<u8> {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_machine_lives_from_creation_to_deletion(db: PgPool) {
+async fn a_machine_lives_from_creation_to_deletion(db: sqlx::PgPool) {
+    let db = PgPool::from(db);
     let cloud = cloud(&db, 0);
     let wish = wish(AccountId::new());
     let made = cloud.create(&wish).await.unwrap();
@@ -72,9 +82,10 @@ async fn a_machine_lives_from_creation_to_deletion(db: PgPool) {
         .unwrap();
     assert_eq!(password_digest(&db).await, crypto::digest(b"second"));
     cloud
-        .rebuild(id, "ubuntu-24", &SecretString::from("third"))
+        .rebuild(id, "ubuntu-24", &boot("third"))
         .await
         .unwrap();
+    assert_eq!(password_digest(&db).await, crypto::digest(b"third"));
     assert_eq!(
         sqlx::query_scalar!("select image from sim_machines")
             .fetch_one(&db)
@@ -96,7 +107,8 @@ async fn a_machine_lives_from_creation_to_deletion(db: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn asking_twice_makes_two_machines(db: PgPool) {
+async fn asking_twice_makes_two_machines(db: sqlx::PgPool) {
+    let db = PgPool::from(db);
     let cloud = cloud(&db, 0);
     let wish = wish(AccountId::new());
     let (first, second) = (
@@ -108,7 +120,8 @@ async fn asking_twice_makes_two_machines(db: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_booting_machine_refuses_work(db: PgPool) {
+async fn a_booting_machine_refuses_work(db: sqlx::PgPool) {
+    let db = PgPool::from(db);
     let cloud = cloud(&db, FOREVER);
     let made = cloud.create(&wish(AccountId::new())).await.unwrap();
     assert_eq!(
@@ -126,7 +139,8 @@ async fn a_booting_machine_refuses_work(db: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_full_region_takes_a_machine_again_once_one_is_gone(db: PgPool) {
+async fn a_full_region_takes_a_machine_again_once_one_is_gone(db: sqlx::PgPool) {
+    let db = PgPool::from(db);
     let cloud = cloud(&db, 0);
     sqlx::query!("insert into sim_regions (code, capacity, used) values ('sgp1', 1, 0)")
         .execute(&db)
@@ -150,7 +164,8 @@ async fn a_full_region_takes_a_machine_again_once_one_is_gone(db: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_taken_address_is_skipped(db: PgPool) {
+async fn a_taken_address_is_skipped(db: sqlx::PgPool) {
+    let db = PgPool::from(db);
     let cloud = cloud(&db, 0);
     let first = cloud.create(&wish(AccountId::new())).await.unwrap();
     sqlx::query!("select setval('sim_addresses_seq', 1, false)")
@@ -162,7 +177,8 @@ async fn a_taken_address_is_skipped(db: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_lost_answer_leaves_a_machine_to_be_found(db: PgPool) {
+async fn a_lost_answer_leaves_a_machine_to_be_found(db: sqlx::PgPool) {
+    let db = PgPool::from(db);
     let cloud = cloud(&db, 0);
     let wish = wish(AccountId::new());
     inject(&db, wish.reference.account, Kind::AnswerLost, 1).await;
@@ -171,7 +187,8 @@ async fn a_lost_answer_leaves_a_machine_to_be_found(db: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn faults_spoil_as_many_calls_as_told_and_only_of_their_account(db: PgPool) {
+async fn faults_spoil_as_many_calls_as_told_and_only_of_their_account(db: sqlx::PgPool) {
+    let db = PgPool::from(db);
     let cloud = cloud(&db, 0);
     let (spoiled, other) = (AccountId::new(), AccountId::new());
     inject(&db, spoiled, Kind::NoCapacity, 2).await;
@@ -213,7 +230,8 @@ async fn faults_spoil_as_many_calls_as_told_and_only_of_their_account(db: PgPool
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_vanishing_machine_is_gone_after_it_was_seen_running(db: PgPool) {
+async fn a_vanishing_machine_is_gone_after_it_was_seen_running(db: sqlx::PgPool) {
+    let db = PgPool::from(db);
     let cloud = cloud(&db, 0);
     let wish = wish(AccountId::new());
     inject(&db, wish.reference.account, Kind::Vanish, 1).await;
@@ -226,7 +244,8 @@ async fn a_vanishing_machine_is_gone_after_it_was_seen_running(db: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_slow_cloud_boots_ten_times_as_long(db: PgPool) {
+async fn a_slow_cloud_boots_ten_times_as_long(db: sqlx::PgPool) {
+    let db = PgPool::from(db);
     let account = AccountId::new();
     inject(&db, account, Kind::Slow, 1).await;
     let cloud = cloud(&db, 1000);

@@ -1,8 +1,12 @@
 //! SQL of API keys.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
+use uuid::Uuid;
 
+use crate::base::db::PgPool;
 use crate::base::id::{AccountId, ApiKeyId};
 use crate::service::identity::model::ApiKey;
 
@@ -17,7 +21,7 @@ pub struct NewKey<'a> {
     /// The maker's role.
     pub role: &'a str,
     /// The maker.
-    pub created_by: uuid::Uuid,
+    pub created_by: Uuid,
 }
 
 /// A key as it is checked.
@@ -95,7 +99,7 @@ pub async fn insert(connection: &mut PgConnection, new: &NewKey<'_>) -> sqlx::Re
 pub async fn list(
     connection: &mut PgConnection,
     account: AccountId,
-    before: Option<uuid::Uuid>,
+    before: Option<Uuid>,
     limit: i64,
 ) -> sqlx::Result<Vec<ApiKey>> {
     sqlx::query_as!(
@@ -145,6 +149,29 @@ pub async fn find_by_digest(
     )
     .fetch_optional(connection)
     .await
+}
+
+/// Which of some keys are neither revoked nor of a suspended account.
+///
+/// # Errors
+/// Of the database.
+pub async fn standing(
+    pool: &PgPool,
+    asked: &[(AccountId, ApiKeyId)],
+) -> sqlx::Result<HashMap<(AccountId, ApiKeyId), ()>> {
+    let (accounts, ids): (Vec<Uuid>, Vec<Uuid>) = asked.iter().map(|(a, id)| (a.0, id.0)).unzip();
+    let rows = sqlx::query!(
+        r#"select k.account_id as "account: AccountId", k.id as "id: ApiKeyId" from api_keys k join accounts a on a.id = k.account_id
+        where (k.account_id, k.id) in (select * from unnest($1::uuid[], $2::uuid[])) and k.revoked_at is null and a.suspended_at is null"#,
+        &accounts,
+        &ids
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| ((row.account, row.id), ()))
+        .collect())
 }
 
 /// Notes that a key was used, unless a later use is noted already.

@@ -11,8 +11,9 @@ use uuid::Uuid;
 
 use crate::base::db;
 use crate::base::id::{AccountId, UserId};
+use crate::service::identity::NewAccount;
 use crate::service::identity::error::Error;
-use crate::service::identity::model::{AccountKind, Family, Person, Profile};
+use crate::service::identity::model::{Family, Person, Profile};
 
 /// A user to insert.
 pub struct NewUser<'a> {
@@ -64,22 +65,40 @@ pub async fn insert_user(
 pub async fn insert_account(
     connection: &mut PgConnection,
     id: AccountId,
-    kind: AccountKind,
-    name: &str,
-    sandbox: bool,
+    new: &NewAccount,
+    referrer: Option<AccountId>,
     now: DateTime<Utc>,
 ) -> sqlx::Result<()> {
     sqlx::query!(
-        "insert into accounts (id, kind, name, sandbox, created_at) values ($1, $2, $3, $4, $5)",
+        "insert into accounts (id, kind, name, sandbox, created_at, referred_by) values ($1, $2, $3, $4, $5, $6)",
         id.0,
-        kind as i16,
-        name,
-        sandbox,
-        now
+        new.kind as i16,
+        new.account_name,
+        new.sandbox,
+        now,
+        referrer.map(|r| r.0),
     )
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// The account that has a referral code, if it is a sandbox account just as the new one.
+///
+/// # Errors
+/// Of the database.
+pub async fn find_referrer(
+    connection: &mut PgConnection,
+    code: &str,
+    sandbox: bool,
+) -> sqlx::Result<Option<AccountId>> {
+    sqlx::query_scalar!(
+        r#"select id as "id: AccountId" from accounts where referral_code = $1 and sandbox = $2"#,
+        code,
+        sandbox
+    )
+    .fetch_optional(connection)
+    .await
 }
 
 /// Makes a user act for an account.
@@ -255,7 +274,7 @@ pub async fn advance_family(connection: &mut PgConnection, family: &Family) -> s
 /// # Errors
 /// Of the database.
 pub async fn forget_families(
-    pool: &sqlx::PgPool,
+    pool: &crate::base::db::PgPool,
     expired_before: DateTime<Utc>,
     limit: i64,
 ) -> sqlx::Result<u64> {

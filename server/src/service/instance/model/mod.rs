@@ -1,5 +1,7 @@
 //! The rules of instances: what they are, how they move, and what may be asked of them. Pure.
 
+pub mod snapshot;
+pub mod ssh_key;
 pub mod state;
 pub mod view;
 
@@ -15,8 +17,10 @@ use crate::base::id::{
 use crate::base::money::Rupiah;
 use crate::provider::compute::{Machine, Reference};
 
+pub use self::snapshot::Snapshot;
+pub use self::ssh_key::SshKey;
 pub use self::state::{Event, InvalidTransition, State, Wanted};
-pub use self::view::{Bill, View};
+pub use self::view::{Bill, Labels, View};
 
 /// An instance.
 #[derive(Clone, Debug)]
@@ -75,6 +79,8 @@ pub struct Instance {
     pub period: BillingPeriod,
     /// When the patrol looks at it, if nobody works on it until then.
     pub look_at: Option<DateTime<Utc>>,
+    /// Until when its first password can be shown; `None` once it was, or there is none.
+    pub first_password_until: Option<DateTime<Utc>>,
     /// Grows with each change.
     pub revision: i64,
     /// When it was ordered.
@@ -205,7 +211,13 @@ impl Instance {
             Kind::PowerOff | Kind::Shutdown | Kind::Reboot | Kind::ResetPassword => {
                 matches!(self.state, State::Running)
             }
-            Kind::Rebuild => matches!(self.state, State::Running | State::Stopped),
+            Kind::Rebuild
+            | Kind::Resize
+            | Kind::CreateSnapshot
+            | Kind::RestoreSnapshot
+            | Kind::DeleteSnapshot => {
+                matches!(self.state, State::Running | State::Stopped)
+            }
             Kind::Delete => matches!(
                 self.state,
                 State::Running | State::Stopped | State::Suspended | State::Lost
@@ -296,6 +308,7 @@ mod tests {
             price: Rupiah(100_000),
             period: BillingPeriod::Month,
             look_at: None,
+            first_password_until: None,
             revision: 7,
             created_at: at,
             updated_at: at,
@@ -319,7 +332,15 @@ mod tests {
         ] {
             assert_eq!(states(kind), [State::Running], "{kind:?}");
         }
-        assert_eq!(states(Kind::Rebuild), [State::Running, State::Stopped]);
+        for kind in [
+            Kind::Rebuild,
+            Kind::Resize,
+            Kind::CreateSnapshot,
+            Kind::RestoreSnapshot,
+            Kind::DeleteSnapshot,
+        ] {
+            assert_eq!(states(kind), [State::Running, State::Stopped], "{kind:?}");
+        }
         assert_eq!(
             states(Kind::Delete),
             [

@@ -192,10 +192,18 @@ impl Wanted {
     /// What an operation wants of the instance; `None` if it says nothing about that.
     pub fn of(kind: Kind) -> Option<Self> {
         match kind {
-            Kind::Create | Kind::PowerOn | Kind::Reboot | Kind::Rebuild => Some(Self::Running),
+            Kind::Create | Kind::PowerOn | Kind::Reboot | Kind::Rebuild | Kind::RestoreSnapshot => {
+                Some(Self::Running)
+            }
             Kind::PowerOff | Kind::Shutdown => Some(Self::Stopped),
             Kind::Delete => Some(Self::Deleted),
-            Kind::Unspecified | Kind::ResetPassword | Kind::Suspend | Kind::Resume => None,
+            Kind::Unspecified
+            | Kind::ResetPassword
+            | Kind::Suspend
+            | Kind::Resume
+            | Kind::Resize
+            | Kind::CreateSnapshot
+            | Kind::DeleteSnapshot => None,
         }
     }
 }

@@ -37,6 +37,15 @@ impl Bill {
     }
 }
 
+/// Labels that instances must have to be listed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Labels {
+    /// With any value.
+    pub present: Vec<String>,
+    /// With this value.
+    pub pairs: Vec<(String, String)>,
+}
+
 /// An instance as its owner sees it.
 #[derive(Clone, Debug)]
 pub struct View {

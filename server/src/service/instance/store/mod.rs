@@ -1,21 +1,29 @@
 //! The SQL of instances.
 
+pub mod boot;
 mod making;
+pub mod snapshots;
+pub mod ssh_keys;
+mod terms;
 
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use sewa_sdk::sewa::api::v1::BillingPeriod;
+use sqlx::PgConnection;
 use sqlx::types::Json;
-use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-pub use self::making::{adopt, assign, claim, forget, set_addresses, unclaim};
+pub use self::making::{
+    adopt, assign, claim, forget, is_unasked_for_update, release, set_addresses, take_in, unclaim,
+};
+pub use self::terms::{set_period, set_plan};
+use crate::base::db::PgPool;
 use crate::base::id::{
     AccountId, ImageId, InstanceId, OperationId, OrderId, PlanId, ProviderAccountId, RegionId,
 };
 use crate::base::money::Rupiah;
-use crate::service::instance::model::{Bill, Instance, NewInstance, State, View, Wanted};
+use crate::service::instance::model::{Bill, Instance, Labels, NewInstance, State, View, Wanted};
 
 /// A row of `instances`, with what a view joins to it.
 struct Row {
@@ -46,6 +54,7 @@ struct Row {
     price: Rupiah,
     period: i16,
     look_at: Option<DateTime<Utc>>,
+    first_password_until: Option<DateTime<Utc>>,
     revision: i64,
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
@@ -89,6 +98,7 @@ impl From<Row> for Instance {
             price: r.price,
             period: BillingPeriod::try_from(i32::from(r.period)).unwrap_or_default(),
             look_at: r.look_at,
+            first_password_until: r.first_password_until,
             revision: r.revision,
             created_at: r.created_at,
             updated_at: r.updated_at,
@@ -127,7 +137,7 @@ macro_rules! rows {
             r#"select i.account_id as "account_id: AccountId", i.id as "id: InstanceId", i.order_id as "order_id: OrderId", i.state, i.wanted, i.suspended,
                 i.provider, i.provider_size, i.provider_account_id as "provider_account_id: ProviderAccountId", i.provider_ref, i.unsure_until, i.plan_id as "plan_id: PlanId", i.region_id as "region_id: RegionId",
                 i.region_code, i.image_id as "image_id: ImageId", i.image_code, i.vcpus, i.memory_mib, i.disk_gib, i.hostname, i.display_name,
-                i.labels as "labels: Json<BTreeMap<String, String>>", i.ipv4, i.ipv6, i.price as "price: Rupiah", i.period, i.look_at, i.revision,
+                i.labels as "labels: Json<BTreeMap<String, String>>", i.ipv4, i.ipv6, i.price as "price: Rupiah", i.period, i.look_at, i.first_password_until, i.revision,
                 i.created_at, i.updated_at, "# + $joined + " from instances i " + $tail,
             $($argument),*
         )
@@ -303,7 +313,7 @@ pub async fn account_of(pool: &PgPool, id: InstanceId) -> Result<Option<AccountI
     .await
 }
 
-/// Instances of an account, newest first: of these states, and only before `before`.
+/// Instances of an account, newest first: of these states, with these labels, and only before `before`. It reads the account's own instances and no others.
 ///
 /// # Errors
 /// Of the database.
@@ -311,16 +321,23 @@ pub async fn list_views(
     pool: &PgPool,
     account: AccountId,
     states: &[&str],
+    labels: &Labels,
     before: Option<Uuid>,
     limit: i64,
 ) -> Result<Vec<View>, sqlx::Error> {
+    let (keys, values): (Vec<String>, Vec<String>) = labels.pairs.iter().cloned().unzip();
     let rows = views!(
         "left join subscriptions s on s.account_id = i.account_id and s.instance_id = i.id
-        where i.account_id = $1 and i.state = any($2) and i.id < $3 order by i.id desc limit $4",
+        where i.account_id = $1 and i.state = any($2) and i.id < $3 and jsonb_exists_all(i.labels, $5)
+            and not exists (select from unnest($6::text[], $7::text[]) as n (k, v) where i.labels ->> n.k is distinct from n.v)
+        order by i.id desc limit $4",
         account.0,
         states as &[&str],
         before.unwrap_or(Uuid::max()),
-        limit
+        limit,
+        &labels.present,
+        &keys,
+        &values
     );
     Ok(rows
         .fetch_all(pool)
@@ -354,14 +371,22 @@ pub async fn take_to_look_at(
     Ok(rows.into_iter().map(|r| (r.account, r.id)).collect())
 }
 
-/// Writes what changed of instances that are locked. The revision must have been raised.
+/// Writes what changed of instances that are locked. The revision must have been raised. With a machine that is made, or never will be, what it was to be given is forgotten;
+/// with one that is gone, its first password.
 ///
 /// # Errors
 /// Of the database.
 pub async fn save(connection: &mut PgConnection, changed: &[&Instance]) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "update instances i set state = n.st, wanted = n.wa, suspended = n.su, provider_ref = n.pr, unsure_until = n.un, image_id = n.im, image_code = n.ic,
-            display_name = n.na, labels = n.la, ipv4 = n.v4, ipv6 = n.v6, revision = n.re, updated_at = n.up, look_at = n.lo
+        "with booted as (
+            delete from first_boots b using unnest($1::uuid[], $2::uuid[], $3::text[]) as n (a, i, st)
+            where b.account_id = n.a and b.instance_id = n.i and n.st <> 'PROVISIONING'
+        )
+        update instances i set state = n.st, wanted = n.wa, suspended = n.su, provider_ref = n.pr, unsure_until = n.un, image_id = n.im, image_code = n.ic,
+            display_name = n.na, labels = n.la, ipv4 = n.v4, ipv6 = n.v6, revision = n.re, updated_at = n.up, look_at = n.lo,
+            first_password = case when n.st = any($17) then null else i.first_password end,
+            first_password_key = case when n.st = any($17) then null else i.first_password_key end,
+            first_password_until = case when n.st = any($17) then null else i.first_password_until end
         from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::boolean[], $6::text[], $7::timestamptz[], $8::uuid[], $9::text[], $10::text[],
             $11::jsonb[], $12::text[], $13::text[], $14::bigint[], $15::timestamptz[], $16::timestamptz[])
             as n (a, i, st, wa, su, pr, un, im, ic, na, la, v4, v6, re, up, lo)
@@ -382,6 +407,7 @@ pub async fn save(connection: &mut PgConnection, changed: &[&Instance]) -> Resul
         &changed.iter().map(|c| c.revision).collect::<Vec<_>>(),
         &changed.iter().map(|c| c.updated_at).collect::<Vec<_>>(),
         &changed.iter().map(|c| c.look_at).collect::<Vec<_>>() as &[Option<DateTime<Utc>>],
+        &[State::Deleting, State::Deleted, State::Failed, State::Lost].map(State::as_str) as &[&str],
     )
     .execute(connection)
     .await?;

@@ -71,7 +71,8 @@ pub async fn send(
     .await
 }
 
-/// Locks a clock that is on its way and that no other replica walks.
+/// Locks a clock that is on its way and that no other replica walks. That of an account whose money is frozen, or a plan of which is being changed, stands
+/// still, because what is due could not be settled.
 ///
 /// # Errors
 /// Of the database.
@@ -80,7 +81,9 @@ pub async fn advancing_for_update(
 ) -> Result<Option<(AccountId, TestClock)>, sqlx::Error> {
     let row = sqlx::query!(
         r#"select account_id as "account: AccountId", now_at, target_at from test_clocks
-        where target_at > now_at order by target_at limit 1 for no key update skip locked"#
+        where target_at > now_at and account_id <> all (array(select account_id from balances where frozen_at is not null))
+            and account_id <> all (array(select account_id from subscriptions where change_id is not null))
+        order by target_at limit 1 for no key update skip locked"#
     )
     .fetch_optional(connection)
     .await?;

@@ -1,15 +1,17 @@
 //! The SQL of lifecycle.
 
+pub mod changes;
 pub mod clocks;
 
 use chrono::{DateTime, Utc};
 use sewa_sdk::sewa::api::v1::BillingPeriod;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::base::id::{AccountId, InstanceId, JournalId, OrderId, RenewalId};
+use crate::base::db::PgPool;
+use crate::base::id::{AccountId, InstanceId, JournalId, OperationId, OrderId, RenewalId};
 use crate::base::money::Rupiah;
-use crate::service::lifecycle::model::{Charge, State, Step, Subscription};
+use crate::service::lifecycle::model::{Charge, Present, State, Step, Subscription};
 
 struct Row {
     account_id: AccountId,
@@ -17,6 +19,12 @@ struct Row {
     order_id: OrderId,
     price_idr: Rupiah,
     period: i16,
+    present_starts_at: DateTime<Utc>,
+    present_period: i16,
+    present_price: Rupiah,
+    present_bought: Rupiah,
+    present_paid: Rupiah,
+    change_id: Option<OperationId>,
     anchor_at: DateTime<Utc>,
     anchor_number: i32,
     period_number: i32,
@@ -33,12 +41,21 @@ struct Row {
 
 impl From<Row> for Subscription {
     fn from(r: Row) -> Self {
+        let period = |number| BillingPeriod::try_from(i32::from(number)).unwrap_or_default();
         Self {
             account: r.account_id,
             instance: r.instance_id,
             order: r.order_id,
             price: r.price_idr,
-            period: BillingPeriod::try_from(i32::from(r.period)).unwrap_or_default(),
+            period: period(r.period),
+            present: Present {
+                starts_at: r.present_starts_at,
+                period: period(r.present_period),
+                price: r.present_price,
+                bought: r.present_bought,
+                paid: r.present_paid,
+            },
+            change: r.change_id,
             anchor_at: r.anchor_at,
             anchor_number: r.anchor_number,
             period_number: r.period_number,
@@ -59,7 +76,8 @@ macro_rules! subscriptions {
         sqlx::query_as!(
             Row,
             r#"select account_id as "account_id: AccountId", instance_id as "instance_id: InstanceId", order_id as "order_id: OrderId",
-                price_idr as "price_idr: Rupiah", period, anchor_at, anchor_number, period_number, paid_until, auto_renew, policy, state, next_step,
+                price_idr as "price_idr: Rupiah", period, present_starts_at, present_period, present_price as "present_price: Rupiah",
+                present_bought as "present_bought: Rupiah", present_paid as "present_paid: Rupiah", change_id as "change_id: OperationId", anchor_at, anchor_number, period_number, paid_until, auto_renew, policy, state, next_step,
                 next_step_at, renewal_hold as "renewal_hold: JournalId", on_test_clock, revision
             from subscriptions "# + $tail,
             $($argument),*
@@ -67,7 +85,7 @@ macro_rules! subscriptions {
     };
 }
 
-/// Locks what is due by the platform's clock, soonest first, leaving out what other replicas hold.
+/// Locks what is due by the platform's clock, soonest first, leaving out what other replicas hold and whose plan is being changed.
 ///
 /// # Errors
 /// Of the database.
@@ -77,7 +95,8 @@ pub async fn due_for_update(
     limit: i64,
 ) -> Result<Vec<Subscription>, sqlx::Error> {
     let rows = subscriptions!(
-        "where next_step_at is not null and not on_test_clock and next_step_at <= $1 order by next_step_at limit $2 for no key update skip locked",
+        "where next_step_at is not null and not on_test_clock and next_step_at <= $1 and change_id is null
+            and account_id <> all (array(select account_id from balances where frozen_at is not null)) order by next_step_at limit $2 for no key update skip locked",
         now,
         limit
     )
@@ -86,7 +105,7 @@ pub async fn due_for_update(
     Ok(rows.into_iter().map(Into::into).collect())
 }
 
-/// Locks what is due in one account by its own clock, soonest first.
+/// Locks what is due in one account by its own clock, soonest first, but for those whose plan is being changed.
 ///
 /// # Errors
 /// Of the database.
@@ -97,7 +116,8 @@ pub async fn due_of_for_update(
     limit: i64,
 ) -> Result<Vec<Subscription>, sqlx::Error> {
     let rows = subscriptions!(
-        "where account_id = $1 and next_step_at is not null and next_step_at <= $2 order by next_step_at limit $3 for no key update",
+        "where account_id = $1 and next_step_at is not null and next_step_at <= $2 and change_id is null
+            and not exists (select from balances b where b.account_id = $1 and b.frozen_at is not null) order by next_step_at limit $3 for no key update",
         account.0,
         now,
         limit
@@ -105,6 +125,24 @@ pub async fn due_of_for_update(
     .fetch_all(connection)
     .await?;
     Ok(rows.into_iter().map(Into::into).collect())
+}
+
+/// Machines of an account that are gone while their subscription goes on.
+///
+/// # Errors
+/// Of the database.
+pub async fn outlived_machines(
+    connection: &mut PgConnection,
+    account: AccountId,
+) -> Result<Vec<InstanceId>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select s.instance_id as "instance: InstanceId" from subscriptions s
+        join instances i on i.account_id = s.account_id and i.id = s.instance_id
+        where s.account_id = $1 and s.state <> 'ENDED' and i.state in ('DELETING', 'DELETED', 'FAILED', 'LOST')"#,
+        account.0,
+    )
+    .fetch_all(connection)
+    .await
 }
 
 /// Locks one subscription.
@@ -168,8 +206,8 @@ pub async fn list_due(
 pub async fn insert(connection: &mut PgConnection, s: &Subscription) -> Result<bool, sqlx::Error> {
     let done = sqlx::query!(
         "insert into subscriptions (account_id, instance_id, order_id, price_idr, period, anchor_at, anchor_number, period_number, paid_until, auto_renew,
-            policy, state, next_step, next_step_at, on_test_clock, revision)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) on conflict do nothing",
+            policy, state, next_step, next_step_at, on_test_clock, revision, present_starts_at, present_period, present_price, present_bought, present_paid)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21) on conflict do nothing",
         s.account.0,
         s.instance.0,
         s.order.0,
@@ -186,6 +224,11 @@ pub async fn insert(connection: &mut PgConnection, s: &Subscription) -> Result<b
         s.next.map(|(_, at)| at),
         s.on_test_clock,
         s.revision,
+        s.present.starts_at,
+        s.present.period as i16,
+        s.present.price.0,
+        s.present.bought.0,
+        s.present.paid.0,
     )
     .execute(connection)
     .await?;
@@ -203,10 +246,13 @@ pub async fn save(
     sqlx::query!(
         "update subscriptions s set anchor_at = n.anchor_at, anchor_number = n.anchor_number, period_number = n.period_number, paid_until = n.paid_until,
             auto_renew = n.auto_renew, state = n.state, next_step = n.next_step, next_step_at = n.next_step_at, renewal_hold = n.renewal_hold,
-            revision = n.revision
+            revision = n.revision, price_idr = n.price, period = n.period, present_starts_at = n.present_starts_at, present_period = n.present_period,
+            present_price = n.present_price, present_bought = n.present_bought, present_paid = n.present_paid, change_id = n.change_id
         from unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::integer[], $5::integer[], $6::timestamptz[], $7::boolean[], $8::text[], $9::text[],
-            $10::timestamptz[], $11::uuid[], $12::bigint[])
-            as n (account_id, instance_id, anchor_at, anchor_number, period_number, paid_until, auto_renew, state, next_step, next_step_at, renewal_hold, revision)
+            $10::timestamptz[], $11::uuid[], $12::bigint[], $13::bigint[], $14::smallint[], $15::timestamptz[], $16::smallint[], $17::bigint[], $18::bigint[],
+            $19::bigint[], $20::uuid[])
+            as n (account_id, instance_id, anchor_at, anchor_number, period_number, paid_until, auto_renew, state, next_step, next_step_at, renewal_hold, revision,
+            price, period, present_starts_at, present_period, present_price, present_bought, present_paid, change_id)
         where s.account_id = n.account_id and s.instance_id = n.instance_id",
         &changed.iter().map(|s| s.account.0).collect::<Vec<_>>(),
         &changed.iter().map(|s| s.instance.0).collect::<Vec<_>>(),
@@ -220,6 +266,14 @@ pub async fn save(
         &changed.iter().map(|s| s.next.map(|(_, at)| at)).collect::<Vec<_>>() as &[Option<DateTime<Utc>>],
         &changed.iter().map(|s| s.renewal_hold.map(|h| h.0)).collect::<Vec<_>>() as &[Option<Uuid>],
         &changed.iter().map(|s| s.revision).collect::<Vec<_>>(),
+        &changed.iter().map(|s| s.price.0).collect::<Vec<_>>(),
+        &changed.iter().map(|s| s.period as i16).collect::<Vec<_>>(),
+        &changed.iter().map(|s| s.present.starts_at).collect::<Vec<_>>(),
+        &changed.iter().map(|s| s.present.period as i16).collect::<Vec<_>>(),
+        &changed.iter().map(|s| s.present.price.0).collect::<Vec<_>>(),
+        &changed.iter().map(|s| s.present.bought.0).collect::<Vec<_>>(),
+        &changed.iter().map(|s| s.present.paid.0).collect::<Vec<_>>(),
+        &changed.iter().map(|s| s.change.map(|c| c.0)).collect::<Vec<_>>() as &[Option<Uuid>],
     )
     .execute(connection)
     .await?;
@@ -292,6 +346,30 @@ pub async fn close_held(
         &instances.iter().map(|(account, _)| account.0).collect::<Vec<_>>(),
         &instances.iter().map(|(_, instance)| instance.0).collect::<Vec<_>>(),
         state,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Writes down that the last period paid ends when the subscription says so, and the one paid ahead, if there is one, is `next`.
+///
+/// # Errors
+/// Of the database.
+pub async fn move_end(
+    connection: &mut PgConnection,
+    subscription: &Subscription,
+    next: &Charge,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update renewals set starts_at = case state when 'HELD' then $5 else starts_at end, ends_at = case state when 'HELD' then $6 else $5 end
+        where account_id = $1 and instance_id = $2 and ((state = 'PAID' and period_number = $3) or (state = 'HELD' and period_number = $4))",
+        subscription.account.0,
+        subscription.instance.0,
+        subscription.period_number,
+        next.number,
+        subscription.paid_until,
+        next.ends_at,
     )
     .execute(connection)
     .await?;

@@ -2,19 +2,24 @@
 
 pub mod together;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 use sewa_sdk::sewa::api::v1::BillingPeriod;
+use sqlx::PgConnection;
 use sqlx::types::Json;
-use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
+use crate::base::db::PgPool;
 use crate::base::id::{
-    AccountId, ImageId, InstanceId, JournalId, OperationId, OrderId, PlanId, RegionId,
+    AccountId, CouponId, DepositId, ImageId, InstanceId, JournalId, OperationId, OrderId, PlanId,
+    PlanPromotionId, RegionId,
 };
 use crate::base::money::Rupiah;
-use crate::service::order::model::{Draft, Move, Order, Payment, Quote, State};
+use crate::service::catalog::promotion::Reduction;
+use crate::service::order::model::{Draft, Move, Order, Payment, State};
+use crate::service::order::quote::Quote;
+use crate::service::promotion::coupon::Discount;
 
 struct Row {
     account_id: AccountId,
@@ -36,6 +41,14 @@ struct Row {
     instance_id: InstanceId,
     operation_id: OperationId,
     hold_id: Option<JournalId>,
+    deposit_id: Option<DepositId>,
+    coupon_id: Option<CouponId>,
+    coupon_code: String,
+    discount: Rupiah,
+    promotion_id: Option<PlanPromotionId>,
+    promotion_name: String,
+    promotion_discount: Rupiah,
+    promotion_renews: bool,
     client_reference: Option<String>,
     failure_reason: Option<String>,
     failure_message: Option<String>,
@@ -56,10 +69,10 @@ impl From<Row> for Order {
             account: r.account_id,
             id: r.id,
             state: State::parse(&r.state).expect("orders_state_known allows no other"),
-            payment: if r.payment == Payment::StaffApproval as i16 {
-                Payment::StaffApproval
-            } else {
-                Payment::Wallet
+            payment: match r.payment {
+                2 => Payment::StaffApproval,
+                3 => Payment::Gateway,
+                _ => Payment::Wallet,
             },
             draft: Draft {
                 plan: r.plan_id,
@@ -69,9 +82,21 @@ impl From<Row> for Order {
                 hostname: r.hostname,
                 auto_renew: r.auto_renew,
                 labels: r.labels.0,
+                coupon_code: r.coupon_code.clone(),
             },
             quote: Quote {
                 plan_name: r.plan_name,
+                promotion: r.promotion_id.map(|promotion| Reduction {
+                    promotion,
+                    display_name: r.promotion_name,
+                    amount: r.promotion_discount,
+                    renews: r.promotion_renews,
+                }),
+                discount: r.coupon_id.map(|coupon| Discount {
+                    coupon,
+                    code: r.coupon_code,
+                    amount: r.discount,
+                }),
                 subtotal: r.subtotal,
                 tax: r.tax,
                 total: r.total,
@@ -80,6 +105,7 @@ impl From<Row> for Order {
             instance: r.instance_id,
             operation: r.operation_id,
             hold: r.hold_id,
+            deposit: r.deposit_id,
             client_reference: r.client_reference,
             failure: r.failure_reason.zip(r.failure_message),
             history: r.history.0,
@@ -103,6 +129,8 @@ macro_rules! orders {
                 region_id as "region_id: RegionId", image_id as "image_id: ImageId", period, hostname, auto_renew,
                 labels as "labels: Json<BTreeMap<String, String>>", subtotal as "subtotal: Rupiah", tax as "tax: Rupiah", total as "total: Rupiah", plan_name,
                 price_until, instance_id as "instance_id: InstanceId", operation_id as "operation_id: OperationId", hold_id as "hold_id: JournalId",
+                deposit_id as "deposit_id: DepositId", coupon_id as "coupon_id: CouponId", coupon_code, discount as "discount: Rupiah",
+                promotion_id as "promotion_id: PlanPromotionId", promotion_name, promotion_discount as "promotion_discount: Rupiah", promotion_renews,
                 client_reference, failure_reason, failure_message, history as "history: Json<Vec<Move>>", attempts, last_error, fence, next_attempt_at,
                 deadline_at, revision, created_at, updated_at
             from orders "# + $tail,
@@ -118,12 +146,14 @@ macro_rules! orders {
 pub async fn insert(connection: &mut PgConnection, orders: &[&Order]) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "insert into orders (account_id, id, state, payment, plan_id, region_id, image_id, period, hostname, auto_renew, labels, subtotal, tax, total, plan_name,
-            price_until, instance_id, operation_id, hold_id, client_reference, history, next_attempt_at, deadline_at, revision, created_at, updated_at)
-        select a, i, st, pa, pl, re, im, pe, ho, au, la, su, ta, su + ta, na, un, ins, op, hol, cl, hi, ne, de, ve, cr, cr
+            price_until, instance_id, operation_id, hold_id, client_reference, history, next_attempt_at, deadline_at, revision, created_at, updated_at,
+            deposit_id, coupon_id, coupon_code, discount, promotion_id, promotion_name, promotion_discount, promotion_renews)
+        select a, i, st, pa, pl, re, im, pe, ho, au, la, su, ta, su + ta, na, un, ins, op, hol, cl, hi, ne, de, ve, cr, cr, dep, co, cc, di, pm, pn, pd, pr
         from unnest($1::uuid[], $2::uuid[], $3::text[], $4::smallint[], $5::uuid[], $6::uuid[], $7::uuid[], $8::smallint[], $9::text[], $10::boolean[],
             $11::jsonb[], $12::bigint[], $13::bigint[], $14::text[], $15::timestamptz[], $16::uuid[], $17::uuid[], $18::uuid[], $19::text[], $20::jsonb[],
-            $21::timestamptz[], $22::timestamptz[], $23::bigint[], $24::timestamptz[])
-            as o (a, i, st, pa, pl, re, im, pe, ho, au, la, su, ta, na, un, ins, op, hol, cl, hi, ne, de, ve, cr)",
+            $21::timestamptz[], $22::timestamptz[], $23::bigint[], $24::timestamptz[], $25::uuid[], $26::uuid[], $27::text[], $28::bigint[],
+            $29::uuid[], $30::text[], $31::bigint[], $32::boolean[])
+            as o (a, i, st, pa, pl, re, im, pe, ho, au, la, su, ta, na, un, ins, op, hol, cl, hi, ne, de, ve, cr, dep, co, cc, di, pm, pn, pd, pr)",
         &orders.iter().map(|o| o.account.0).collect::<Vec<_>>(),
         &orders.iter().map(|o| o.id.0).collect::<Vec<_>>(),
         &orders.iter().map(|o| o.state.as_str()).collect::<Vec<_>>() as &[&str],
@@ -148,10 +178,38 @@ pub async fn insert(connection: &mut PgConnection, orders: &[&Order]) -> Result<
         &orders.iter().map(|o| o.deadline_at).collect::<Vec<_>>(),
         &orders.iter().map(|o| o.revision).collect::<Vec<_>>(),
         &orders.iter().map(|o| o.created_at).collect::<Vec<_>>(),
+        &orders.iter().map(|o| o.deposit.map(|d| d.0)).collect::<Vec<_>>() as &[Option<Uuid>],
+        &orders.iter().map(|o| o.quote.discount.as_ref().map(|d| d.coupon.0)).collect::<Vec<_>>() as &[Option<Uuid>],
+        &orders.iter().map(|o| o.draft.coupon_code.as_str()).collect::<Vec<_>>() as &[&str],
+        &orders.iter().map(|o| o.quote.discount.as_ref().map_or(0, |d| d.amount.0)).collect::<Vec<_>>(),
+        &orders.iter().map(|o| promotion(o).map(|p| p.promotion.0)).collect::<Vec<_>>() as &[Option<Uuid>],
+        &orders.iter().map(|o| promotion(o).map_or("", |p| p.display_name.as_str())).collect::<Vec<_>>() as &[&str],
+        &orders.iter().map(|o| promotion(o).map_or(0, |p| p.amount.0)).collect::<Vec<_>>(),
+        &orders.iter().map(|o| promotion(o).is_some_and(|p| p.renews)).collect::<Vec<_>>(),
     )
     .execute(connection)
     .await?;
     Ok(())
+}
+
+fn promotion(order: &Order) -> Option<&Reduction> {
+    order.quote.promotion.as_ref()
+}
+
+/// Whether an account has an order, apart from those that ended without a machine.
+///
+/// # Errors
+/// Of the database.
+pub async fn has_bought(
+    connection: &mut PgConnection,
+    account: AccountId,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select exists (select from orders where account_id = $1 and state in ('PENDING_PAYMENT', 'PAID', 'PROVISIONING', 'ACTIVE')) as "bought!""#,
+        account.0
+    )
+    .fetch_one(connection)
+    .await
 }
 
 /// Which of these references were used before in their accounts.
@@ -180,21 +238,24 @@ pub async fn used_references(
     Ok(rows.into_iter().map(|r| (r.account, r.reference)).collect())
 }
 
-/// An order.
+/// Orders, by whose they are.
 ///
 /// # Errors
 /// Of the database.
 pub async fn get(
     pool: &PgPool,
-    account: AccountId,
-    id: OrderId,
-) -> Result<Option<Order>, sqlx::Error> {
-    Ok(
-        orders!("where account_id = $1 and id = $2", account.0, id.0)
-            .fetch_optional(pool)
-            .await?
-            .map(Into::into),
+    asked: &[(AccountId, OrderId)],
+) -> Result<HashMap<(AccountId, OrderId), Order>, sqlx::Error> {
+    let (accounts, ids): (Vec<Uuid>, Vec<Uuid>) = asked.iter().map(|(a, id)| (a.0, id.0)).unzip();
+    let rows = orders!(
+        "where (account_id, id) in (select * from unnest($1::uuid[], $2::uuid[]))",
+        &accounts,
+        &ids
     )
+    .fetch_all(pool)
+    .await?;
+    let orders = rows.into_iter().map(Order::from);
+    Ok(orders.map(|o| ((o.account, o.id), o)).collect())
 }
 
 /// An order of any account, for staff.
@@ -361,7 +422,7 @@ pub async fn put_back(
 pub async fn advance(connection: &mut PgConnection, order: &Order) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "update orders set state = $3, hold_id = $4, failure_reason = $5, failure_message = $6, history = $7, next_attempt_at = $8, deadline_at = $9,
-            revision = $10, updated_at = $11
+            revision = $10, updated_at = $11, last_error = $12
         where account_id = $1 and id = $2",
         order.account.0,
         order.id.0,
@@ -374,6 +435,7 @@ pub async fn advance(connection: &mut PgConnection, order: &Order) -> Result<(),
         order.deadline_at,
         order.revision,
         order.updated_at,
+        order.last_error,
     )
     .execute(connection)
     .await?;
@@ -394,4 +456,24 @@ pub async fn expiring_for_update(
             .fetch_all(connection)
             .await?;
     Ok(rows.into_iter().map(Into::into).collect())
+}
+
+/// Deposits whose money is held for an order that does not wait for it any more, and how much.
+///
+/// # Errors
+/// Of the database.
+pub async fn unclaimed_payments(
+    connection: &mut PgConnection,
+    account: AccountId,
+) -> Result<Vec<(DepositId, Rupiah)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"select d.id as "id: DepositId", d.amount as "amount: Rupiah" from deposits d
+        join orders o on o.account_id = d.account_id and o.id = d.order_id
+        where d.account_id = $1 and d.hold_id is not null and o.hold_id is distinct from d.hold_id
+            and not exists (select from journals c where c.account_id = d.account_id and c.closes = d.hold_id)"#,
+        account.0,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|r| (r.id, r.amount)).collect())
 }

@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use sewa_sdk::sewa::api::v1::operation::Kind as OperationKind;
 use sewa_sdk::sewa::event::v1::EventType;
-use sqlx::PgPool;
 use sqlx::types::Json;
 use uuid::Uuid;
 
 use crate::base::db;
+use crate::base::db::PgPool;
 use crate::base::id::JournalId;
 use crate::service::operation::model::WAITING;
 use crate::service::order::model::{Move, Payment};
@@ -32,8 +32,8 @@ struct Shares {
     rests: Vec<i64>,
 }
 
-/// Places all of these orders, or none. False if one of them needs a closer look: a key or client reference was used before, a wallet lacks the money or does not
-/// exist yet, or holds a journal with a later id than ours, because the clock of another replica is ahead.
+/// Places all of these orders, or none. False if one of them needs a closer look: a key or client reference was used before, a wallet lacks the money, has
+/// promo credit to spend first, is frozen or does not exist yet, or holds a journal with a later id than ours, because the clock of another replica is ahead.
 ///
 /// # Errors
 /// Of the database, if it may succeed another time.
@@ -62,7 +62,7 @@ pub async fn place(
         ), moved as (
             update balances b set available = b.available - n.total, held = b.held + n.total, last_journal_id = n.last, updated_at = $34
             from unnest($35::uuid[], $36::bigint[], $37::uuid[], $38::uuid[]) with ordinality as n (account_id, total, first, last, number)
-            where b.account_id = n.account_id and b.available >= n.total and b.last_journal_id < n.first
+            where b.account_id = n.account_id and b.available >= n.total and b.promo = 0 and b.last_journal_id < n.first and b.frozen_at is null
             returning n.number, b.available, b.held
         ), heads as materialized (
             select array_agg(available order by number) as available, array_agg(held order by number) as held from moved

@@ -1,11 +1,12 @@
 //! The SQL of deposits.
 
 use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
 use sqlx::types::Json;
-use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use crate::base::id::{AccountId, DepositId};
+use crate::base::db::PgPool;
+use crate::base::id::{AccountId, DepositId, JournalId, OrderId};
 use crate::base::money::Rupiah;
 use crate::provider::payment::{Instruction, Payer};
 use crate::service::wallet::deposit::{Deposit, DepositState};
@@ -19,8 +20,9 @@ pub async fn insert_deposit(
     deposit: &Deposit,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "insert into deposits (account_id, id, amount, method, channel, state, client_reference, asked_at, next_look_at, created_at, expires_at)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+        "insert into deposits (account_id, id, amount, method, channel, state, client_reference, asked_at, next_look_at, created_at, expires_at, order_id,
+            pay_url)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
         deposit.account.0,
         deposit.id.0,
         deposit.amount.0,
@@ -32,6 +34,8 @@ pub async fn insert_deposit(
         deposit.next_look_at,
         deposit.created_at,
         deposit.expires_at,
+        deposit.order.map(|o| o.0),
+        deposit.pay_url,
     )
     .execute(connection)
     .await?;
@@ -46,6 +50,8 @@ struct DepositRow {
     channel: String,
     state: String,
     client_reference: Option<String>,
+    order_id: Option<OrderId>,
+    hold_id: Option<JournalId>,
     payable: Option<i64>,
     fee: Option<i64>,
     gateway_ref: String,
@@ -72,6 +78,8 @@ impl From<DepositRow> for Deposit {
             channel: r.channel,
             state: DepositState::parse(&r.state).expect("deposits_state_known allows no other"),
             client_reference: r.client_reference,
+            order: r.order_id,
+            hold: r.hold_id,
             payable: r.payable.map(Rupiah),
             fee: r.fee.map(Rupiah),
             gateway_ref: r.gateway_ref,
@@ -101,9 +109,9 @@ pub async fn get_deposit(
 ) -> Result<Option<Deposit>, sqlx::Error> {
     let row = sqlx::query_as!(
         DepositRow,
-        r#"select account_id as "account: AccountId", id as "id: DepositId", amount as "amount: Rupiah", method, channel, state, client_reference, payable, fee,
-            gateway_ref, pay_url, pay_code, qr_string, instructions as "instructions: Json<Vec<Instruction>>", failure, revision, asked_at, next_look_at,
-            created_at, expires_at, closed_at
+        r#"select account_id as "account: AccountId", id as "id: DepositId", amount as "amount: Rupiah", method, channel, state, client_reference,
+            order_id as "order_id: OrderId", hold_id as "hold_id: JournalId", payable, fee, gateway_ref, pay_url, pay_code, qr_string,
+            instructions as "instructions: Json<Vec<Instruction>>", failure, revision, asked_at, next_look_at, created_at, expires_at, closed_at
         from deposits where account_id = $1 and id = $2"#,
         account.0,
         id.0,
@@ -142,7 +150,7 @@ pub async fn update_deposit(
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "update deposits set state = $3, payable = $4, fee = $5, gateway_ref = $6, pay_url = $7, pay_code = $8, qr_string = $9, instructions = $10,
-            failure = $11, revision = $12, asked_at = $13, next_look_at = $14, expires_at = $15, closed_at = $16
+            failure = $11, revision = $12, asked_at = $13, next_look_at = $14, expires_at = $15, closed_at = $16, hold_id = $17
         where account_id = $1 and id = $2",
         deposit.account.0,
         deposit.id.0,
@@ -160,6 +168,7 @@ pub async fn update_deposit(
         deposit.next_look_at,
         deposit.expires_at,
         deposit.closed_at,
+        deposit.hold.map(|h| h.0),
     )
     .execute(connection)
     .await?;
@@ -182,6 +191,29 @@ pub async fn account_of_deposit(
     .await
 }
 
+/// These deposits.
+///
+/// # Errors
+/// Of the database.
+pub async fn get_many(
+    connection: &mut PgConnection,
+    named: &[(AccountId, DepositId)],
+) -> Result<Vec<Deposit>, sqlx::Error> {
+    let rows = sqlx::query_as!(
+        DepositRow,
+        r#"select d.account_id as "account: AccountId", d.id as "id: DepositId", amount as "amount: Rupiah", method, channel, state, client_reference,
+            order_id as "order_id: OrderId", hold_id as "hold_id: JournalId", payable, fee, gateway_ref, pay_url, pay_code, qr_string,
+            instructions as "instructions: Json<Vec<Instruction>>", failure, revision, asked_at, next_look_at, created_at, expires_at, closed_at
+        from unnest($1::uuid[], $2::uuid[]) as n (account_id, id)
+        join deposits d on d.account_id = n.account_id and d.id = n.id"#,
+        &named.iter().map(|(account, _)| account.0).collect::<Vec<_>>(),
+        &named.iter().map(|(_, id)| id.0).collect::<Vec<_>>(),
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(Into::into).collect())
+}
+
 /// Deposits of an account before `before`, newest first; in one state unless `state` is empty.
 ///
 /// # Errors
@@ -195,9 +227,9 @@ pub async fn list_deposits(
 ) -> Result<Vec<Deposit>, sqlx::Error> {
     let rows = sqlx::query_as!(
         DepositRow,
-        r#"select account_id as "account: AccountId", id as "id: DepositId", amount as "amount: Rupiah", method, channel, state, client_reference, payable, fee,
-            gateway_ref, pay_url, pay_code, qr_string, instructions as "instructions: Json<Vec<Instruction>>", failure, revision, asked_at, next_look_at,
-            created_at, expires_at, closed_at
+        r#"select account_id as "account: AccountId", id as "id: DepositId", amount as "amount: Rupiah", method, channel, state, client_reference,
+            order_id as "order_id: OrderId", hold_id as "hold_id: JournalId", payable, fee, gateway_ref, pay_url, pay_code, qr_string,
+            instructions as "instructions: Json<Vec<Instruction>>", failure, revision, asked_at, next_look_at, created_at, expires_at, closed_at
         from deposits
         where account_id = $1 and id < coalesce($2, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid) and ($3 = '' or state = $3)
         order by id desc limit $4"#,

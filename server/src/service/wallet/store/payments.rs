@@ -1,10 +1,11 @@
 //! The SQL of payments, of callbacks about them, and of what staff have seen on statements. All of it is only ever added to.
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::base::id::{AccountId, DepositId};
+use crate::base::db::PgPool;
+use crate::base::id::{self, AccountId, DepositId};
 use crate::base::money::Rupiah;
 use crate::service::wallet::deposit::Deposit;
 use crate::service::wallet::payment::Payment;
@@ -20,12 +21,28 @@ pub async fn list_payments(
 ) -> Result<Vec<Payment>, sqlx::Error> {
     sqlx::query_as!(
         Payment,
-        r#"select kind, paid as "paid: Rupiah", credited as "credited: Rupiah", gateway_ref, recorded_at
+        r#"select kind, paid as "paid: Rupiah", credited as "credited: Rupiah", gateway_fee as "gateway_fee: Rupiah", gateway_ref, recorded_at
         from payments where account_id = $1 and deposit_id = $2 order by id"#,
         account.0,
         deposit.0,
     )
     .fetch_all(connection)
+    .await
+}
+
+/// Whether anything was ever paid for an account.
+///
+/// # Errors
+/// Of the database.
+pub async fn has_any(
+    connection: &mut PgConnection,
+    account: AccountId,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select exists (select from payments where account_id = $1) as "any!""#,
+        account.0
+    )
+    .fetch_one(connection)
     .await
 }
 
@@ -39,7 +56,8 @@ pub async fn insert_payment(
     payment: &Payment,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "insert into payments (account_id, id, deposit_id, method, gateway_ref, kind, paid, credited, recorded_at) values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        "insert into payments (account_id, id, deposit_id, method, gateway_ref, kind, paid, credited, recorded_at, gateway_fee)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
         deposit.account.0,
         Uuid::now_v7(),
         deposit.id.0,
@@ -49,6 +67,7 @@ pub async fn insert_payment(
         payment.paid.0,
         payment.credited.0,
         payment.recorded_at,
+        payment.gateway_fee.map(|fee| fee.0),
     )
     .execute(connection)
     .await?;
@@ -113,6 +132,24 @@ pub async fn insert_callback(
     .execute(pool)
     .await?;
     Ok(())
+}
+
+/// Forgets callbacks that were kept before the first id of that time, at most `limit`. Returns how many.
+///
+/// # Errors
+/// Of the database.
+pub async fn forget_callbacks(
+    pool: &PgPool,
+    before: DateTime<Utc>,
+    limit: i64,
+) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select forget_callbacks($1, $2) as "gone!""#,
+        id::first_at(before),
+        limit
+    )
+    .fetch_one(pool)
+    .await
 }
 
 /// Whether a callback with this very body was dealt with before.

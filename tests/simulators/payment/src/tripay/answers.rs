@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::{API_KEY, CHANNELS, MERCHANT, Memory, Shared, fee, held, sign, spelled};
-use crate::serving::{broken_off, now};
+use crate::serving::broken_off;
 use crate::{Payment, Status};
 
 fn ok(data: Value) -> Response {
@@ -147,10 +147,14 @@ pub(super) async fn create(State(memory): Shared, headers: HeaderMap, body: Byte
         merchant_ref,
         asked: amount,
         fee: if on_payer { fee(&method, amount) } else { 0 },
+        merchant_fee: if on_payer { 0 } else { fee(&method, amount) },
+        created: memory.now(),
         status: Status::Unpaid,
         paid: 0,
         callback_url: text("callback_url"),
-        expires: body["expired_time"].as_i64().unwrap_or(now() + 86_400),
+        expires: body["expired_time"]
+            .as_i64()
+            .unwrap_or(memory.now() + 86_400),
         paid_at: None,
     };
     let data = shown(&payment, &method);
@@ -172,7 +176,7 @@ fn shown(p: &Payment, method: &str) -> Value {
     json!({
         "reference": p.reference, "merchant_ref": p.merchant_ref, "payment_selection_type": "static", "payment_method": method, "payment_name": method,
         "customer_name": "", "customer_email": "", "customer_phone": null, "callback_url": p.callback_url, "return_url": null, "amount": total,
-        "fee_merchant": 0, "fee_customer": p.fee, "total_fee": p.fee, "amount_received": p.asked,
+        "fee_merchant": p.merchant_fee, "fee_customer": p.fee, "total_fee": p.fee + p.merchant_fee, "amount_received": p.asked - p.merchant_fee,
         "pay_code": if qr.is_empty() { Value::from(format!("8808{:08}", p.reference.len())) } else { Value::Null },
         "pay_url": null, "checkout_url": format!("https://tripay.example/checkout/{}", p.reference), "status": spelled(p.status),
         "expired_time": p.expires, "paid_at": p.paid_at.map(|at| at.to_string()), "order_items": [],
@@ -213,18 +217,33 @@ pub(super) async fn list(
         entry["pay_code"] = json!(8_808_000_011_i64);
         entry["paid_at"] = json!(p.paid_at);
         entry["expired_at"] = json!(p.expires);
+        entry["created_at"] = json!(p.created);
         for missing in ["expired_time", "instructions", "qr_string", "qr_url"] {
             entry.as_object_mut().map(|fields| fields.remove(missing));
         }
         entry
     };
-    let entries: Vec<Value> = memory
+    let mut found: Vec<&(Payment, String)> = memory
         .payments
         .iter()
         .filter(|(p, _)| wanted.is_empty() || p.merchant_ref == wanted)
-        .map(entry)
         .collect();
-    let pagination = json!({"sort": "asc", "current_page": 1, "last_page": 1, "per_page": 50, "total_records": entries.len()});
+    found.sort_by_key(|(p, _)| p.created);
+    let sort = value(&query, "sort").unwrap_or("desc");
+    if sort != "asc" {
+        found.reverse();
+    }
+    let number = |name: &str| value(&query, name).and_then(|text| text.parse::<usize>().ok());
+    let per_page = number("per_page").unwrap_or(25).clamp(1, 50);
+    let page = number("page").unwrap_or(1).max(1);
+    let (total, last) = (found.len(), found.len().div_ceil(per_page).max(1));
+    let shown = found.into_iter().skip((page - 1) * per_page).take(per_page);
+    let entries: Vec<Value> = shown.map(entry).collect();
+    let pagination = json!({
+        "sort": sort, "offset": {"from": (page - 1) * per_page + 1, "to": (page - 1) * per_page + entries.len()}, "current_page": page,
+        "previous_page": if page > 1 { json!(page - 1) } else { Value::Null }, "next_page": if page < last { json!(page + 1) } else { Value::Null },
+        "last_page": last, "per_page": per_page, "total_records": total,
+    });
     let answer =
         json!({"success": true, "message": "Success", "data": entries, "pagination": pagination});
     Json(answer).into_response()

@@ -41,6 +41,8 @@ pub struct Switches {
     pub closed_channels: Vec<String>,
     /// Calls come from an address that is not on the list.
     pub unknown_address: bool,
+    /// The gateway's clock is so many seconds ahead of everybody else's.
+    pub clock_ahead: i64,
 }
 
 #[derive(Debug, Default)]
@@ -56,6 +58,13 @@ struct Memory {
 pub struct Tripay {
     place: Place,
     memory: Arc<Mutex<Memory>>,
+}
+
+impl Memory {
+    /// What the gateway takes for the present, Unix seconds.
+    fn now(&self) -> i64 {
+        now() + self.switches.clock_ahead
+    }
 }
 
 type Shared = State<Arc<Mutex<Memory>>>;
@@ -173,7 +182,8 @@ impl Tripay {
     /// # Panics
     /// If there is no such payment.
     pub fn move_to(&self, reference: &str, status: Status) {
-        self.change(reference, |p| p.move_to(status, now()));
+        let now = held(&self.memory).now();
+        self.change(reference, |p| p.move_to(status, now));
     }
 
     /// The payment is paid, with an amount of the payer's own.
@@ -181,15 +191,51 @@ impl Tripay {
     /// # Panics
     /// If there is no such payment.
     pub fn pay(&self, reference: &str, amount: i64, late_seconds: i64) {
+        let now = held(&self.memory).now();
         self.change(reference, |p| {
             p.paid = amount;
             let when = if late_seconds > 0 {
                 p.expires + late_seconds
             } else {
-                now()
+                now
             };
             p.move_to(Status::Paid, when);
         });
+    }
+
+    /// As if all of a payment had happened so many seconds earlier.
+    ///
+    /// # Panics
+    /// If there is no such payment.
+    pub fn backdate(&self, reference: &str, seconds: i64) {
+        self.change(reference, |p| p.backdate(seconds));
+    }
+
+    /// The gateway no longer knows a payment.
+    pub fn forget(&self, reference: &str) {
+        let mut memory = held(&self.memory);
+        memory.payments.retain(|(p, _)| p.reference != reference);
+    }
+
+    /// Payments that others made through the gateway long ago, so that lists have pages.
+    pub fn remember_others(&self, count: usize) {
+        let mut memory = held(&self.memory);
+        let long_ago = now() - 30 * 86_400;
+        let other = |number: usize| Payment {
+            reference: format!("DEV-T0001-OTHER-{number}"),
+            merchant_ref: format!("other-{number}"),
+            asked: 10_000,
+            fee: 0,
+            merchant_fee: 0,
+            status: Status::Paid,
+            paid: 10_000,
+            callback_url: String::new(),
+            created: long_ago,
+            expires: long_ago + 86_400,
+            paid_at: Some(long_ago),
+        };
+        let others = (0..count).map(|number| (other(number), "BRIVA".to_owned()));
+        memory.payments.splice(0..0, others);
     }
 
     fn change(&self, reference: &str, change: impl FnOnce(&mut Payment)) {
@@ -252,10 +298,10 @@ impl Tripay {
             "payment_method": "Simulated",
             "payment_method_code": method,
             "total_amount": payment.asked + payment.fee,
-            "fee_merchant": 0,
+            "fee_merchant": payment.merchant_fee,
             "fee_customer": payment.fee,
-            "total_fee": payment.fee,
-            "amount_received": payment.asked,
+            "total_fee": payment.fee + payment.merchant_fee,
+            "amount_received": payment.asked - payment.merchant_fee,
             "is_closed_payment": 1,
             "status": spelled(status),
             "paid_at": payment.paid_at,

@@ -19,7 +19,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file sewa/catalog/v1/catalog.proto.
  */
 export const file_sewa_catalog_v1_catalog: GenFile = /*@__PURE__*/
-  fileDesc("Ch1zZXdhL2NhdGFsb2cvdjEvY2F0YWxvZy5wcm90bxIPc2V3YS5jYXRhbG9nLnYxItwCCgRQbGFuEgwKAmlkGAEgASgJQgASDgoEY29kZRgCIAEoCUIAEhYKDGRpc3BsYXlfbmFtZRgDIAEoCUIAEg8KBXZjcHVzGAQgASgFQgASFAoKbWVtb3J5X21pYhgFIAEoBUIAEhIKCGRpc2tfZ2liGAYgASgFQgASFgoMdHJhbnNmZXJfZ2liGAcgASgFQgASEgoIcHJvdmlkZXIYCCABKAlCABIXCg1wcm92aWRlcl9zaXplGAkgASgJQgASEQoJYXZhaWxhYmxlGAogASgIEhIKCGFyY2hpdmVkGAsgASgIQgASLAoGcHJpY2VzGAwgAygLMhouc2V3YS5jYXRhbG9nLnYxLlBsYW5QcmljZUIAEjEKC2NyZWF0ZV90aW1lGA0gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIAEhYKDGNhcGFiaWxpdGllcxgOIAMoCUIAIqIBCglQbGFuUHJpY2USKgoGcGVyaW9kGAEgASgOMhouc2V3YS5hcGkudjEuQmlsbGluZ1BlcmlvZBIiCgZhbW91bnQYAiABKAsyEi5nb29nbGUudHlwZS5Nb25leRIyCg5lZmZlY3RpdmVfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEQoJYXZhaWxhYmxlGAQgASgIItsBCgVJbWFnZRIMCgJpZBgBIAEoCUIAEg4KBGNvZGUYAiABKAlCABIWCgxkaXNwbGF5X25hbWUYAyABKAlCABIrCgRraW5kGAQgASgOMhsuc2V3YS5jYXRhbG9nLnYxLkltYWdlLktpbmRCABIWCgxkaXN0cmlidXRpb24YBSABKAlCABIWCgxtaW5fZGlza19naWIYBiABKAVCACI/CgRLaW5kEhQKEEtJTkRfVU5TUEVDSUZJRUQQABILCgdLSU5EX09TEAESFAoQS0lORF9BUFBMSUNBVElPThACImsKBlJlZ2lvbhIMCgJpZBgBIAEoCUIAEg4KBGNvZGUYAiABKAlCABIWCgxkaXNwbGF5X25hbWUYAyABKAlCABIWCgxjb3VudHJ5X2NvZGUYBCABKAlCABITCglhdmFpbGFibGUYBSABKAhCACJaChBMaXN0UGxhbnNSZXF1ZXN0EhMKCXBhZ2Vfc2l6ZRgBIAEoBUIAEhQKCnBhZ2VfdG9rZW4YAiABKAlCABIbChNpbmNsdWRlX3VuYXZhaWxhYmxlGAMgASgIIlIKEUxpc3RQbGFuc1Jlc3BvbnNlEiQKBXBsYW5zGAEgAygLMhUuc2V3YS5jYXRhbG9nLnYxLlBsYW4SFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIiMKDkdldFBsYW5SZXF1ZXN0EhEKB3BsYW5faWQYASABKAlCACI2Cg9HZXRQbGFuUmVzcG9uc2USIwoEcGxhbhgBIAEoCzIVLnNld2EuY2F0YWxvZy52MS5QbGFuIlUKFUxpc3RQbGFuUHJpY2VzUmVxdWVzdBITCglwYWdlX3NpemUYASABKAVCABIUCgpwYWdlX3Rva2VuGAIgASgJQgASEQoHcGxhbl9pZBgDIAEoCUIAIl0KFkxpc3RQbGFuUHJpY2VzUmVzcG9uc2USKgoGcHJpY2VzGAEgAygLMhouc2V3YS5jYXRhbG9nLnYxLlBsYW5QcmljZRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiPgoRTGlzdEltYWdlc1JlcXVlc3QSEwoJcGFnZV9zaXplGAEgASgFQgASFAoKcGFnZV90b2tlbhgCIAEoCUIAIlUKEkxpc3RJbWFnZXNSZXNwb25zZRImCgZpbWFnZXMYASADKAsyFi5zZXdhLmNhdGFsb2cudjEuSW1hZ2USFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIj8KEkxpc3RSZWdpb25zUmVxdWVzdBITCglwYWdlX3NpemUYASABKAVCABIUCgpwYWdlX3Rva2VuGAIgASgJQgAiWAoTTGlzdFJlZ2lvbnNSZXNwb25zZRIoCgdyZWdpb25zGAEgAygLMhcuc2V3YS5jYXRhbG9nLnYxLlJlZ2lvbhIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiuwEKEUNyZWF0ZVBsYW5SZXF1ZXN0Eg4KBGNvZGUYASABKAlCABIWCgxkaXNwbGF5X25hbWUYAiABKAlCABIPCgV2Y3B1cxgDIAEoBUIAEhQKCm1lbW9yeV9taWIYBCABKAVCABISCghkaXNrX2dpYhgFIAEoBUIAEhYKDHRyYW5zZmVyX2dpYhgGIAEoBUIAEhIKCHByb3ZpZGVyGAcgASgJQgASFwoNcHJvdmlkZXJfc2l6ZRgIIAEoCUIAIjkKEkNyZWF0ZVBsYW5SZXNwb25zZRIjCgRwbGFuGAEgASgLMhUuc2V3YS5jYXRhbG9nLnYxLlBsYW4iawoRVXBkYXRlUGxhblJlcXVlc3QSJQoEcGxhbhgBIAEoCzIVLnNld2EuY2F0YWxvZy52MS5QbGFuQgASLwoLdXBkYXRlX21hc2sYAiABKAsyGi5nb29nbGUucHJvdG9idWYuRmllbGRNYXNrIjkKElVwZGF0ZVBsYW5SZXNwb25zZRIjCgRwbGFuGAEgASgLMhUuc2V3YS5jYXRhbG9nLnYxLlBsYW4iJwoSQXJjaGl2ZVBsYW5SZXF1ZXN0EhEKB3BsYW5faWQYASABKAlCACI6ChNBcmNoaXZlUGxhblJlc3BvbnNlEiMKBHBsYW4YASABKAsyFS5zZXdhLmNhdGFsb2cudjEuUGxhbiLDAQoTU2V0UGxhblByaWNlUmVxdWVzdBIRCgdwbGFuX2lkGAEgASgJQgASLAoGcGVyaW9kGAIgASgOMhouc2V3YS5hcGkudjEuQmlsbGluZ1BlcmlvZEIAEiQKBmFtb3VudBgDIAEoCzISLmdvb2dsZS50eXBlLk1vbmV5QgASMgoOZWZmZWN0aXZlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhEKCWF2YWlsYWJsZRgFIAEoCCJBChRTZXRQbGFuUHJpY2VSZXNwb25zZRIpCgVwcmljZRgBIAEoCzIaLnNld2EuY2F0YWxvZy52MS5QbGFuUHJpY2Uq4gQKEkNhdGFsb2dFcnJvclJlYXNvbhIkCiBDQVRBTE9HX0VSUk9SX1JFQVNPTl9VTlNQRUNJRklFRBAAEloKI0NBVEFMT0dfRVJST1JfUkVBU09OX1BMQU5fTk9UX0ZPVU5EEAEaMZq1GC0KCU5PVF9GT1VORBgDIh5MaXN0IHRoZSBwbGFucyB0byBmaW5kIGl0cyBpZC4SVgokQ0FUQUxPR19FUlJPUl9SRUFTT05fUExBTl9DT0RFX1RBS0VOEAIaLJq1GCgKDkFMUkVBRFlfRVhJU1RTGAMiFENob29zZSBhbm90aGVyIGNvZGUuEn8KJUNBVEFMT0dfRVJST1JfUkVBU09OX1VOS05PV05fUFJPVklERVIQAxpUmrUYUAoQSU5WQUxJRF9BUkdVTUVOVBIIcHJvdmlkZXIYAyIwTmFtZSBhIHByb3ZpZGVyIHRoZSBwbGF0Zm9ybSBpcyBjb25maWd1cmVkIHdpdGguEnoKJ0NBVEFMT0dfRVJST1JfUkVBU09OX0ZJRUxEX05PVF9XUklUQUJMRRAEGk2atRhJChBJTlZBTElEX0FSR1VNRU5UEgRwYXRoGAMiLU5hbWUgb25seSB3cml0YWJsZSBmaWVsZHMgaW4gdGhlIHVwZGF0ZSBtYXNrLhJ1CiZDQVRBTE9HX0VSUk9SX1JFQVNPTl9QUklDRV9JTl9USEVfUEFTVBAFGkmatRhFChBJTlZBTElEX0FSR1VNRU5UGAMiL0xlYXZlIGVmZmVjdGl2ZV90aW1lIGVtcHR5LCBvciBzZXQgb25lIHRvIGNvbWUuMp4KCg5DYXRhbG9nU2VydmljZRJyCglMaXN0UGxhbnMSIS5zZXdhLmNhdGFsb2cudjEuTGlzdFBsYW5zUmVxdWVzdBoiLnNld2EuY2F0YWxvZy52MS5MaXN0UGxhbnNSZXNwb25zZSIekAIBirUYFxABIAEqB2RlZmF1bHQyCAoCCAUSAggeEnwKB0dldFBsYW4SHy5zZXdhLmNhdGFsb2cudjEuR2V0UGxhblJlcXVlc3QaIC5zZXdhLmNhdGFsb2cudjEuR2V0UGxhblJlc3BvbnNlIi6QAgGKtRgnEAEgASoHZGVmYXVsdDIICgIIBRICCB46DlBMQU5fTk9UX0ZPVU5EEpEBCg5MaXN0UGxhblByaWNlcxImLnNld2EuY2F0YWxvZy52MS5MaXN0UGxhblByaWNlc1JlcXVlc3QaJy5zZXdhLmNhdGFsb2cudjEuTGlzdFBsYW5QcmljZXNSZXNwb25zZSIukAIBirUYJxABIAEqB2RlZmF1bHQyCAoCCAUSAggeOg5QTEFOX05PVF9GT1VORBJ1CgpMaXN0SW1hZ2VzEiIuc2V3YS5jYXRhbG9nLnYxLkxpc3RJbWFnZXNSZXF1ZXN0GiMuc2V3YS5jYXRhbG9nLnYxLkxpc3RJbWFnZXNSZXNwb25zZSIekAIBirUYFxABIAEqB2RlZmF1bHQyCAoCCAUSAggeEngKC0xpc3RSZWdpb25zEiMuc2V3YS5jYXRhbG9nLnYxLkxpc3RSZWdpb25zUmVxdWVzdBokLnNld2EuY2F0YWxvZy52MS5MaXN0UmVnaW9uc1Jlc3BvbnNlIh6QAgGKtRgXEAEgASoHZGVmYXVsdDIICgIIBRICCB4SpQEKCkNyZWF0ZVBsYW4SIi5zZXdhLmNhdGFsb2cudjEuQ3JlYXRlUGxhblJlcXVlc3QaIy5zZXdhLmNhdGFsb2cudjEuQ3JlYXRlUGxhblJlc3BvbnNlIk6QAgKKtRhHCg1jYXRhbG9nLndyaXRlIAIqB2RlZmF1bHQyCAoCCAoSAggeOg9QTEFOX0NPREVfVEFLRU46EFVOS05PV05fUFJPVklERVISpgEKClVwZGF0ZVBsYW4SIi5zZXdhLmNhdGFsb2cudjEuVXBkYXRlUGxhblJlcXVlc3QaIy5zZXdhLmNhdGFsb2cudjEuVXBkYXRlUGxhblJlc3BvbnNlIk+QAgKKtRhICg1jYXRhbG9nLndyaXRlIAIqB2RlZmF1bHQyCAoCCAoSAggeOg5QTEFOX05PVF9GT1VORDoSRklFTERfTk9UX1dSSVRBQkxFEpUBCgtBcmNoaXZlUGxhbhIjLnNld2EuY2F0YWxvZy52MS5BcmNoaXZlUGxhblJlcXVlc3QaJC5zZXdhLmNhdGFsb2cudjEuQXJjaGl2ZVBsYW5SZXNwb25zZSI7kAICirUYNAoNY2F0YWxvZy53cml0ZSACKgdkZWZhdWx0MggKAggKEgIIHjoOUExBTl9OT1RfRk9VTkQSqwEKDFNldFBsYW5QcmljZRIkLnNld2EuY2F0YWxvZy52MS5TZXRQbGFuUHJpY2VSZXF1ZXN0GiUuc2V3YS5jYXRhbG9nLnYxLlNldFBsYW5QcmljZVJlc3BvbnNlIk6QAgKKtRhHCg1jYXRhbG9nLndyaXRlIAIqB2RlZmF1bHQyCAoCCAoSAggeOg5QTEFOX05PVF9GT1VORDoRUFJJQ0VfSU5fVEhFX1BBU1RiBnByb3RvMw", [file_google_protobuf_field_mask, file_google_protobuf_timestamp, file_google_type_money, file_sewa_api_v1_billing, file_sewa_api_v1_options]);
+  fileDesc("Ch1zZXdhL2NhdGFsb2cvdjEvY2F0YWxvZy5wcm90bxIPc2V3YS5jYXRhbG9nLnYxItwCCgRQbGFuEgwKAmlkGAEgASgJQgASDgoEY29kZRgCIAEoCUIAEhYKDGRpc3BsYXlfbmFtZRgDIAEoCUIAEg8KBXZjcHVzGAQgASgFQgASFAoKbWVtb3J5X21pYhgFIAEoBUIAEhIKCGRpc2tfZ2liGAYgASgFQgASFgoMdHJhbnNmZXJfZ2liGAcgASgFQgASEgoIcHJvdmlkZXIYCCABKAlCABIXCg1wcm92aWRlcl9zaXplGAkgASgJQgASEQoJYXZhaWxhYmxlGAogASgIEhIKCGFyY2hpdmVkGAsgASgIQgASLAoGcHJpY2VzGAwgAygLMhouc2V3YS5jYXRhbG9nLnYxLlBsYW5QcmljZUIAEjEKC2NyZWF0ZV90aW1lGA0gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIAEhYKDGNhcGFiaWxpdGllcxgOIAMoCUIAItABCglQbGFuUHJpY2USKgoGcGVyaW9kGAEgASgOMhouc2V3YS5hcGkudjEuQmlsbGluZ1BlcmlvZBIiCgZhbW91bnQYAiABKAsyEi5nb29nbGUudHlwZS5Nb25leRIyCg5lZmZlY3RpdmVfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEQoJYXZhaWxhYmxlGAQgASgIEiwKBm9mZmVycxgFIAMoCzIaLnNld2EuY2F0YWxvZy52MS5QbGFuT2ZmZXJCACLDAQoJUGxhbk9mZmVyEhYKDHByb21vdGlvbl9pZBgBIAEoCUIAEhYKDGRpc3BsYXlfbmFtZRgCIAEoCUIAEiQKBmFtb3VudBgDIAEoCzISLmdvb2dsZS50eXBlLk1vbmV5QgASEgoIcmVuZXdhbHMYBCABKAhCABIcChJuZXdfY3VzdG9tZXJzX29ubHkYBSABKAhCABIuCghlbmRfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCACKNBAoNUGxhblByb21vdGlvbhIMCgJpZBgBIAEoCUIAEhYKDGRpc3BsYXlfbmFtZRgCIAEoCUIAEiUKBWZpeGVkGAMgASgLMhIuZ29vZ2xlLnR5cGUuTW9uZXlCAEgAEjoKB3BlcmNlbnQYBCABKAsyJS5zZXdhLmNhdGFsb2cudjEuUGxhblByb21vdGlvblBlcmNlbnRCAEgAEhIKCHBsYW5faWRzGAUgAygJQgASLQoHcGVyaW9kcxgGIAMoDjIaLnNld2EuYXBpLnYxLkJpbGxpbmdQZXJpb2RCABISCghyZW5ld2FscxgHIAEoCEIAEhwKEm5ld19jdXN0b21lcnNfb25seRgIIAEoCEIAEhUKC3RvdGFsX2xpbWl0GAkgASgFQgASFwoNYWNjb3VudF9saW1pdBgKIAEoBUIAEjAKCnN0YXJ0X3RpbWUYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgASLAoIZW5kX3RpbWUYDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg8KB2VuYWJsZWQYDSABKAgSEQoHc2FuZGJveBgOIAEoCEIAEg4KBHVzZXMYDyABKAVCABIxCgtjcmVhdGVfdGltZRgQIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCAEIHCgV2YWx1ZSJRChRQbGFuUHJvbW90aW9uUGVyY2VudBIWCgxiYXNpc19wb2ludHMYASABKAVCABIhCgNjYXAYAiABKAsyEi5nb29nbGUudHlwZS5Nb25leUIAItsBCgVJbWFnZRIMCgJpZBgBIAEoCUIAEg4KBGNvZGUYAiABKAlCABIWCgxkaXNwbGF5X25hbWUYAyABKAlCABIrCgRraW5kGAQgASgOMhsuc2V3YS5jYXRhbG9nLnYxLkltYWdlLktpbmRCABIWCgxkaXN0cmlidXRpb24YBSABKAlCABIWCgxtaW5fZGlza19naWIYBiABKAVCACI/CgRLaW5kEhQKEEtJTkRfVU5TUEVDSUZJRUQQABILCgdLSU5EX09TEAESFAoQS0lORF9BUFBMSUNBVElPThACImsKBlJlZ2lvbhIMCgJpZBgBIAEoCUIAEg4KBGNvZGUYAiABKAlCABIWCgxkaXNwbGF5X25hbWUYAyABKAlCABIWCgxjb3VudHJ5X2NvZGUYBCABKAlCABITCglhdmFpbGFibGUYBSABKAhCACJrChBMaXN0UGxhbnNSZXF1ZXN0EhMKCXBhZ2Vfc2l6ZRgBIAEoBUIAEhQKCnBhZ2VfdG9rZW4YAiABKAlCABIbChNpbmNsdWRlX3VuYXZhaWxhYmxlGAMgASgIEg8KB3NhbmRib3gYBCABKAgiUgoRTGlzdFBsYW5zUmVzcG9uc2USJAoFcGxhbnMYASADKAsyFS5zZXdhLmNhdGFsb2cudjEuUGxhbhIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiNAoOR2V0UGxhblJlcXVlc3QSEQoHcGxhbl9pZBgBIAEoCUIAEg8KB3NhbmRib3gYAiABKAgiNgoPR2V0UGxhblJlc3BvbnNlEiMKBHBsYW4YASABKAsyFS5zZXdhLmNhdGFsb2cudjEuUGxhbiJVChVMaXN0UGxhblByaWNlc1JlcXVlc3QSEwoJcGFnZV9zaXplGAEgASgFQgASFAoKcGFnZV90b2tlbhgCIAEoCUIAEhEKB3BsYW5faWQYAyABKAlCACJdChZMaXN0UGxhblByaWNlc1Jlc3BvbnNlEioKBnByaWNlcxgBIAMoCzIaLnNld2EuY2F0YWxvZy52MS5QbGFuUHJpY2USFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIj4KEUxpc3RJbWFnZXNSZXF1ZXN0EhMKCXBhZ2Vfc2l6ZRgBIAEoBUIAEhQKCnBhZ2VfdG9rZW4YAiABKAlCACJVChJMaXN0SW1hZ2VzUmVzcG9uc2USJgoGaW1hZ2VzGAEgAygLMhYuc2V3YS5jYXRhbG9nLnYxLkltYWdlEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSI/ChJMaXN0UmVnaW9uc1JlcXVlc3QSEwoJcGFnZV9zaXplGAEgASgFQgASFAoKcGFnZV90b2tlbhgCIAEoCUIAIlgKE0xpc3RSZWdpb25zUmVzcG9uc2USKAoHcmVnaW9ucxgBIAMoCzIXLnNld2EuY2F0YWxvZy52MS5SZWdpb24SFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIrsBChFDcmVhdGVQbGFuUmVxdWVzdBIOCgRjb2RlGAEgASgJQgASFgoMZGlzcGxheV9uYW1lGAIgASgJQgASDwoFdmNwdXMYAyABKAVCABIUCgptZW1vcnlfbWliGAQgASgFQgASEgoIZGlza19naWIYBSABKAVCABIWCgx0cmFuc2Zlcl9naWIYBiABKAVCABISCghwcm92aWRlchgHIAEoCUIAEhcKDXByb3ZpZGVyX3NpemUYCCABKAlCACI5ChJDcmVhdGVQbGFuUmVzcG9uc2USIwoEcGxhbhgBIAEoCzIVLnNld2EuY2F0YWxvZy52MS5QbGFuImsKEVVwZGF0ZVBsYW5SZXF1ZXN0EiUKBHBsYW4YASABKAsyFS5zZXdhLmNhdGFsb2cudjEuUGxhbkIAEi8KC3VwZGF0ZV9tYXNrGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLkZpZWxkTWFzayI5ChJVcGRhdGVQbGFuUmVzcG9uc2USIwoEcGxhbhgBIAEoCzIVLnNld2EuY2F0YWxvZy52MS5QbGFuIicKEkFyY2hpdmVQbGFuUmVxdWVzdBIRCgdwbGFuX2lkGAEgASgJQgAiOgoTQXJjaGl2ZVBsYW5SZXNwb25zZRIjCgRwbGFuGAEgASgLMhUuc2V3YS5jYXRhbG9nLnYxLlBsYW4iwwEKE1NldFBsYW5QcmljZVJlcXVlc3QSEQoHcGxhbl9pZBgBIAEoCUIAEiwKBnBlcmlvZBgCIAEoDjIaLnNld2EuYXBpLnYxLkJpbGxpbmdQZXJpb2RCABIkCgZhbW91bnQYAyABKAsyEi5nb29nbGUudHlwZS5Nb25leUIAEjIKDmVmZmVjdGl2ZV90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCglhdmFpbGFibGUYBSABKAgiQQoUU2V0UGxhblByaWNlUmVzcG9uc2USKQoFcHJpY2UYASABKAsyGi5zZXdhLmNhdGFsb2cudjEuUGxhblByaWNlIsEDChpDcmVhdGVQbGFuUHJvbW90aW9uUmVxdWVzdBIWCgxkaXNwbGF5X25hbWUYASABKAlCABIlCgVmaXhlZBgCIAEoCzISLmdvb2dsZS50eXBlLk1vbmV5QgBIABI4CgdwZXJjZW50GAMgASgLMiUuc2V3YS5jYXRhbG9nLnYxLlBsYW5Qcm9tb3Rpb25QZXJjZW50SAASEgoIcGxhbl9pZHMYBCADKAlCABItCgdwZXJpb2RzGAUgAygOMhouc2V3YS5hcGkudjEuQmlsbGluZ1BlcmlvZEIAEhAKCHJlbmV3YWxzGAYgASgIEhoKEm5ld19jdXN0b21lcnNfb25seRgHIAEoCBIVCgt0b3RhbF9saW1pdBgIIAEoBUIAEhcKDWFjY291bnRfbGltaXQYCSABKAVCABIuCgpzdGFydF90aW1lGAogASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghlbmRfdGltZRgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDwoHZW5hYmxlZBgMIAEoCBIPCgdzYW5kYm94GA0gASgIQgkKBXZhbHVlEgAiUAobQ3JlYXRlUGxhblByb21vdGlvblJlc3BvbnNlEjEKCXByb21vdGlvbhgBIAEoCzIeLnNld2EuY2F0YWxvZy52MS5QbGFuUHJvbW90aW9uIoIBChpVcGRhdGVQbGFuUHJvbW90aW9uUmVxdWVzdBIzCglwcm9tb3Rpb24YASABKAsyHi5zZXdhLmNhdGFsb2cudjEuUGxhblByb21vdGlvbkIAEi8KC3VwZGF0ZV9tYXNrGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLkZpZWxkTWFzayJQChtVcGRhdGVQbGFuUHJvbW90aW9uUmVzcG9uc2USMQoJcHJvbW90aW9uGAEgASgLMh4uc2V3YS5jYXRhbG9nLnYxLlBsYW5Qcm9tb3Rpb24iRgoZTGlzdFBsYW5Qcm9tb3Rpb25zUmVxdWVzdBITCglwYWdlX3NpemUYASABKAVCABIUCgpwYWdlX3Rva2VuGAIgASgJQgAiaQoaTGlzdFBsYW5Qcm9tb3Rpb25zUmVzcG9uc2USMgoKcHJvbW90aW9ucxgBIAMoCzIeLnNld2EuY2F0YWxvZy52MS5QbGFuUHJvbW90aW9uEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSrWBQoSQ2F0YWxvZ0Vycm9yUmVhc29uEiQKIENBVEFMT0dfRVJST1JfUkVBU09OX1VOU1BFQ0lGSUVEEAASWgojQ0FUQUxPR19FUlJPUl9SRUFTT05fUExBTl9OT1RfRk9VTkQQARoxmrUYLQoJTk9UX0ZPVU5EGAMiHkxpc3QgdGhlIHBsYW5zIHRvIGZpbmQgaXRzIGlkLhJWCiRDQVRBTE9HX0VSUk9SX1JFQVNPTl9QTEFOX0NPREVfVEFLRU4QAhosmrUYKAoOQUxSRUFEWV9FWElTVFMYAyIUQ2hvb3NlIGFub3RoZXIgY29kZS4SfwolQ0FUQUxPR19FUlJPUl9SRUFTT05fVU5LTk9XTl9QUk9WSURFUhADGlSatRhQChBJTlZBTElEX0FSR1VNRU5UEghwcm92aWRlchgDIjBOYW1lIGEgcHJvdmlkZXIgdGhlIHBsYXRmb3JtIGlzIGNvbmZpZ3VyZWQgd2l0aC4SegonQ0FUQUxPR19FUlJPUl9SRUFTT05fRklFTERfTk9UX1dSSVRBQkxFEAQaTZq1GEkKEElOVkFMSURfQVJHVU1FTlQSBHBhdGgYAyItTmFtZSBvbmx5IHdyaXRhYmxlIGZpZWxkcyBpbiB0aGUgdXBkYXRlIG1hc2suEnUKJkNBVEFMT0dfRVJST1JfUkVBU09OX1BSSUNFX0lOX1RIRV9QQVNUEAUaSZq1GEUKEElOVkFMSURfQVJHVU1FTlQYAyIvTGVhdmUgZWZmZWN0aXZlX3RpbWUgZW1wdHksIG9yIHNldCBvbmUgdG8gY29tZS4ScgotQ0FUQUxPR19FUlJPUl9SRUFTT05fUExBTl9QUk9NT1RJT05fTk9UX0ZPVU5EEAYaP5q1GDsKCU5PVF9GT1VORBgDIixMaXN0IHRoZSBwcm9tb3Rpb25zIG9mIHBsYW5zIHRvIGZpbmQgaXRzIGlkLjLBDgoOQ2F0YWxvZ1NlcnZpY2UScgoJTGlzdFBsYW5zEiEuc2V3YS5jYXRhbG9nLnYxLkxpc3RQbGFuc1JlcXVlc3QaIi5zZXdhLmNhdGFsb2cudjEuTGlzdFBsYW5zUmVzcG9uc2UiHpACAYq1GBcQASABKgdkZWZhdWx0MggKAggFEgIIHhJ8CgdHZXRQbGFuEh8uc2V3YS5jYXRhbG9nLnYxLkdldFBsYW5SZXF1ZXN0GiAuc2V3YS5jYXRhbG9nLnYxLkdldFBsYW5SZXNwb25zZSIukAIBirUYJxABIAEqB2RlZmF1bHQyCAoCCAUSAggeOg5QTEFOX05PVF9GT1VORBKRAQoOTGlzdFBsYW5QcmljZXMSJi5zZXdhLmNhdGFsb2cudjEuTGlzdFBsYW5QcmljZXNSZXF1ZXN0Gicuc2V3YS5jYXRhbG9nLnYxLkxpc3RQbGFuUHJpY2VzUmVzcG9uc2UiLpACAYq1GCcQASABKgdkZWZhdWx0MggKAggFEgIIHjoOUExBTl9OT1RfRk9VTkQSdQoKTGlzdEltYWdlcxIiLnNld2EuY2F0YWxvZy52MS5MaXN0SW1hZ2VzUmVxdWVzdBojLnNld2EuY2F0YWxvZy52MS5MaXN0SW1hZ2VzUmVzcG9uc2UiHpACAYq1GBcQASABKgdkZWZhdWx0MggKAggFEgIIHhJ4CgtMaXN0UmVnaW9ucxIjLnNld2EuY2F0YWxvZy52MS5MaXN0UmVnaW9uc1JlcXVlc3QaJC5zZXdhLmNhdGFsb2cudjEuTGlzdFJlZ2lvbnNSZXNwb25zZSIekAIBirUYFxABIAEqB2RlZmF1bHQyCAoCCAUSAggeEqUBCgpDcmVhdGVQbGFuEiIuc2V3YS5jYXRhbG9nLnYxLkNyZWF0ZVBsYW5SZXF1ZXN0GiMuc2V3YS5jYXRhbG9nLnYxLkNyZWF0ZVBsYW5SZXNwb25zZSJOkAICirUYRwoNY2F0YWxvZy53cml0ZSACKgdkZWZhdWx0MggKAggKEgIIHjoPUExBTl9DT0RFX1RBS0VOOhBVTktOT1dOX1BST1ZJREVSEqYBCgpVcGRhdGVQbGFuEiIuc2V3YS5jYXRhbG9nLnYxLlVwZGF0ZVBsYW5SZXF1ZXN0GiMuc2V3YS5jYXRhbG9nLnYxLlVwZGF0ZVBsYW5SZXNwb25zZSJPkAICirUYSAoNY2F0YWxvZy53cml0ZSACKgdkZWZhdWx0MggKAggKEgIIHjoOUExBTl9OT1RfRk9VTkQ6EkZJRUxEX05PVF9XUklUQUJMRRKVAQoLQXJjaGl2ZVBsYW4SIy5zZXdhLmNhdGFsb2cudjEuQXJjaGl2ZVBsYW5SZXF1ZXN0GiQuc2V3YS5jYXRhbG9nLnYxLkFyY2hpdmVQbGFuUmVzcG9uc2UiO5ACAoq1GDQKDWNhdGFsb2cud3JpdGUgAioHZGVmYXVsdDIICgIIChICCB46DlBMQU5fTk9UX0ZPVU5EEqsBCgxTZXRQbGFuUHJpY2USJC5zZXdhLmNhdGFsb2cudjEuU2V0UGxhblByaWNlUmVxdWVzdBolLnNld2EuY2F0YWxvZy52MS5TZXRQbGFuUHJpY2VSZXNwb25zZSJOkAICirUYRwoNY2F0YWxvZy53cml0ZSACKgdkZWZhdWx0MggKAggKEgIIHjoOUExBTl9OT1RfRk9VTkQ6EVBSSUNFX0lOX1RIRV9QQVNUErABChNDcmVhdGVQbGFuUHJvbW90aW9uEisuc2V3YS5jYXRhbG9nLnYxLkNyZWF0ZVBsYW5Qcm9tb3Rpb25SZXF1ZXN0Giwuc2V3YS5jYXRhbG9nLnYxLkNyZWF0ZVBsYW5Qcm9tb3Rpb25SZXNwb25zZSI+kAICirUYNwoQcHJvbW90aW9ucy53cml0ZSADKgdkZWZhdWx0MggKAggKEgIIHjoOUExBTl9OT1RfRk9VTkQSzgEKE1VwZGF0ZVBsYW5Qcm9tb3Rpb24SKy5zZXdhLmNhdGFsb2cudjEuVXBkYXRlUGxhblByb21vdGlvblJlcXVlc3QaLC5zZXdhLmNhdGFsb2cudjEuVXBkYXRlUGxhblByb21vdGlvblJlc3BvbnNlIlyQAgKKtRhVChBwcm9tb3Rpb25zLndyaXRlIAIqB2RlZmF1bHQyCAoCCAoSAggeOhhQTEFOX1BST01PVElPTl9OT1RfRk9VTkQ6EkZJRUxEX05PVF9XUklUQUJMRRKcAQoSTGlzdFBsYW5Qcm9tb3Rpb25zEiouc2V3YS5jYXRhbG9nLnYxLkxpc3RQbGFuUHJvbW90aW9uc1JlcXVlc3QaKy5zZXdhLmNhdGFsb2cudjEuTGlzdFBsYW5Qcm9tb3Rpb25zUmVzcG9uc2UiLZACAYq1GCYKD3Byb21vdGlvbnMucmVhZCABKgdkZWZhdWx0MggKAggFEgIIHmIGcHJvdG8z", [file_google_protobuf_field_mask, file_google_protobuf_timestamp, file_google_type_money, file_sewa_api_v1_billing, file_sewa_api_v1_options]);
 
 /**
  * A size of virtual server and what it costs.
@@ -166,6 +166,13 @@ export type PlanPrice = Message<"sewa.catalog.v1.PlanPrice"> & {
    * @generated from field: bool available = 4;
    */
   available: boolean;
+
+  /**
+   * Promotions that are open for it now, the one that takes most off first. Only ListPlans and GetPlan show them. An order is given the first that its account may use.
+   *
+   * @generated from field: repeated sewa.catalog.v1.PlanOffer offers = 5;
+   */
+  offers: PlanOffer[];
 };
 
 /**
@@ -174,6 +181,226 @@ export type PlanPrice = Message<"sewa.catalog.v1.PlanPrice"> & {
  */
 export const PlanPriceSchema: GenMessage<PlanPrice> = /*@__PURE__*/
   messageDesc(file_sewa_catalog_v1_catalog, 1);
+
+/**
+ * What a promotion makes of the price of a plan.
+ *
+ * @generated from message sewa.catalog.v1.PlanOffer
+ */
+export type PlanOffer = Message<"sewa.catalog.v1.PlanOffer"> & {
+  /**
+   * The promotion.
+   *
+   * @generated from field: string promotion_id = 1;
+   */
+  promotionId: string;
+
+  /**
+   * Name, for customers.
+   *
+   * @generated from field: string display_name = 2;
+   */
+  displayName: string;
+
+  /**
+   * The price with it. Whole rupiah, without tax.
+   *
+   * @generated from field: google.type.Money amount = 3;
+   */
+  amount?: Money | undefined;
+
+  /**
+   * True if renewals cost that too; otherwise only the first period does.
+   *
+   * @generated from field: bool renewals = 4;
+   */
+  renewals: boolean;
+
+  /**
+   * True if it is for accounts that have bought nothing yet.
+   *
+   * @generated from field: bool new_customers_only = 5;
+   */
+  newCustomersOnly: boolean;
+
+  /**
+   * Orders before this get it; absent for no end. It may be used up sooner.
+   *
+   * @generated from field: google.protobuf.Timestamp end_time = 6;
+   */
+  endTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message sewa.catalog.v1.PlanOffer.
+ * Use `create(PlanOfferSchema)` to create a new message.
+ */
+export const PlanOfferSchema: GenMessage<PlanOffer> = /*@__PURE__*/
+  messageDesc(file_sewa_catalog_v1_catalog, 2);
+
+/**
+ * A lower price of plans for a time. An order is given the one that takes most off, of two that take the same the older. It is taken off the price, before a coupon and
+ * before tax, and at least one rupiah of the price is left.
+ *
+ * @generated from message sewa.catalog.v1.PlanPromotion
+ */
+export type PlanPromotion = Message<"sewa.catalog.v1.PlanPromotion"> & {
+  /**
+   * Identifier.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * Name, for customers, 1 to 100 characters.
+   *
+   * @generated from field: string display_name = 2;
+   */
+  displayName: string;
+
+  /**
+   * How much it takes off.
+   *
+   * @generated from oneof sewa.catalog.v1.PlanPromotion.value
+   */
+  value: {
+    /**
+     * The same always.
+     *
+     * @generated from field: google.type.Money fixed = 3;
+     */
+    value: Money;
+    case: "fixed";
+  } | {
+    /**
+     * A part of the price.
+     *
+     * @generated from field: sewa.catalog.v1.PlanPromotionPercent percent = 4;
+     */
+    value: PlanPromotionPercent;
+    case: "percent";
+  } | { case: undefined; value?: undefined };
+
+  /**
+   * Only for these plans; for all if empty.
+   *
+   * @generated from field: repeated string plan_ids = 5;
+   */
+  planIds: string[];
+
+  /**
+   * Only for these periods; for all if empty.
+   *
+   * @generated from field: repeated sewa.api.v1.BillingPeriod periods = 6;
+   */
+  periods: BillingPeriod[];
+
+  /**
+   * True if renewals of what is bought with it cost the lower price too; otherwise only the first period does.
+   *
+   * @generated from field: bool renewals = 7;
+   */
+  renewals: boolean;
+
+  /**
+   * True if only accounts get it that have no order yet, apart from those that ended without a machine.
+   *
+   * @generated from field: bool new_customers_only = 8;
+   */
+  newCustomersOnly: boolean;
+
+  /**
+   * How many orders get it at most; 0 for no limit.
+   *
+   * @generated from field: int32 total_limit = 9;
+   */
+  totalLimit: number;
+
+  /**
+   * How many orders of one account get it at most; 0 for no limit.
+   *
+   * @generated from field: int32 account_limit = 10;
+   */
+  accountLimit: number;
+
+  /**
+   * Orders at or after this count.
+   *
+   * @generated from field: google.protobuf.Timestamp start_time = 11;
+   */
+  startTime?: Timestamp | undefined;
+
+  /**
+   * Orders before this count; absent for no end.
+   *
+   * @generated from field: google.protobuf.Timestamp end_time = 12;
+   */
+  endTime?: Timestamp | undefined;
+
+  /**
+   * True while it is given.
+   *
+   * @generated from field: bool enabled = 13;
+   */
+  enabled: boolean;
+
+  /**
+   * True if it is for sandbox accounts, which get no others.
+   *
+   * @generated from field: bool sandbox = 14;
+   */
+  sandbox: boolean;
+
+  /**
+   * Orders that have it. One that fails or is called off returns it.
+   *
+   * @generated from field: int32 uses = 15;
+   */
+  uses: number;
+
+  /**
+   * When it was made.
+   *
+   * @generated from field: google.protobuf.Timestamp create_time = 16;
+   */
+  createTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message sewa.catalog.v1.PlanPromotion.
+ * Use `create(PlanPromotionSchema)` to create a new message.
+ */
+export const PlanPromotionSchema: GenMessage<PlanPromotion> = /*@__PURE__*/
+  messageDesc(file_sewa_catalog_v1_catalog, 3);
+
+/**
+ * A part of a price, rounded down to the rupiah.
+ *
+ * @generated from message sewa.catalog.v1.PlanPromotionPercent
+ */
+export type PlanPromotionPercent = Message<"sewa.catalog.v1.PlanPromotionPercent"> & {
+  /**
+   * Hundredths of a percent, 1 to 10000.
+   *
+   * @generated from field: int32 basis_points = 1;
+   */
+  basisPoints: number;
+
+  /**
+   * At most this; absent for no cap. Whole rupiah, 1 to 1000000000.
+   *
+   * @generated from field: google.type.Money cap = 2;
+   */
+  cap?: Money | undefined;
+};
+
+/**
+ * Describes the message sewa.catalog.v1.PlanPromotionPercent.
+ * Use `create(PlanPromotionPercentSchema)` to create a new message.
+ */
+export const PlanPromotionPercentSchema: GenMessage<PlanPromotionPercent> = /*@__PURE__*/
+  messageDesc(file_sewa_catalog_v1_catalog, 4);
 
 /**
  * A disk image.
@@ -229,7 +456,7 @@ export type Image = Message<"sewa.catalog.v1.Image"> & {
  * Use `create(ImageSchema)` to create a new message.
  */
 export const ImageSchema: GenMessage<Image> = /*@__PURE__*/
-  messageDesc(file_sewa_catalog_v1_catalog, 2);
+  messageDesc(file_sewa_catalog_v1_catalog, 5);
 
 /**
  * What an image holds.
@@ -263,7 +490,7 @@ export enum Image_Kind {
  * Describes the enum sewa.catalog.v1.Image.Kind.
  */
 export const Image_KindSchema: GenEnum<Image_Kind> = /*@__PURE__*/
-  enumDesc(file_sewa_catalog_v1_catalog, 2, 0);
+  enumDesc(file_sewa_catalog_v1_catalog, 5, 0);
 
 /**
  * A place where machines run.
@@ -312,7 +539,7 @@ export type Region = Message<"sewa.catalog.v1.Region"> & {
  * Use `create(RegionSchema)` to create a new message.
  */
 export const RegionSchema: GenMessage<Region> = /*@__PURE__*/
-  messageDesc(file_sewa_catalog_v1_catalog, 3);
+  messageDesc(file_sewa_catalog_v1_catalog, 6);
 
 /**
  * Asks for plans.
@@ -340,6 +567,13 @@ export type ListPlansRequest = Message<"sewa.catalog.v1.ListPlansRequest"> & {
    * @generated from field: bool include_unavailable = 3;
    */
   includeUnavailable: boolean;
+
+  /**
+   * True to show the offers that sandbox accounts have, instead of everybody else's.
+   *
+   * @generated from field: bool sandbox = 4;
+   */
+  sandbox: boolean;
 };
 
 /**
@@ -347,7 +581,7 @@ export type ListPlansRequest = Message<"sewa.catalog.v1.ListPlansRequest"> & {
  * Use `create(ListPlansRequestSchema)` to create a new message.
  */
 export const ListPlansRequestSchema: GenMessage<ListPlansRequest> = /*@__PURE__*/
-  messageDesc(file_sewa_catalog_v1_catalog, 4);
+  messageDesc(file_sewa_catalog_v1_catalog, 7);
 
 /**
  * A page of plans.
@@ -375,7 +609,7 @@ export type ListPlansResponse = Message<"sewa.catalog.v1.ListPlansResponse"> & {
  * Use `create(ListPlansResponseSchema)` to create a new message.
  */
 export const ListPlansResponseSchema: GenMessage<ListPlansResponse> = /*@__PURE__*/
-  messageDesc(file_sewa_catalog_v1_catalog, 5);
+  messageDesc(file_sewa_catalog_v1_catalog, 8);
 
 /**
  * Asks for a plan.
@@ -389,6 +623,13 @@ export type GetPlanRequest = Message<"sewa.catalog.v1.GetPlanRequest"> & {
    * @generated from field: string plan_id = 1;
    */
   planId: string;
+
+  /**
+   * True to show the offers that sandbox accounts have, instead of everybody else's.
+   *
+   * @generated from field: bool sandbox = 2;
+   */
+  sandbox: boolean;
 };
 
 /**
@@ -396,7 +637,7 @@ export type GetPlanRequest = Message<"sewa.catalog.v1.GetPlanRequest"> & {
  * Use `create(GetPlanRequestSchema)` to create a new message.
  */
 export const GetPlanRequestSchema: GenMessage<GetPlanRequest> = /*@__PURE__*/
-  messageDesc(file_sewa_catalog_v1_catalog, 6);
+  messageDesc(file_sewa_catalog_v1_catalog, 9);
 
 /**
  * The plan.
@@ -417,7 +658,7 @@ export type GetPlanResponse = Message<"sewa.catalog.v1.GetPlanResponse"> & {
  * Use `create(GetPlanResponseSchema)` to create a new message.
  */
 export const GetPlanResponseSchema: GenMessage<GetPlanResponse> = /*@__PURE__*/
-  messageDesc(file_sewa_catalog_v1_catalog, 7);
+  messageDesc(file_sewa_catalog_v1_catalog, 10);
 
 /**
  * Asks for the price history of a plan.
@@ -452,7 +693,7 @@ export type ListPlanPricesRequest = Message<"sewa.catalog.v1.ListPlanPricesReque
  * Use `create(ListPlanPricesRequestSchema)` to create a new message.
  */
 export const ListPlanPricesRequestSchema: GenMessage<ListPlanPricesRequest> = /*@__PURE__*/
-  messageDesc(file_sewa_catalog_v1_catalog, 8);
+  messageDesc(file_sewa_catalog_v1_catalog, 11);
 
 /**
  * A page of prices.
@@ -480,7 +721,7 @@ export type ListPlanPricesResponse = Message<"sewa.catalog.v1.ListPlanPricesResp
  * Use `create(ListPlanPricesResponseSchema)` to create a new message.
  */
 export const ListPlanPricesResponseSchema: GenMessage<ListPlanPricesResponse> = /*@__PURE__*/
-  messageDesc(file_sewa_catalog_v1_catalog, 9);
+  messageDesc(file_sewa_catalog_v1_catalog, 12);
 
 /**
  * Asks for images.
@@ -508,7 +749,7 @@ export type ListImagesRequest = Message<"sewa.catalog.v1.ListImagesRequest"> & {
  * Use `create(ListImagesRequestSchema)` to create a new message.
  */
 export const ListImagesRequestSchema: GenMessage<ListImagesRequest> = /*@__PURE__*/
-  messageDesc(file_sewa_catalog_v1_catalog, 10);
+  messageDesc(file_sewa_catalog_v1_catalog, 13);
 
 /**
  * A page of images.
@@ -536,7 +777,7 @@ export type ListImagesResponse = Message<"sewa.catalog.v1.ListImagesResponse"> &
  * Use `create(ListImagesResponseSchema)` to create a new message.
  */
 export const ListImagesResponseSchema: GenMessage<ListImagesResponse> = /*@__PURE__*/
-  messageDesc(file_sewa_catalog_v1_catalog, 11);
+  messageDesc(file_sewa_catalog_v1_catalog, 14);
 
 /**
  * Asks for regions.
@@ -564,7 +805,7 @@ export type ListRegionsRequest = Message<"sewa.catalog.v1.ListRegionsRequest"> &
  * Use `create(ListRegionsRequestSchema)` to create a new message.
  */
 export const ListRegionsRequestSchema: GenMessage<ListRegionsRequest> = /*@__PURE__*/
-  messageDesc(file_sewa_catalog_v1_catalog, 12);
+  messageDesc(file_sewa_catalog_v1_catalog, 15);
 
 /**
  * A page of regions.
@@ -592,7 +833,7 @@ export type ListRegionsResponse = Message<"sewa.catalog.v1.ListRegionsResponse">
  * Use `create(ListRegionsResponseSchema)` to create a new message.
  */
 export const ListRegionsResponseSchema: GenMessage<ListRegionsResponse> = /*@__PURE__*/
-  messageDesc(file_sewa_catalog_v1_catalog, 13);
+  messageDesc(file_sewa_catalog_v1_catalog, 16);
 
 /**
  * Adds a plan.
@@ -662,7 +903,7 @@ export type CreatePlanRequest = Message<"sewa.catalog.v1.CreatePlanRequest"> & {
  * Use `create(CreatePlanRequestSchema)` to create a new message.
  */
 export const CreatePlanRequestSchema: GenMessage<CreatePlanRequest> = /*@__PURE__*/
-  messageDesc(file_sewa_catalog_v1_catalog, 14);
+  messageDesc(file_sewa_catalog_v1_catalog, 17);
 
 /**
  * The new plan.
@@ -683,7 +924,7 @@ export type CreatePlanResponse = Message<"sewa.catalog.v1.CreatePlanResponse"> &
  * Use `create(CreatePlanResponseSchema)` to create a new message.
  */
 export const CreatePlanResponseSchema: GenMessage<CreatePlanResponse> = /*@__PURE__*/
-  messageDesc(file_sewa_catalog_v1_catalog, 15);
+  messageDesc(file_sewa_catalog_v1_catalog, 18);
 
 /**
  * Changes a plan.
@@ -711,7 +952,7 @@ export type UpdatePlanRequest = Message<"sewa.catalog.v1.UpdatePlanRequest"> & {
  * Use `create(UpdatePlanRequestSchema)` to create a new message.
  */
 export const UpdatePlanRequestSchema: GenMessage<UpdatePlanRequest> = /*@__PURE__*/
-  messageDesc(file_sewa_catalog_v1_catalog, 16);
+  messageDesc(file_sewa_catalog_v1_catalog, 19);
 
 /**
  * The changed plan.
@@ -732,7 +973,7 @@ export type UpdatePlanResponse = Message<"sewa.catalog.v1.UpdatePlanResponse"> &
  * Use `create(UpdatePlanResponseSchema)` to create a new message.
  */
 export const UpdatePlanResponseSchema: GenMessage<UpdatePlanResponse> = /*@__PURE__*/
-  messageDesc(file_sewa_catalog_v1_catalog, 17);
+  messageDesc(file_sewa_catalog_v1_catalog, 20);
 
 /**
  * Archives a plan.
@@ -753,7 +994,7 @@ export type ArchivePlanRequest = Message<"sewa.catalog.v1.ArchivePlanRequest"> &
  * Use `create(ArchivePlanRequestSchema)` to create a new message.
  */
 export const ArchivePlanRequestSchema: GenMessage<ArchivePlanRequest> = /*@__PURE__*/
-  messageDesc(file_sewa_catalog_v1_catalog, 18);
+  messageDesc(file_sewa_catalog_v1_catalog, 21);
 
 /**
  * The archived plan.
@@ -774,7 +1015,7 @@ export type ArchivePlanResponse = Message<"sewa.catalog.v1.ArchivePlanResponse">
  * Use `create(ArchivePlanResponseSchema)` to create a new message.
  */
 export const ArchivePlanResponseSchema: GenMessage<ArchivePlanResponse> = /*@__PURE__*/
-  messageDesc(file_sewa_catalog_v1_catalog, 19);
+  messageDesc(file_sewa_catalog_v1_catalog, 22);
 
 /**
  * Adds a price.
@@ -823,7 +1064,7 @@ export type SetPlanPriceRequest = Message<"sewa.catalog.v1.SetPlanPriceRequest">
  * Use `create(SetPlanPriceRequestSchema)` to create a new message.
  */
 export const SetPlanPriceRequestSchema: GenMessage<SetPlanPriceRequest> = /*@__PURE__*/
-  messageDesc(file_sewa_catalog_v1_catalog, 20);
+  messageDesc(file_sewa_catalog_v1_catalog, 23);
 
 /**
  * The new price.
@@ -844,7 +1085,247 @@ export type SetPlanPriceResponse = Message<"sewa.catalog.v1.SetPlanPriceResponse
  * Use `create(SetPlanPriceResponseSchema)` to create a new message.
  */
 export const SetPlanPriceResponseSchema: GenMessage<SetPlanPriceResponse> = /*@__PURE__*/
-  messageDesc(file_sewa_catalog_v1_catalog, 21);
+  messageDesc(file_sewa_catalog_v1_catalog, 24);
+
+/**
+ * Makes a promotion of plans.
+ *
+ * @generated from message sewa.catalog.v1.CreatePlanPromotionRequest
+ */
+export type CreatePlanPromotionRequest = Message<"sewa.catalog.v1.CreatePlanPromotionRequest"> & {
+  /**
+   * Name, for customers, 1 to 100 characters.
+   *
+   * @generated from field: string display_name = 1;
+   */
+  displayName: string;
+
+  /**
+   * How much it takes off.
+   *
+   * @generated from oneof sewa.catalog.v1.CreatePlanPromotionRequest.value
+   */
+  value: {
+    /**
+     * The same always. Whole rupiah, 1 to 1000000000.
+     *
+     * @generated from field: google.type.Money fixed = 2;
+     */
+    value: Money;
+    case: "fixed";
+  } | {
+    /**
+     * A part of the price.
+     *
+     * @generated from field: sewa.catalog.v1.PlanPromotionPercent percent = 3;
+     */
+    value: PlanPromotionPercent;
+    case: "percent";
+  } | { case: undefined; value?: undefined };
+
+  /**
+   * Only for these plans, at most 100; for all if empty.
+   *
+   * @generated from field: repeated string plan_ids = 4;
+   */
+  planIds: string[];
+
+  /**
+   * Only for these periods; for all if empty.
+   *
+   * @generated from field: repeated sewa.api.v1.BillingPeriod periods = 5;
+   */
+  periods: BillingPeriod[];
+
+  /**
+   * True if renewals of what is bought with it cost the lower price too; otherwise only the first period does.
+   *
+   * @generated from field: bool renewals = 6;
+   */
+  renewals: boolean;
+
+  /**
+   * True if only accounts get it that have no order yet, apart from those that ended without a machine.
+   *
+   * @generated from field: bool new_customers_only = 7;
+   */
+  newCustomersOnly: boolean;
+
+  /**
+   * How many orders get it at most; 0 for no limit.
+   *
+   * @generated from field: int32 total_limit = 8;
+   */
+  totalLimit: number;
+
+  /**
+   * How many orders of one account get it at most; 0 for no limit.
+   *
+   * @generated from field: int32 account_limit = 9;
+   */
+  accountLimit: number;
+
+  /**
+   * Orders at or after this count; absent for from now on.
+   *
+   * @generated from field: google.protobuf.Timestamp start_time = 10;
+   */
+  startTime?: Timestamp | undefined;
+
+  /**
+   * Orders before this count; absent for no end. After `start_time`.
+   *
+   * @generated from field: google.protobuf.Timestamp end_time = 11;
+   */
+  endTime?: Timestamp | undefined;
+
+  /**
+   * True to give it at once; otherwise it has to be switched on.
+   *
+   * @generated from field: bool enabled = 12;
+   */
+  enabled: boolean;
+
+  /**
+   * True for sandbox accounts; they get no others, and nobody else gets these.
+   *
+   * @generated from field: bool sandbox = 13;
+   */
+  sandbox: boolean;
+};
+
+/**
+ * Describes the message sewa.catalog.v1.CreatePlanPromotionRequest.
+ * Use `create(CreatePlanPromotionRequestSchema)` to create a new message.
+ */
+export const CreatePlanPromotionRequestSchema: GenMessage<CreatePlanPromotionRequest> = /*@__PURE__*/
+  messageDesc(file_sewa_catalog_v1_catalog, 25);
+
+/**
+ * The promotion.
+ *
+ * @generated from message sewa.catalog.v1.CreatePlanPromotionResponse
+ */
+export type CreatePlanPromotionResponse = Message<"sewa.catalog.v1.CreatePlanPromotionResponse"> & {
+  /**
+   * The promotion.
+   *
+   * @generated from field: sewa.catalog.v1.PlanPromotion promotion = 1;
+   */
+  promotion?: PlanPromotion | undefined;
+};
+
+/**
+ * Describes the message sewa.catalog.v1.CreatePlanPromotionResponse.
+ * Use `create(CreatePlanPromotionResponseSchema)` to create a new message.
+ */
+export const CreatePlanPromotionResponseSchema: GenMessage<CreatePlanPromotionResponse> = /*@__PURE__*/
+  messageDesc(file_sewa_catalog_v1_catalog, 26);
+
+/**
+ * Changes a promotion of plans.
+ *
+ * @generated from message sewa.catalog.v1.UpdatePlanPromotionRequest
+ */
+export type UpdatePlanPromotionRequest = Message<"sewa.catalog.v1.UpdatePlanPromotionRequest"> & {
+  /**
+   * New values; `id` says which promotion.
+   *
+   * @generated from field: sewa.catalog.v1.PlanPromotion promotion = 1;
+   */
+  promotion?: PlanPromotion | undefined;
+
+  /**
+   * Fields to change: `display_name`, `enabled`, `end_time`, `total_limit`, `account_limit`, or `*`.
+   *
+   * @generated from field: google.protobuf.FieldMask update_mask = 2;
+   */
+  updateMask?: FieldMask | undefined;
+};
+
+/**
+ * Describes the message sewa.catalog.v1.UpdatePlanPromotionRequest.
+ * Use `create(UpdatePlanPromotionRequestSchema)` to create a new message.
+ */
+export const UpdatePlanPromotionRequestSchema: GenMessage<UpdatePlanPromotionRequest> = /*@__PURE__*/
+  messageDesc(file_sewa_catalog_v1_catalog, 27);
+
+/**
+ * The changed promotion.
+ *
+ * @generated from message sewa.catalog.v1.UpdatePlanPromotionResponse
+ */
+export type UpdatePlanPromotionResponse = Message<"sewa.catalog.v1.UpdatePlanPromotionResponse"> & {
+  /**
+   * The promotion as it is now.
+   *
+   * @generated from field: sewa.catalog.v1.PlanPromotion promotion = 1;
+   */
+  promotion?: PlanPromotion | undefined;
+};
+
+/**
+ * Describes the message sewa.catalog.v1.UpdatePlanPromotionResponse.
+ * Use `create(UpdatePlanPromotionResponseSchema)` to create a new message.
+ */
+export const UpdatePlanPromotionResponseSchema: GenMessage<UpdatePlanPromotionResponse> = /*@__PURE__*/
+  messageDesc(file_sewa_catalog_v1_catalog, 28);
+
+/**
+ * Asks for promotions of plans.
+ *
+ * @generated from message sewa.catalog.v1.ListPlanPromotionsRequest
+ */
+export type ListPlanPromotionsRequest = Message<"sewa.catalog.v1.ListPlanPromotionsRequest"> & {
+  /**
+   * Items per page, 50 if 0, at most 200.
+   *
+   * @generated from field: int32 page_size = 1;
+   */
+  pageSize: number;
+
+  /**
+   * Token of the previous page; empty for the first.
+   *
+   * @generated from field: string page_token = 2;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message sewa.catalog.v1.ListPlanPromotionsRequest.
+ * Use `create(ListPlanPromotionsRequestSchema)` to create a new message.
+ */
+export const ListPlanPromotionsRequestSchema: GenMessage<ListPlanPromotionsRequest> = /*@__PURE__*/
+  messageDesc(file_sewa_catalog_v1_catalog, 29);
+
+/**
+ * A page of promotions of plans.
+ *
+ * @generated from message sewa.catalog.v1.ListPlanPromotionsResponse
+ */
+export type ListPlanPromotionsResponse = Message<"sewa.catalog.v1.ListPlanPromotionsResponse"> & {
+  /**
+   * The promotions, newest first.
+   *
+   * @generated from field: repeated sewa.catalog.v1.PlanPromotion promotions = 1;
+   */
+  promotions: PlanPromotion[];
+
+  /**
+   * Token of the next page; empty at the end.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message sewa.catalog.v1.ListPlanPromotionsResponse.
+ * Use `create(ListPlanPromotionsResponseSchema)` to create a new message.
+ */
+export const ListPlanPromotionsResponseSchema: GenMessage<ListPlanPromotionsResponse> = /*@__PURE__*/
+  messageDesc(file_sewa_catalog_v1_catalog, 30);
 
 /**
  * Error reasons of this service.
@@ -893,6 +1374,13 @@ export enum CatalogErrorReason {
    * @generated from enum value: CATALOG_ERROR_REASON_PRICE_IN_THE_PAST = 5;
    */
   PRICE_IN_THE_PAST = 5,
+
+  /**
+   * No such promotion of plans.
+   *
+   * @generated from enum value: CATALOG_ERROR_REASON_PLAN_PROMOTION_NOT_FOUND = 6;
+   */
+  PLAN_PROMOTION_NOT_FOUND = 6,
 }
 
 /**
@@ -1004,6 +1492,41 @@ export const CatalogService: GenService<{
     methodKind: "unary";
     input: typeof SetPlanPriceRequestSchema;
     output: typeof SetPlanPriceResponseSchema;
+  },
+  /**
+   * Staff: makes a promotion of plans: a lower price for a time.
+   *
+   * Example request: `{"displayName": "Hari Kemerdekaan", "percent": {"basisPoints": 1700}, "periods": ["BILLING_PERIOD_MONTH"], "renewals": false, "totalLimit": 500, "accountLimit": 1, "startTime": "2026-08-10T00:00:00Z", "endTime": "2026-08-20T00:00:00Z", "enabled": true}`
+   *
+   * @generated from rpc sewa.catalog.v1.CatalogService.CreatePlanPromotion
+   */
+  createPlanPromotion: {
+    methodKind: "unary";
+    input: typeof CreatePlanPromotionRequestSchema;
+    output: typeof CreatePlanPromotionResponseSchema;
+  },
+  /**
+   * Staff: switches a promotion of plans on or off, renames it, or changes its end and its limits. What it takes off stays as it was made; make another for that. Orders
+   * placed with it keep their price.
+   *
+   * Example request: `{"promotion": {"id": "0192f0c1-0000-7000-8000-000000000001", "enabled": false}, "updateMask": "enabled"}`
+   *
+   * @generated from rpc sewa.catalog.v1.CatalogService.UpdatePlanPromotion
+   */
+  updatePlanPromotion: {
+    methodKind: "unary";
+    input: typeof UpdatePlanPromotionRequestSchema;
+    output: typeof UpdatePlanPromotionResponseSchema;
+  },
+  /**
+   * Staff: lists promotions of plans, newest first, with how often each is used.
+   *
+   * @generated from rpc sewa.catalog.v1.CatalogService.ListPlanPromotions
+   */
+  listPlanPromotions: {
+    methodKind: "unary";
+    input: typeof ListPlanPromotionsRequestSchema;
+    output: typeof ListPlanPromotionsResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_sewa_catalog_v1_catalog, 0);

@@ -21,7 +21,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file sewa/instance/v1/instance.proto.
  */
 export const file_sewa_instance_v1_instance: GenFile = /*@__PURE__*/
-  fileDesc("Ch9zZXdhL2luc3RhbmNlL3YxL2luc3RhbmNlLnByb3RvEhBzZXdhLmluc3RhbmNlLnYxIqUICghJbnN0YW5jZRIMCgJpZBgBIAEoCUIAEhQKCmFjY291bnRfaWQYAiABKAlCABIWCgxkaXNwbGF5X25hbWUYAyABKAlCABI4CgZsYWJlbHMYBCADKAsyJi5zZXdhLmluc3RhbmNlLnYxLkluc3RhbmNlLkxhYmVsc0VudHJ5QgASEgoIaG9zdG5hbWUYBSABKAlCABIxCgVzdGF0ZRgGIAEoDjIgLnNld2EuaW5zdGFuY2UudjEuSW5zdGFuY2UuU3RhdGVCABIRCgdwbGFuX2lkGAcgASgJQgASEwoJcmVnaW9uX2lkGAggASgJQgASEgoIaW1hZ2VfaWQYCSABKAlCABISCghvcmRlcl9pZBgKIAEoCUIAEhYKDGlwdjRfYWRkcmVzcxgLIAEoCUIAEhYKDGlwdjZfYWRkcmVzcxgMIAEoCUIAEg8KBXZjcHVzGA0gASgFQgASFAoKbWVtb3J5X21pYhgOIAEoBUIAEhIKCGRpc2tfZ2liGA8gASgFQgASIwoFcHJpY2UYECABKAsyEi5nb29nbGUudHlwZS5Nb25leUIAEiwKBnBlcmlvZBgRIAEoDjIaLnNld2EuYXBpLnYxLkJpbGxpbmdQZXJpb2RCABIwCgpwYWlkX3VudGlsGBIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIAEikKC25leHRfY2hhcmdlGBMgASgLMhIuZ29vZ2xlLnR5cGUuTW9uZXlCABITCgluZXh0X3N0ZXAYFCABKAlCABI0Cg5uZXh0X3N0ZXBfdGltZRgVIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCABIUCgphdXRvX3JlbmV3GBYgASgIQgASFgoMb3BlcmF0aW9uX2lkGBcgASgJQgASFgoMY2FwYWJpbGl0aWVzGBggAygJQgASMQoLY3JlYXRlX3RpbWUYGSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgASMQoLdXBkYXRlX3RpbWUYGiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgASDgoEZXRhZxgbIAEoCUIAGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiugEKBVN0YXRlEhUKEVNUQVRFX1VOU1BFQ0lGSUVEEAASFgoSU1RBVEVfUFJPVklTSU9OSU5HEAESEQoNU1RBVEVfUlVOTklORxACEhEKDVNUQVRFX1NUT1BQRUQQAxITCg9TVEFURV9TVVNQRU5ERUQQBBISCg5TVEFURV9ERUxFVElORxAFEhEKDVNUQVRFX0RFTEVURUQQBhIQCgxTVEFURV9GQUlMRUQQBxIOCgpTVEFURV9MT1NUEAgiigEKFExpc3RJbnN0YW5jZXNSZXF1ZXN0EhMKCXBhZ2Vfc2l6ZRgBIAEoBUIAEhQKCnBhZ2VfdG9rZW4YAiABKAlCABIxCgVzdGF0ZRgDIAEoDjIgLnNld2EuaW5zdGFuY2UudjEuSW5zdGFuY2UuU3RhdGVCABIUCgphY2NvdW50X2lkGAQgASgJQgAiXwoVTGlzdEluc3RhbmNlc1Jlc3BvbnNlEi0KCWluc3RhbmNlcxgBIAMoCzIaLnNld2EuaW5zdGFuY2UudjEuSW5zdGFuY2USFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIisKEkdldEluc3RhbmNlUmVxdWVzdBIVCgtpbnN0YW5jZV9pZBgBIAEoCUIAIkMKE0dldEluc3RhbmNlUmVzcG9uc2USLAoIaW5zdGFuY2UYASABKAsyGi5zZXdhLmluc3RhbmNlLnYxLkluc3RhbmNlIngKFVVwZGF0ZUluc3RhbmNlUmVxdWVzdBIuCghpbnN0YW5jZRgBIAEoCzIaLnNld2EuaW5zdGFuY2UudjEuSW5zdGFuY2VCABIvCgt1cGRhdGVfbWFzaxgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE1hc2siRgoWVXBkYXRlSW5zdGFuY2VSZXNwb25zZRIsCghpbnN0YW5jZRgBIAEoCzIaLnNld2EuaW5zdGFuY2UudjEuSW5zdGFuY2UiPwoWUG93ZXJPbkluc3RhbmNlUmVxdWVzdBIVCgtpbnN0YW5jZV9pZBgBIAEoCUIAEg4KBGV0YWcYAiABKAlCACJEChdQb3dlck9uSW5zdGFuY2VSZXNwb25zZRIpCglvcGVyYXRpb24YASABKAsyFi5zZXdhLmFwaS52MS5PcGVyYXRpb24iQAoXUG93ZXJPZmZJbnN0YW5jZVJlcXVlc3QSFQoLaW5zdGFuY2VfaWQYASABKAlCABIOCgRldGFnGAIgASgJQgAiRQoYUG93ZXJPZmZJbnN0YW5jZVJlc3BvbnNlEikKCW9wZXJhdGlvbhgBIAEoCzIWLnNld2EuYXBpLnYxLk9wZXJhdGlvbiJAChdTaHV0ZG93bkluc3RhbmNlUmVxdWVzdBIVCgtpbnN0YW5jZV9pZBgBIAEoCUIAEg4KBGV0YWcYAiABKAlCACJFChhTaHV0ZG93bkluc3RhbmNlUmVzcG9uc2USKQoJb3BlcmF0aW9uGAEgASgLMhYuc2V3YS5hcGkudjEuT3BlcmF0aW9uIj4KFVJlYm9vdEluc3RhbmNlUmVxdWVzdBIVCgtpbnN0YW5jZV9pZBgBIAEoCUIAEg4KBGV0YWcYAiABKAlCACJDChZSZWJvb3RJbnN0YW5jZVJlc3BvbnNlEikKCW9wZXJhdGlvbhgBIAEoCzIWLnNld2EuYXBpLnYxLk9wZXJhdGlvbiJTChZSZWJ1aWxkSW5zdGFuY2VSZXF1ZXN0EhUKC2luc3RhbmNlX2lkGAEgASgJQgASEgoIaW1hZ2VfaWQYAiABKAlCABIOCgRldGFnGAMgASgJQgAiRAoXUmVidWlsZEluc3RhbmNlUmVzcG9uc2USKQoJb3BlcmF0aW9uGAEgASgLMhYuc2V3YS5hcGkudjEuT3BlcmF0aW9uIjUKHFJlc2V0SW5zdGFuY2VQYXNzd29yZFJlcXVlc3QSFQoLaW5zdGFuY2VfaWQYASABKAlCACJlCh1SZXNldEluc3RhbmNlUGFzc3dvcmRSZXNwb25zZRIpCglvcGVyYXRpb24YASABKAsyFi5zZXdhLmFwaS52MS5PcGVyYXRpb24SGQoIcGFzc3dvcmQYAiABKAlCB4ABAaC1GAIiWgoVRGVsZXRlSW5zdGFuY2VSZXF1ZXN0EhUKC2luc3RhbmNlX2lkGAEgASgJQgASGgoQY29uZmlybV9ob3N0bmFtZRgCIAEoCUIAEg4KBGV0YWcYAyABKAlCACJDChZEZWxldGVJbnN0YW5jZVJlc3BvbnNlEikKCW9wZXJhdGlvbhgBIAEoCzIWLnNld2EuYXBpLnYxLk9wZXJhdGlvbirKBwoTSW5zdGFuY2VFcnJvclJlYXNvbhIlCiFJTlNUQU5DRV9FUlJPUl9SRUFTT05fVU5TUEVDSUZJRUQQABJjCihJTlNUQU5DRV9FUlJPUl9SRUFTT05fSU5TVEFOQ0VfTk9UX0ZPVU5EEAEaNZq1GDEKCU5PVF9GT1VORBgDIiJMaXN0IHRoZSBpbnN0YW5jZXMgdG8gZmluZCBpdHMgaWQuEmUKI0lOU1RBTkNFX0VSUk9SX1JFQVNPTl9JTExFR0FMX1NUQVRFEAIaPJq1GDgKE0ZBSUxFRF9QUkVDT05ESVRJT04SBXN0YXRlGAIiGFJlYWQgdGhlIGluc3RhbmNlIGFnYWluLhJ/CitJTlNUQU5DRV9FUlJPUl9SRUFTT05fT1BFUkFUSU9OX0lOX1BST0dSRVNTEAMaTpq1GEoKB0FCT1JURUQSDG9wZXJhdGlvbl9pZBgCIi9XYWl0IGZvciB0aGUgb3BlcmF0aW9uIG5hbWVkLCB0aGVuIGRlY2lkZSBhbmV3LhJaCihJTlNUQU5DRV9FUlJPUl9SRUFTT05fSU5TVEFOQ0VfU1VTUEVOREVEEAQaLJq1GCgKE0ZBSUxFRF9QUkVDT05ESVRJT04YAyIPUmVuZXcgaXQgZmlyc3QuEmkKJ0lOU1RBTkNFX0VSUk9SX1JFQVNPTl9JTUFHRV9VTkFWQUlMQUJMRRAFGjyatRg4ChNGQUlMRURfUFJFQ09ORElUSU9OEghpbWFnZV9pZBgDIhVDaG9vc2UgYW5vdGhlciBpbWFnZS4SbAorSU5TVEFOQ0VfRVJST1JfUkVBU09OX0NPTkZJUk1BVElPTl9NSVNNQVRDSBAGGjuatRg3ChNGQUlMRURfUFJFQ09ORElUSU9OGAMiHlR5cGUgdGhlIGluc3RhbmNlJ3MgaG9zdCBuYW1lLhJ7CihJTlNUQU5DRV9FUlJPUl9SRUFTT05fRklFTERfTk9UX1dSSVRBQkxFEAcaTZq1GEkKEElOVkFMSURfQVJHVU1FTlQSBHBhdGgYAyItTmFtZSBvbmx5IHdyaXRhYmxlIGZpZWxkcyBpbiB0aGUgdXBkYXRlIG1hc2suEowBCi9JTlNUQU5DRV9FUlJPUl9SRUFTT05fTk9UX1NVUFBPUlRFRF9CWV9QUk9WSURFUhAIGleatRhTCg1VTklNUExFTUVOVEVEEgpjYXBhYmlsaXR5GAMiNFVzZSBhbm90aGVyIHdheTsgR2V0SW5zdGFuY2UgbGlzdHMgdGhlIGNhcGFiaWxpdGllcy4ytREKD0luc3RhbmNlU2VydmljZRKOAQoNTGlzdEluc3RhbmNlcxImLnNld2EuaW5zdGFuY2UudjEuTGlzdEluc3RhbmNlc1JlcXVlc3QaJy5zZXdhLmluc3RhbmNlLnYxLkxpc3RJbnN0YW5jZXNSZXNwb25zZSIskAIBirUYJQoOaW5zdGFuY2VzLnJlYWQgASoHZGVmYXVsdDIICgIIBRICCB4SnAEKC0dldEluc3RhbmNlEiQuc2V3YS5pbnN0YW5jZS52MS5HZXRJbnN0YW5jZVJlcXVlc3QaJS5zZXdhLmluc3RhbmNlLnYxLkdldEluc3RhbmNlUmVzcG9uc2UiQJACAYq1GDkKDmluc3RhbmNlcy5yZWFkIAEqB2RlZmF1bHQyCAoCCAUSAggeOhJJTlNUQU5DRV9OT1RfRk9VTkQSugEKDlVwZGF0ZUluc3RhbmNlEicuc2V3YS5pbnN0YW5jZS52MS5VcGRhdGVJbnN0YW5jZVJlcXVlc3QaKC5zZXdhLmluc3RhbmNlLnYxLlVwZGF0ZUluc3RhbmNlUmVzcG9uc2UiVZACAoq1GE4KD2luc3RhbmNlcy53cml0ZSACKgdkZWZhdWx0MggKAggKEgIIHjoSSU5TVEFOQ0VfTk9UX0ZPVU5EOhJGSUVMRF9OT1RfV1JJVEFCTEUS4wEKD1Bvd2VyT25JbnN0YW5jZRIoLnNld2EuaW5zdGFuY2UudjEuUG93ZXJPbkluc3RhbmNlUmVxdWVzdBopLnNld2EuaW5zdGFuY2UudjEuUG93ZXJPbkluc3RhbmNlUmVzcG9uc2Uie5ACAoq1GHQKD2luc3RhbmNlcy5wb3dlciACKgdkZWZhdWx0MggKAggKEgIIHjoSSU5TVEFOQ0VfTk9UX0ZPVU5EOg1JTExFR0FMX1NUQVRFOhVPUEVSQVRJT05fSU5fUFJPR1JFU1M6EklOU1RBTkNFX1NVU1BFTkRFRBLmAQoQUG93ZXJPZmZJbnN0YW5jZRIpLnNld2EuaW5zdGFuY2UudjEuUG93ZXJPZmZJbnN0YW5jZVJlcXVlc3QaKi5zZXdhLmluc3RhbmNlLnYxLlBvd2VyT2ZmSW5zdGFuY2VSZXNwb25zZSJ7kAICirUYdAoPaW5zdGFuY2VzLnBvd2VyIAIqB2RlZmF1bHQyCAoCCAoSAggeOhJJTlNUQU5DRV9OT1RfRk9VTkQ6DUlMTEVHQUxfU1RBVEU6FU9QRVJBVElPTl9JTl9QUk9HUkVTUzoSSU5TVEFOQ0VfU1VTUEVOREVEEoMCChBTaHV0ZG93bkluc3RhbmNlEikuc2V3YS5pbnN0YW5jZS52MS5TaHV0ZG93bkluc3RhbmNlUmVxdWVzdBoqLnNld2EuaW5zdGFuY2UudjEuU2h1dGRvd25JbnN0YW5jZVJlc3BvbnNlIpcBkAICirUYjwEKD2luc3RhbmNlcy5wb3dlciACKgdkZWZhdWx0MggKAggKEgIIHjoSSU5TVEFOQ0VfTk9UX0ZPVU5EOg1JTExFR0FMX1NUQVRFOhVPUEVSQVRJT05fSU5fUFJPR1JFU1M6EklOU1RBTkNFX1NVU1BFTkRFRDoZTk9UX1NVUFBPUlRFRF9CWV9QUk9WSURFUhLgAQoOUmVib290SW5zdGFuY2USJy5zZXdhLmluc3RhbmNlLnYxLlJlYm9vdEluc3RhbmNlUmVxdWVzdBooLnNld2EuaW5zdGFuY2UudjEuUmVib290SW5zdGFuY2VSZXNwb25zZSJ7kAICirUYdAoPaW5zdGFuY2VzLnBvd2VyIAIqB2RlZmF1bHQyCAoCCAoSAggeOhJJTlNUQU5DRV9OT1RfRk9VTkQ6DUlMTEVHQUxfU1RBVEU6FU9QRVJBVElPTl9JTl9QUk9HUkVTUzoSSU5TVEFOQ0VfU1VTUEVOREVEEvoBCg9SZWJ1aWxkSW5zdGFuY2USKC5zZXdhLmluc3RhbmNlLnYxLlJlYnVpbGRJbnN0YW5jZVJlcXVlc3QaKS5zZXdhLmluc3RhbmNlLnYxLlJlYnVpbGRJbnN0YW5jZVJlc3BvbnNlIpEBkAICirUYiQEKEWluc3RhbmNlcy5yZWJ1aWxkIAIqB2RlZmF1bHQyCAoCCAoSAggeOhJJTlNUQU5DRV9OT1RfRk9VTkQ6DUlMTEVHQUxfU1RBVEU6FU9QRVJBVElPTl9JTl9QUk9HUkVTUzoSSU5TVEFOQ0VfU1VTUEVOREVEOhFJTUFHRV9VTkFWQUlMQUJMRRKVAgoVUmVzZXRJbnN0YW5jZVBhc3N3b3JkEi4uc2V3YS5pbnN0YW5jZS52MS5SZXNldEluc3RhbmNlUGFzc3dvcmRSZXF1ZXN0Gi8uc2V3YS5pbnN0YW5jZS52MS5SZXNldEluc3RhbmNlUGFzc3dvcmRSZXNwb25zZSKaAZACAoq1GJIBChJpbnN0YW5jZXMucGFzc3dvcmQgAioHZGVmYXVsdDIICgIIChICCB46EklOU1RBTkNFX05PVF9GT1VORDoNSUxMRUdBTF9TVEFURToVT1BFUkFUSU9OX0lOX1BST0dSRVNTOhJJTlNUQU5DRV9TVVNQRU5ERUQ6GU5PVF9TVVBQT1JURURfQllfUFJPVklERVIS5wEKDkRlbGV0ZUluc3RhbmNlEicuc2V3YS5pbnN0YW5jZS52MS5EZWxldGVJbnN0YW5jZVJlcXVlc3QaKC5zZXdhLmluc3RhbmNlLnYxLkRlbGV0ZUluc3RhbmNlUmVzcG9uc2UigQGQAgKKtRh6ChBpbnN0YW5jZXMuZGVsZXRlGAEgAioHZGVmYXVsdDIICgIIChICCB46EklOU1RBTkNFX05PVF9GT1VORDoNSUxMRUdBTF9TVEFURToVT1BFUkFUSU9OX0lOX1BST0dSRVNTOhVDT05GSVJNQVRJT05fTUlTTUFUQ0hiBnByb3RvMw", [file_google_protobuf_field_mask, file_google_protobuf_timestamp, file_google_type_money, file_sewa_api_v1_billing, file_sewa_api_v1_operation, file_sewa_api_v1_options]);
+  fileDesc("Ch9zZXdhL2luc3RhbmNlL3YxL2luc3RhbmNlLnByb3RvEhBzZXdhLmluc3RhbmNlLnYxIucICghJbnN0YW5jZRIMCgJpZBgBIAEoCUIAEhQKCmFjY291bnRfaWQYAiABKAlCABIWCgxkaXNwbGF5X25hbWUYAyABKAlCABI4CgZsYWJlbHMYBCADKAsyJi5zZXdhLmluc3RhbmNlLnYxLkluc3RhbmNlLkxhYmVsc0VudHJ5QgASEgoIaG9zdG5hbWUYBSABKAlCABIxCgVzdGF0ZRgGIAEoDjIgLnNld2EuaW5zdGFuY2UudjEuSW5zdGFuY2UuU3RhdGVCABIRCgdwbGFuX2lkGAcgASgJQgASEwoJcmVnaW9uX2lkGAggASgJQgASEgoIaW1hZ2VfaWQYCSABKAlCABISCghvcmRlcl9pZBgKIAEoCUIAEhYKDGlwdjRfYWRkcmVzcxgLIAEoCUIAEhYKDGlwdjZfYWRkcmVzcxgMIAEoCUIAEg8KBXZjcHVzGA0gASgFQgASFAoKbWVtb3J5X21pYhgOIAEoBUIAEhIKCGRpc2tfZ2liGA8gASgFQgASIwoFcHJpY2UYECABKAsyEi5nb29nbGUudHlwZS5Nb25leUIAEiwKBnBlcmlvZBgRIAEoDjIaLnNld2EuYXBpLnYxLkJpbGxpbmdQZXJpb2RCABIwCgpwYWlkX3VudGlsGBIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIAEikKC25leHRfY2hhcmdlGBMgASgLMhIuZ29vZ2xlLnR5cGUuTW9uZXlCABITCgluZXh0X3N0ZXAYFCABKAlCABI0Cg5uZXh0X3N0ZXBfdGltZRgVIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCABIUCgphdXRvX3JlbmV3GBYgASgIQgASFgoMb3BlcmF0aW9uX2lkGBcgASgJQgASFgoMY2FwYWJpbGl0aWVzGBggAygJQgASMQoLY3JlYXRlX3RpbWUYGSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgASMQoLdXBkYXRlX3RpbWUYGiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgASDgoEZXRhZxgbIAEoCUIAEkAKGmZpcnN0X3Bhc3N3b3JkX2V4cGlyZV90aW1lGBwgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIAGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiugEKBVN0YXRlEhUKEVNUQVRFX1VOU1BFQ0lGSUVEEAASFgoSU1RBVEVfUFJPVklTSU9OSU5HEAESEQoNU1RBVEVfUlVOTklORxACEhEKDVNUQVRFX1NUT1BQRUQQAxITCg9TVEFURV9TVVNQRU5ERUQQBBISCg5TVEFURV9ERUxFVElORxAFEhEKDVNUQVRFX0RFTEVURUQQBhIQCgxTVEFURV9GQUlMRUQQBxIOCgpTVEFURV9MT1NUEAginAEKFExpc3RJbnN0YW5jZXNSZXF1ZXN0EhMKCXBhZ2Vfc2l6ZRgBIAEoBUIAEhQKCnBhZ2VfdG9rZW4YAiABKAlCABIxCgVzdGF0ZRgDIAEoDjIgLnNld2EuaW5zdGFuY2UudjEuSW5zdGFuY2UuU3RhdGVCABIUCgphY2NvdW50X2lkGAQgASgJQgASEAoGbGFiZWxzGAUgAygJQgAiXwoVTGlzdEluc3RhbmNlc1Jlc3BvbnNlEi0KCWluc3RhbmNlcxgBIAMoCzIaLnNld2EuaW5zdGFuY2UudjEuSW5zdGFuY2USFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIisKEkdldEluc3RhbmNlUmVxdWVzdBIVCgtpbnN0YW5jZV9pZBgBIAEoCUIAIkMKE0dldEluc3RhbmNlUmVzcG9uc2USLAoIaW5zdGFuY2UYASABKAsyGi5zZXdhLmluc3RhbmNlLnYxLkluc3RhbmNlIngKFVVwZGF0ZUluc3RhbmNlUmVxdWVzdBIuCghpbnN0YW5jZRgBIAEoCzIaLnNld2EuaW5zdGFuY2UudjEuSW5zdGFuY2VCABIvCgt1cGRhdGVfbWFzaxgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE1hc2siRgoWVXBkYXRlSW5zdGFuY2VSZXNwb25zZRIsCghpbnN0YW5jZRgBIAEoCzIaLnNld2EuaW5zdGFuY2UudjEuSW5zdGFuY2UiPwoWUG93ZXJPbkluc3RhbmNlUmVxdWVzdBIVCgtpbnN0YW5jZV9pZBgBIAEoCUIAEg4KBGV0YWcYAiABKAlCACJEChdQb3dlck9uSW5zdGFuY2VSZXNwb25zZRIpCglvcGVyYXRpb24YASABKAsyFi5zZXdhLmFwaS52MS5PcGVyYXRpb24iQAoXUG93ZXJPZmZJbnN0YW5jZVJlcXVlc3QSFQoLaW5zdGFuY2VfaWQYASABKAlCABIOCgRldGFnGAIgASgJQgAiRQoYUG93ZXJPZmZJbnN0YW5jZVJlc3BvbnNlEikKCW9wZXJhdGlvbhgBIAEoCzIWLnNld2EuYXBpLnYxLk9wZXJhdGlvbiJAChdTaHV0ZG93bkluc3RhbmNlUmVxdWVzdBIVCgtpbnN0YW5jZV9pZBgBIAEoCUIAEg4KBGV0YWcYAiABKAlCACJFChhTaHV0ZG93bkluc3RhbmNlUmVzcG9uc2USKQoJb3BlcmF0aW9uGAEgASgLMhYuc2V3YS5hcGkudjEuT3BlcmF0aW9uIj4KFVJlYm9vdEluc3RhbmNlUmVxdWVzdBIVCgtpbnN0YW5jZV9pZBgBIAEoCUIAEg4KBGV0YWcYAiABKAlCACJDChZSZWJvb3RJbnN0YW5jZVJlc3BvbnNlEikKCW9wZXJhdGlvbhgBIAEoCzIWLnNld2EuYXBpLnYxLk9wZXJhdGlvbiKGAQoWUmVidWlsZEluc3RhbmNlUmVxdWVzdBIVCgtpbnN0YW5jZV9pZBgBIAEoCUIAEhIKCGltYWdlX2lkGAIgASgJQgASDgoEZXRhZxgDIAEoCUIAEhUKC3NzaF9rZXlfaWRzGAQgAygJQgASGgoJdXNlcl9kYXRhGAUgASgJQgeAAQGgtRgBIkQKF1JlYnVpbGRJbnN0YW5jZVJlc3BvbnNlEikKCW9wZXJhdGlvbhgBIAEoCzIWLnNld2EuYXBpLnYxLk9wZXJhdGlvbiIxChhTaG93Rmlyc3RQYXNzd29yZFJlcXVlc3QSFQoLaW5zdGFuY2VfaWQYASABKAlCACI2ChlTaG93Rmlyc3RQYXNzd29yZFJlc3BvbnNlEhkKCHBhc3N3b3JkGAEgASgJQgeAAQGgtRgCIjUKHFJlc2V0SW5zdGFuY2VQYXNzd29yZFJlcXVlc3QSFQoLaW5zdGFuY2VfaWQYASABKAlCACJlCh1SZXNldEluc3RhbmNlUGFzc3dvcmRSZXNwb25zZRIpCglvcGVyYXRpb24YASABKAsyFi5zZXdhLmFwaS52MS5PcGVyYXRpb24SGQoIcGFzc3dvcmQYAiABKAlCB4ABAaC1GAIiWgoVRGVsZXRlSW5zdGFuY2VSZXF1ZXN0EhUKC2luc3RhbmNlX2lkGAEgASgJQgASGgoQY29uZmlybV9ob3N0bmFtZRgCIAEoCUIAEg4KBGV0YWcYAyABKAlCACJDChZEZWxldGVJbnN0YW5jZVJlc3BvbnNlEikKCW9wZXJhdGlvbhgBIAEoCzIWLnNld2EuYXBpLnYxLk9wZXJhdGlvbirzDwoTSW5zdGFuY2VFcnJvclJlYXNvbhIlCiFJTlNUQU5DRV9FUlJPUl9SRUFTT05fVU5TUEVDSUZJRUQQABJjCihJTlNUQU5DRV9FUlJPUl9SRUFTT05fSU5TVEFOQ0VfTk9UX0ZPVU5EEAEaNZq1GDEKCU5PVF9GT1VORBgDIiJMaXN0IHRoZSBpbnN0YW5jZXMgdG8gZmluZCBpdHMgaWQuEmUKI0lOU1RBTkNFX0VSUk9SX1JFQVNPTl9JTExFR0FMX1NUQVRFEAIaPJq1GDgKE0ZBSUxFRF9QUkVDT05ESVRJT04SBXN0YXRlGAIiGFJlYWQgdGhlIGluc3RhbmNlIGFnYWluLhJ/CitJTlNUQU5DRV9FUlJPUl9SRUFTT05fT1BFUkFUSU9OX0lOX1BST0dSRVNTEAMaTpq1GEoKB0FCT1JURUQSDG9wZXJhdGlvbl9pZBgCIi9XYWl0IGZvciB0aGUgb3BlcmF0aW9uIG5hbWVkLCB0aGVuIGRlY2lkZSBhbmV3LhJaCihJTlNUQU5DRV9FUlJPUl9SRUFTT05fSU5TVEFOQ0VfU1VTUEVOREVEEAQaLJq1GCgKE0ZBSUxFRF9QUkVDT05ESVRJT04YAyIPUmVuZXcgaXQgZmlyc3QuEmkKJ0lOU1RBTkNFX0VSUk9SX1JFQVNPTl9JTUFHRV9VTkFWQUlMQUJMRRAFGjyatRg4ChNGQUlMRURfUFJFQ09ORElUSU9OEghpbWFnZV9pZBgDIhVDaG9vc2UgYW5vdGhlciBpbWFnZS4SbAorSU5TVEFOQ0VfRVJST1JfUkVBU09OX0NPTkZJUk1BVElPTl9NSVNNQVRDSBAGGjuatRg3ChNGQUlMRURfUFJFQ09ORElUSU9OGAMiHlR5cGUgdGhlIGluc3RhbmNlJ3MgaG9zdCBuYW1lLhJ7CihJTlNUQU5DRV9FUlJPUl9SRUFTT05fRklFTERfTk9UX1dSSVRBQkxFEAcaTZq1GEkKEElOVkFMSURfQVJHVU1FTlQSBHBhdGgYAyItTmFtZSBvbmx5IHdyaXRhYmxlIGZpZWxkcyBpbiB0aGUgdXBkYXRlIG1hc2suEowBCi9JTlNUQU5DRV9FUlJPUl9SRUFTT05fTk9UX1NVUFBPUlRFRF9CWV9QUk9WSURFUhAIGleatRhTCg1VTklNUExFTUVOVEVEEgpjYXBhYmlsaXR5GAMiNFVzZSBhbm90aGVyIHdheTsgR2V0SW5zdGFuY2UgbGlzdHMgdGhlIGNhcGFiaWxpdGllcy4SqAEKKUlOU1RBTkNFX0VSUk9SX1JFQVNPTl9GSVJTVF9QQVNTV09SRF9HT05FEAkaeZq1GHUKE0ZBSUxFRF9QUkVDT05ESVRJT04YAyJcU2V0IGEgbmV3IG9uZSB3aXRoIFJlc2V0SW5zdGFuY2VQYXNzd29yZCwgb3IgcmVidWlsZCB0aGUgbWFjaGluZSwgYXMgaXRzIGNhcGFiaWxpdGllcyBhbGxvdy4SbQonSU5TVEFOQ0VfRVJST1JfUkVBU09OX1NTSF9LRVlfTk9UX0ZPVU5EEAoaQJq1GDwKCU5PVF9GT1VORBIKc3NoX2tleV9pZBgDIiFMaXN0IHRoZSBTU0gga2V5cyB0byBmaW5kIGl0cyBpZC4SrgEKJUlOU1RBTkNFX0VSUk9SX1JFQVNPTl9TU0hfS0VZX0lOVkFMSUQQCxqCAZq1GH4KEElOVkFMSURfQVJHVU1FTlQSB3Byb2JsZW0YAyJfU2VuZCB0aGUgb25lIGxpbmUgb2YgdGhlIC5wdWIgZmlsZSBvZiBhbiBFZDI1NTE5LCBFQ0RTQSBvciBSU0Ega2V5OyBSU0EgaGFzIDIwNDggdG8gMTYzODQgYml0cy4SYAokSU5TVEFOQ0VfRVJST1JfUkVBU09OX1NTSF9LRVlfRVhJU1RTEAwaNpq1GDIKDkFMUkVBRFlfRVhJU1RTEgpzc2hfa2V5X2lkGAMiElVzZSB0aGUga2V5IG5hbWVkLhJ0CiNJTlNUQU5DRV9FUlJPUl9SRUFTT05fU1NIX0tFWV9MSU1JVBANGkuatRhHChNGQUlMRURfUFJFQ09ORElUSU9OEgVsaW1pdBgDIidEZWxldGUga2V5cyB0aGF0IGFyZSBub3QgdXNlZCBhbnkgbW9yZS4SYwooSU5TVEFOQ0VfRVJST1JfUkVBU09OX1NOQVBTSE9UX05PVF9GT1VORBAOGjWatRgxCglOT1RfRk9VTkQYAyIiTGlzdCB0aGUgc25hcHNob3RzIHRvIGZpbmQgaXRzIGlkLhJ3CiRJTlNUQU5DRV9FUlJPUl9SRUFTT05fU05BUFNIT1RfTElNSVQQDxpNmrUYSQoTRkFJTEVEX1BSRUNPTkRJVElPThIFbGltaXQYAyIpRGVsZXRlIGEgc25hcHNob3Qgb2YgdGhpcyBpbnN0YW5jZSBmaXJzdC4SpQEKLElOU1RBTkNFX0VSUk9SX1JFQVNPTl9TTkFQU0hPVF9OT1RfQVZBSUxBQkxFEBAac5q1GG8KE0ZBSUxFRF9QUkVDT05ESVRJT04SBXN0YXRlGAIiT1JlYWQgdGhlIHNuYXBzaG90IGFnYWluOyBvbmx5IG9uZSB0aGF0IGlzIEFWQUlMQUJMRSBjYW4gYmUgcmVzdG9yZWQgb3IgZGVsZXRlZC4yvBMKD0luc3RhbmNlU2VydmljZRKOAQoNTGlzdEluc3RhbmNlcxImLnNld2EuaW5zdGFuY2UudjEuTGlzdEluc3RhbmNlc1JlcXVlc3QaJy5zZXdhLmluc3RhbmNlLnYxLkxpc3RJbnN0YW5jZXNSZXNwb25zZSIskAIBirUYJQoOaW5zdGFuY2VzLnJlYWQgASoHZGVmYXVsdDIICgIIBRICCB4SnAEKC0dldEluc3RhbmNlEiQuc2V3YS5pbnN0YW5jZS52MS5HZXRJbnN0YW5jZVJlcXVlc3QaJS5zZXdhLmluc3RhbmNlLnYxLkdldEluc3RhbmNlUmVzcG9uc2UiQJACAYq1GDkKDmluc3RhbmNlcy5yZWFkIAEqB2RlZmF1bHQyCAoCCAUSAggeOhJJTlNUQU5DRV9OT1RfRk9VTkQSugEKDlVwZGF0ZUluc3RhbmNlEicuc2V3YS5pbnN0YW5jZS52MS5VcGRhdGVJbnN0YW5jZVJlcXVlc3QaKC5zZXdhLmluc3RhbmNlLnYxLlVwZGF0ZUluc3RhbmNlUmVzcG9uc2UiVZACAoq1GE4KD2luc3RhbmNlcy53cml0ZSACKgdkZWZhdWx0MggKAggKEgIIHjoSSU5TVEFOQ0VfTk9UX0ZPVU5EOhJGSUVMRF9OT1RfV1JJVEFCTEUS4wEKD1Bvd2VyT25JbnN0YW5jZRIoLnNld2EuaW5zdGFuY2UudjEuUG93ZXJPbkluc3RhbmNlUmVxdWVzdBopLnNld2EuaW5zdGFuY2UudjEuUG93ZXJPbkluc3RhbmNlUmVzcG9uc2Uie5ACAoq1GHQKD2luc3RhbmNlcy5wb3dlciACKgdkZWZhdWx0MggKAggKEgIIHjoSSU5TVEFOQ0VfTk9UX0ZPVU5EOg1JTExFR0FMX1NUQVRFOhVPUEVSQVRJT05fSU5fUFJPR1JFU1M6EklOU1RBTkNFX1NVU1BFTkRFRBLmAQoQUG93ZXJPZmZJbnN0YW5jZRIpLnNld2EuaW5zdGFuY2UudjEuUG93ZXJPZmZJbnN0YW5jZVJlcXVlc3QaKi5zZXdhLmluc3RhbmNlLnYxLlBvd2VyT2ZmSW5zdGFuY2VSZXNwb25zZSJ7kAICirUYdAoPaW5zdGFuY2VzLnBvd2VyIAIqB2RlZmF1bHQyCAoCCAoSAggeOhJJTlNUQU5DRV9OT1RfRk9VTkQ6DUlMTEVHQUxfU1RBVEU6FU9QRVJBVElPTl9JTl9QUk9HUkVTUzoSSU5TVEFOQ0VfU1VTUEVOREVEEoMCChBTaHV0ZG93bkluc3RhbmNlEikuc2V3YS5pbnN0YW5jZS52MS5TaHV0ZG93bkluc3RhbmNlUmVxdWVzdBoqLnNld2EuaW5zdGFuY2UudjEuU2h1dGRvd25JbnN0YW5jZVJlc3BvbnNlIpcBkAICirUYjwEKD2luc3RhbmNlcy5wb3dlciACKgdkZWZhdWx0MggKAggKEgIIHjoSSU5TVEFOQ0VfTk9UX0ZPVU5EOg1JTExFR0FMX1NUQVRFOhVPUEVSQVRJT05fSU5fUFJPR1JFU1M6EklOU1RBTkNFX1NVU1BFTkRFRDoZTk9UX1NVUFBPUlRFRF9CWV9QUk9WSURFUhLgAQoOUmVib290SW5zdGFuY2USJy5zZXdhLmluc3RhbmNlLnYxLlJlYm9vdEluc3RhbmNlUmVxdWVzdBooLnNld2EuaW5zdGFuY2UudjEuUmVib290SW5zdGFuY2VSZXNwb25zZSJ7kAICirUYdAoPaW5zdGFuY2VzLnBvd2VyIAIqB2RlZmF1bHQyCAoCCAoSAggeOhJJTlNUQU5DRV9OT1RfRk9VTkQ6DUlMTEVHQUxfU1RBVEU6FU9QRVJBVElPTl9JTl9QUk9HUkVTUzoSSU5TVEFOQ0VfU1VTUEVOREVEEqgCCg9SZWJ1aWxkSW5zdGFuY2USKC5zZXdhLmluc3RhbmNlLnYxLlJlYnVpbGRJbnN0YW5jZVJlcXVlc3QaKS5zZXdhLmluc3RhbmNlLnYxLlJlYnVpbGRJbnN0YW5jZVJlc3BvbnNlIr8BkAICirUYtwEKEWluc3RhbmNlcy5yZWJ1aWxkIAIqB2RlZmF1bHQyCAoCCAoSAggeOhJJTlNUQU5DRV9OT1RfRk9VTkQ6DUlMTEVHQUxfU1RBVEU6FU9QRVJBVElPTl9JTl9QUk9HUkVTUzoSSU5TVEFOQ0VfU1VTUEVOREVEOhFJTUFHRV9VTkFWQUlMQUJMRToRU1NIX0tFWV9OT1RfRk9VTkQ6GU5PVF9TVVBQT1JURURfQllfUFJPVklERVIS1gEKEVNob3dGaXJzdFBhc3N3b3JkEiouc2V3YS5pbnN0YW5jZS52MS5TaG93Rmlyc3RQYXNzd29yZFJlcXVlc3QaKy5zZXdhLmluc3RhbmNlLnYxLlNob3dGaXJzdFBhc3N3b3JkUmVzcG9uc2UiaJACAoq1GGEKEmluc3RhbmNlcy5wYXNzd29yZCACKgdkZWZhdWx0MggKAggKEgIIHjoSSU5TVEFOQ0VfTk9UX0ZPVU5EOg1JTExFR0FMX1NUQVRFOhNGSVJTVF9QQVNTV09SRF9HT05FEpUCChVSZXNldEluc3RhbmNlUGFzc3dvcmQSLi5zZXdhLmluc3RhbmNlLnYxLlJlc2V0SW5zdGFuY2VQYXNzd29yZFJlcXVlc3QaLy5zZXdhLmluc3RhbmNlLnYxLlJlc2V0SW5zdGFuY2VQYXNzd29yZFJlc3BvbnNlIpoBkAICirUYkgEKEmluc3RhbmNlcy5wYXNzd29yZCACKgdkZWZhdWx0MggKAggKEgIIHjoSSU5TVEFOQ0VfTk9UX0ZPVU5EOg1JTExFR0FMX1NUQVRFOhVPUEVSQVRJT05fSU5fUFJPR1JFU1M6EklOU1RBTkNFX1NVU1BFTkRFRDoZTk9UX1NVUFBPUlRFRF9CWV9QUk9WSURFUhLnAQoORGVsZXRlSW5zdGFuY2USJy5zZXdhLmluc3RhbmNlLnYxLkRlbGV0ZUluc3RhbmNlUmVxdWVzdBooLnNld2EuaW5zdGFuY2UudjEuRGVsZXRlSW5zdGFuY2VSZXNwb25zZSKBAZACAoq1GHoKEGluc3RhbmNlcy5kZWxldGUYASACKgdkZWZhdWx0MggKAggKEgIIHjoSSU5TVEFOQ0VfTk9UX0ZPVU5EOg1JTExFR0FMX1NUQVRFOhVPUEVSQVRJT05fSU5fUFJPR1JFU1M6FUNPTkZJUk1BVElPTl9NSVNNQVRDSGIGcHJvdG8z", [file_google_protobuf_field_mask, file_google_protobuf_timestamp, file_google_type_money, file_sewa_api_v1_billing, file_sewa_api_v1_operation, file_sewa_api_v1_options]);
 
 /**
  * A virtual server.
@@ -44,14 +44,14 @@ export type Instance = Message<"sewa.instance.v1.Instance"> & {
   accountId: string;
 
   /**
-   * Name for people; the host name at first.
+   * Name for people; the host name at first. Only the platform knows it: the machine's host name and its name at the provider stay.
    *
    * @generated from field: string display_name = 3;
    */
   displayName: string;
 
   /**
-   * Labels, at most 32.
+   * Labels, at most 32, for finding instances by. One with an empty value is a tag. The provider is not told.
    *
    * @generated from field: map<string, string> labels = 4;
    */
@@ -93,7 +93,7 @@ export type Instance = Message<"sewa.instance.v1.Instance"> & {
   imageId: string;
 
   /**
-   * The order that made it.
+   * The order that made it; empty for a machine that was adopted.
    *
    * @generated from field: string order_id = 10;
    */
@@ -135,14 +135,14 @@ export type Instance = Message<"sewa.instance.v1.Instance"> & {
   diskGib: number;
 
   /**
-   * Price of one period without tax; fixed when it was ordered.
+   * Price of one period without tax, from the next renewal on; fixed when it was ordered, or when plan or period was changed.
    *
    * @generated from field: google.type.Money price = 16;
    */
   price?: Money | undefined;
 
   /**
-   * The span one price pays for.
+   * The span one price pays for, from the next renewal on.
    *
    * @generated from field: sewa.api.v1.BillingPeriod period = 17;
    */
@@ -217,6 +217,13 @@ export type Instance = Message<"sewa.instance.v1.Instance"> & {
    * @generated from field: string etag = 27;
    */
   etag: string;
+
+  /**
+   * Until when ShowFirstPassword shows the first password; absent once it was shown, replaced or forgotten.
+   *
+   * @generated from field: google.protobuf.Timestamp first_password_expire_time = 28;
+   */
+  firstPasswordExpireTime?: Timestamp | undefined;
 };
 
 /**
@@ -335,6 +342,13 @@ export type ListInstancesRequest = Message<"sewa.instance.v1.ListInstancesReques
    * @generated from field: string account_id = 4;
    */
   accountId: string;
+
+  /**
+   * Only those that have all of these labels, each `key` for any value or `key=value`. A label without a value is what others call a tag. Of all if empty.
+   *
+   * @generated from field: repeated string labels = 5;
+   */
+  labels: string[];
 };
 
 /**
@@ -685,6 +699,21 @@ export type RebuildInstanceRequest = Message<"sewa.instance.v1.RebuildInstanceRe
    * @generated from field: string etag = 3;
    */
   etag: string;
+
+  /**
+   * SSH keys of the account that open the machine for its administrator, at most 10. Their texts are taken as they are now.
+   *
+   * @generated from field: repeated string ssh_key_ids = 4;
+   */
+  sshKeyIds: string[];
+
+  /**
+   * What cloud-init does at the first boot from the new disk: a document that begins with `#cloud-config`, or a script that begins with `#!`; at most 16384 bytes of UTF-8.
+   * Empty for none. It may hold secrets: it is sealed until the machine has it, forgotten then, and never shown again.
+   *
+   * @generated from field: string user_data = 5;
+   */
+  userData: string;
 };
 
 /**
@@ -716,6 +745,48 @@ export const RebuildInstanceResponseSchema: GenMessage<RebuildInstanceResponse> 
   messageDesc(file_sewa_instance_v1_instance, 16);
 
 /**
+ * Asks for the first password.
+ *
+ * @generated from message sewa.instance.v1.ShowFirstPasswordRequest
+ */
+export type ShowFirstPasswordRequest = Message<"sewa.instance.v1.ShowFirstPasswordRequest"> & {
+  /**
+   * The instance.
+   *
+   * @generated from field: string instance_id = 1;
+   */
+  instanceId: string;
+};
+
+/**
+ * Describes the message sewa.instance.v1.ShowFirstPasswordRequest.
+ * Use `create(ShowFirstPasswordRequestSchema)` to create a new message.
+ */
+export const ShowFirstPasswordRequestSchema: GenMessage<ShowFirstPasswordRequest> = /*@__PURE__*/
+  messageDesc(file_sewa_instance_v1_instance, 17);
+
+/**
+ * The first password.
+ *
+ * @generated from message sewa.instance.v1.ShowFirstPasswordResponse
+ */
+export type ShowFirstPasswordResponse = Message<"sewa.instance.v1.ShowFirstPasswordResponse"> & {
+  /**
+   * The password of the administrator, `root`; shown once.
+   *
+   * @generated from field: string password = 1;
+   */
+  password: string;
+};
+
+/**
+ * Describes the message sewa.instance.v1.ShowFirstPasswordResponse.
+ * Use `create(ShowFirstPasswordResponseSchema)` to create a new message.
+ */
+export const ShowFirstPasswordResponseSchema: GenMessage<ShowFirstPasswordResponse> = /*@__PURE__*/
+  messageDesc(file_sewa_instance_v1_instance, 18);
+
+/**
  * Sets a new password.
  *
  * @generated from message sewa.instance.v1.ResetInstancePasswordRequest
@@ -734,7 +805,7 @@ export type ResetInstancePasswordRequest = Message<"sewa.instance.v1.ResetInstan
  * Use `create(ResetInstancePasswordRequestSchema)` to create a new message.
  */
 export const ResetInstancePasswordRequestSchema: GenMessage<ResetInstancePasswordRequest> = /*@__PURE__*/
-  messageDesc(file_sewa_instance_v1_instance, 17);
+  messageDesc(file_sewa_instance_v1_instance, 19);
 
 /**
  * It is recorded.
@@ -762,7 +833,7 @@ export type ResetInstancePasswordResponse = Message<"sewa.instance.v1.ResetInsta
  * Use `create(ResetInstancePasswordResponseSchema)` to create a new message.
  */
 export const ResetInstancePasswordResponseSchema: GenMessage<ResetInstancePasswordResponse> = /*@__PURE__*/
-  messageDesc(file_sewa_instance_v1_instance, 18);
+  messageDesc(file_sewa_instance_v1_instance, 20);
 
 /**
  * Destroys a machine.
@@ -797,7 +868,7 @@ export type DeleteInstanceRequest = Message<"sewa.instance.v1.DeleteInstanceRequ
  * Use `create(DeleteInstanceRequestSchema)` to create a new message.
  */
 export const DeleteInstanceRequestSchema: GenMessage<DeleteInstanceRequest> = /*@__PURE__*/
-  messageDesc(file_sewa_instance_v1_instance, 19);
+  messageDesc(file_sewa_instance_v1_instance, 21);
 
 /**
  * It is recorded.
@@ -818,7 +889,7 @@ export type DeleteInstanceResponse = Message<"sewa.instance.v1.DeleteInstanceRes
  * Use `create(DeleteInstanceResponseSchema)` to create a new message.
  */
 export const DeleteInstanceResponseSchema: GenMessage<DeleteInstanceResponse> = /*@__PURE__*/
-  messageDesc(file_sewa_instance_v1_instance, 20);
+  messageDesc(file_sewa_instance_v1_instance, 22);
 
 /**
  * Error reasons of this service.
@@ -888,6 +959,62 @@ export enum InstanceErrorReason {
    * @generated from enum value: INSTANCE_ERROR_REASON_NOT_SUPPORTED_BY_PROVIDER = 8;
    */
   NOT_SUPPORTED_BY_PROVIDER = 8,
+
+  /**
+   * The first password was shown before, replaced or forgotten.
+   *
+   * @generated from enum value: INSTANCE_ERROR_REASON_FIRST_PASSWORD_GONE = 9;
+   */
+  FIRST_PASSWORD_GONE = 9,
+
+  /**
+   * An SSH key that is named does not exist in this account.
+   *
+   * @generated from enum value: INSTANCE_ERROR_REASON_SSH_KEY_NOT_FOUND = 10;
+   */
+  SSH_KEY_NOT_FOUND = 10,
+
+  /**
+   * The text is no public key in the form of OpenSSH, or one that is too weak.
+   *
+   * @generated from enum value: INSTANCE_ERROR_REASON_SSH_KEY_INVALID = 11;
+   */
+  SSH_KEY_INVALID = 11,
+
+  /**
+   * The account has this key already.
+   *
+   * @generated from enum value: INSTANCE_ERROR_REASON_SSH_KEY_EXISTS = 12;
+   */
+  SSH_KEY_EXISTS = 12,
+
+  /**
+   * The account has as many keys as it may have.
+   *
+   * @generated from enum value: INSTANCE_ERROR_REASON_SSH_KEY_LIMIT = 13;
+   */
+  SSH_KEY_LIMIT = 13,
+
+  /**
+   * No such snapshot in this account.
+   *
+   * @generated from enum value: INSTANCE_ERROR_REASON_SNAPSHOT_NOT_FOUND = 14;
+   */
+  SNAPSHOT_NOT_FOUND = 14,
+
+  /**
+   * The instance has as many snapshots as it may have.
+   *
+   * @generated from enum value: INSTANCE_ERROR_REASON_SNAPSHOT_LIMIT = 15;
+   */
+  SNAPSHOT_LIMIT = 15,
+
+  /**
+   * The snapshot is not there yet, or not any more.
+   *
+   * @generated from enum value: INSTANCE_ERROR_REASON_SNAPSHOT_NOT_AVAILABLE = 16;
+   */
+  SNAPSHOT_NOT_AVAILABLE = 16,
 }
 
 /**
@@ -986,6 +1113,9 @@ export const InstanceService: GenService<{
   /**
    * Reinstalls the machine from an image. Everything on its disk is lost; its addresses stay. States: RUNNING, STOPPED.
    *
+   * Where the provider has the capability `rebuild_credentials` the machine gets a new password, which ShowFirstPassword shows from the moment the provider has taken the
+   * work on, and the SSH keys and user data of this call alone. Elsewhere it gets those of its first boot again, and naming others is refused.
+   *
    * Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "imageId": "0192f0c1-0000-7000-8000-000000000002"}`
    *
    * @generated from rpc sewa.instance.v1.InstanceService.RebuildInstance
@@ -994,6 +1124,19 @@ export const InstanceService: GenService<{
     methodKind: "unary";
     input: typeof RebuildInstanceRequestSchema;
     output: typeof RebuildInstanceResponseSchema;
+  },
+  /**
+   * Shows the administrator's password that the platform made for a new or reinstalled machine. It is in this reply and nowhere else, also not in a replay of it, and is
+   * forgotten with it. It is kept for seven days at most, and ends with a password that is set later. States: all but PROVISIONING.
+   *
+   * Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001"}`
+   *
+   * @generated from rpc sewa.instance.v1.InstanceService.ShowFirstPassword
+   */
+  showFirstPassword: {
+    methodKind: "unary";
+    input: typeof ShowFirstPasswordRequestSchema;
+    output: typeof ShowFirstPasswordResponseSchema;
   },
   /**
    * Sets a new administrator password, made by the platform. It is in this reply and nowhere else, and works once the operation has succeeded. States: RUNNING.

@@ -12,6 +12,8 @@ import type { Money } from "../../../google/type/money_pb.js";
 import { file_google_type_money } from "../../../google/type/money_pb.js";
 import type { BillingPeriod } from "../../api/v1/billing_pb.js";
 import { file_sewa_api_v1_billing } from "../../api/v1/billing_pb.js";
+import type { Operation } from "../../api/v1/operation_pb.js";
+import { file_sewa_api_v1_operation } from "../../api/v1/operation_pb.js";
 import { file_sewa_api_v1_options } from "../../api/v1/options_pb.js";
 import type { Message } from "@bufbuild/protobuf";
 
@@ -19,7 +21,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file sewa/lifecycle/v1/lifecycle.proto.
  */
 export const file_sewa_lifecycle_v1_lifecycle: GenFile = /*@__PURE__*/
-  fileDesc("CiFzZXdhL2xpZmVjeWNsZS92MS9saWZlY3ljbGUucHJvdG8SEXNld2EubGlmZWN5Y2xlLnYxItEDCgxTdWJzY3JpcHRpb24SFQoLaW5zdGFuY2VfaWQYASABKAlCABI2CgVzdGF0ZRgCIAEoDjIlLnNld2EubGlmZWN5Y2xlLnYxLlN1YnNjcmlwdGlvbi5TdGF0ZUIAEiMKBXByaWNlGAMgASgLMhIuZ29vZ2xlLnR5cGUuTW9uZXlCABIsCgZwZXJpb2QYBCABKA4yGi5zZXdhLmFwaS52MS5CaWxsaW5nUGVyaW9kQgASMAoKcGFpZF91bnRpbBgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCABIUCgphdXRvX3JlbmV3GAYgASgIQgASEAoGcG9saWN5GAcgASgJQgASEwoJbmV4dF9zdGVwGAggASgJQgASNAoObmV4dF9zdGVwX3RpbWUYCSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgASEQoHcHJlcGFpZBgKIAEoCEIAImcKBVN0YXRlEhUKEVNUQVRFX1VOU1BFQ0lGSUVEEAASEAoMU1RBVEVfQUNUSVZFEAESDwoLU1RBVEVfR1JBQ0UQAhITCg9TVEFURV9TVVNQRU5ERUQQAxIPCgtTVEFURV9FTkRFRBAEIpsCCg1TY2hlZHVsZWRTdGVwEhUKC2luc3RhbmNlX2lkGAEgASgJQgASNQoEa2luZBgCIAEoDjIlLnNld2EubGlmZWN5Y2xlLnYxLlNjaGVkdWxlZFN0ZXAuS2luZEIAEi8KCXN0ZXBfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCABIkCgZhbW91bnQYBCABKAsyEi5nb29nbGUudHlwZS5Nb25leUIAEhEKB2NvdmVyZWQYBSABKAhCACJSCgRLaW5kEhQKEEtJTkRfVU5TUEVDSUZJRUQQABIOCgpLSU5EX1JFTkVXEAESEAoMS0lORF9TVVNQRU5EEAISEgoOS0lORF9URVJNSU5BVEUQAyKDBAoHUmVuZXdhbBIMCgJpZBgBIAEoCUIAEhUKC2luc3RhbmNlX2lkGAIgASgJQgASFwoNcGVyaW9kX251bWJlchgDIAEoBUIAEjcKEXBlcmlvZF9zdGFydF90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIAEjUKD3BlcmlvZF9lbmRfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCABIjCgVwcmljZRgGIAEoCzISLmdvb2dsZS50eXBlLk1vbmV5QgASIQoDdGF4GAcgASgLMhIuZ29vZ2xlLnR5cGUuTW9uZXlCABIjCgV0b3RhbBgIIAEoCzISLmdvb2dsZS50eXBlLk1vbmV5QgASMQoFc3RhdGUYCSABKA4yIC5zZXdhLmxpZmVjeWNsZS52MS5SZW5ld2FsLlN0YXRlQgASMQoLY3JlYXRlX3RpbWUYCiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgAidwoFU3RhdGUSFQoRU1RBVEVfVU5TUEVDSUZJRUQQABIRCg1TVEFURV9QUkVWSUVXEAESDgoKU1RBVEVfSEVMRBACEg4KClNUQVRFX1BBSUQQAxIQCgxTVEFURV9VTlBBSUQQBBISCg5TVEFURV9SRUxFQVNFRBAFItcBCgZQb2xpY3kSDgoEY29kZRgBIAEoCUIAEhYKDGRpc3BsYXlfbmFtZRgCIAEoCUIAEi8KBXJ1bGVzGAMgAygLMh4uc2V3YS5saWZlY3ljbGUudjEuUG9saWN5LlJ1bGVCABp0CgRSdWxlEiwKBnBlcmlvZBgBIAEoDjIaLnNld2EuYXBpLnYxLkJpbGxpbmdQZXJpb2RCABIdChNzdXNwZW5kX2FmdGVyX2hvdXJzGAIgASgFQgASHwoVdGVybWluYXRlX2FmdGVyX2hvdXJzGAMgASgFQgAiaQoWUHJldmlld1NjaGVkdWxlUmVxdWVzdBITCglwYWdlX3NpemUYASABKAVCABIUCgpwYWdlX3Rva2VuGAIgASgJQgASDgoEZGF5cxgDIAEoBUIAEhQKCmFjY291bnRfaWQYBCABKAlCACJjChdQcmV2aWV3U2NoZWR1bGVSZXNwb25zZRIvCgVzdGVwcxgBIAMoCzIgLnNld2EubGlmZWN5Y2xlLnYxLlNjaGVkdWxlZFN0ZXASFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIkAKE1NldEF1dG9SZW5ld1JlcXVlc3QSFQoLaW5zdGFuY2VfaWQYASABKAlCABISCgphdXRvX3JlbmV3GAIgASgIIk0KFFNldEF1dG9SZW5ld1Jlc3BvbnNlEjUKDHN1YnNjcmlwdGlvbhgBIAEoCzIfLnNld2EubGlmZWN5Y2xlLnYxLlN1YnNjcmlwdGlvbiIuChVQcmV2aWV3UmVuZXdhbFJlcXVlc3QSFQoLaW5zdGFuY2VfaWQYASABKAlCACJFChZQcmV2aWV3UmVuZXdhbFJlc3BvbnNlEisKB3JlbmV3YWwYASABKAsyGi5zZXdhLmxpZmVjeWNsZS52MS5SZW5ld2FsIi0KFFJlbmV3SW5zdGFuY2VSZXF1ZXN0EhUKC2luc3RhbmNlX2lkGAEgASgJQgAiRAoVUmVuZXdJbnN0YW5jZVJlc3BvbnNlEisKB3JlbmV3YWwYASABKAsyGi5zZXdhLmxpZmVjeWNsZS52MS5SZW5ld2FsIm0KE0xpc3RSZW5ld2Fsc1JlcXVlc3QSEwoJcGFnZV9zaXplGAEgASgFQgASFAoKcGFnZV90b2tlbhgCIAEoCUIAEhUKC2luc3RhbmNlX2lkGAMgASgJQgASFAoKYWNjb3VudF9pZBgEIAEoCUIAIl0KFExpc3RSZW5ld2Fsc1Jlc3BvbnNlEiwKCHJlbmV3YWxzGAEgAygLMhouc2V3YS5saWZlY3ljbGUudjEuUmVuZXdhbBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiQAoTTGlzdFBvbGljaWVzUmVxdWVzdBITCglwYWdlX3NpemUYASABKAVCABIUCgpwYWdlX3Rva2VuGAIgASgJQgAiXAoUTGlzdFBvbGljaWVzUmVzcG9uc2USKwoIcG9saWNpZXMYASADKAsyGS5zZXdhLmxpZmVjeWNsZS52MS5Qb2xpY3kSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIkEKF1NldEFjY291bnRQb2xpY3lSZXF1ZXN0EhQKCmFjY291bnRfaWQYASABKAlCABIQCgZwb2xpY3kYAiABKAlCACIqChhTZXRBY2NvdW50UG9saWN5UmVzcG9uc2USDgoGcG9saWN5GAEgASgJKr8FChRMaWZlY3ljbGVFcnJvclJlYXNvbhImCiJMSUZFQ1lDTEVfRVJST1JfUkVBU09OX1VOU1BFQ0lGSUVEEAASZAopTElGRUNZQ0xFX0VSUk9SX1JFQVNPTl9JTlNUQU5DRV9OT1RfRk9VTkQQARo1mrUYMQoJTk9UX0ZPVU5EGAMiIkxpc3QgdGhlIGluc3RhbmNlcyB0byBmaW5kIGl0cyBpZC4SYQopTElGRUNZQ0xFX0VSUk9SX1JFQVNPTl9TVUJTQ1JJUFRJT05fRU5ERUQQAhoymrUYLgoTRkFJTEVEX1BSRUNPTkRJVElPThgDIhVPcmRlciBhIG5ldyBpbnN0YW5jZS4SegomTElGRUNZQ0xFX0VSUk9SX1JFQVNPTl9BTFJFQURZX1BSRVBBSUQQAxpOmrUYSgoTRkFJTEVEX1BSRUNPTkRJVElPThIKcGFpZF91bnRpbBgDIiVXYWl0IHVudGlsIHRoZSBuZXh0IHBlcmlvZCBoYXMgYmVndW4uEocBCitMSUZFQ1lDTEVfRVJST1JfUkVBU09OX0lOU1VGRklDSUVOVF9CQUxBTkNFEAQaVpq1GFIKE0ZBSUxFRF9QUkVDT05ESVRJT04SCHJlcXVpcmVkEglhdmFpbGFibGUYAyIkVG9wIHVwIHRoZSB3YWxsZXQgYnkgdGhlIGRpZmZlcmVuY2UuElYKKExJRkVDWUNMRV9FUlJPUl9SRUFTT05fQUNDT1VOVF9OT1RfRk9VTkQQBRoomrUYJAoJTk9UX0ZPVU5EGAMiFUNoZWNrIHRoZSBhY2NvdW50IGlkLhJYCidMSUZFQ1lDTEVfRVJST1JfUkVBU09OX1BPTElDWV9OT1RfRk9VTkQQBhormrUYJwoJTk9UX0ZPVU5EGAMiGExpc3RQb2xpY2llcyBuYW1lcyB0aGVtLjL5CQoQTGlmZWN5Y2xlU2VydmljZRKWAQoPUHJldmlld1NjaGVkdWxlEikuc2V3YS5saWZlY3ljbGUudjEuUHJldmlld1NjaGVkdWxlUmVxdWVzdBoqLnNld2EubGlmZWN5Y2xlLnYxLlByZXZpZXdTY2hlZHVsZVJlc3BvbnNlIiyQAgGKtRglCg5saWZlY3ljbGUucmVhZCABKgdkZWZhdWx0MggKAggFEgIIHhK2AQoMU2V0QXV0b1JlbmV3EiYuc2V3YS5saWZlY3ljbGUudjEuU2V0QXV0b1JlbmV3UmVxdWVzdBonLnNld2EubGlmZWN5Y2xlLnYxLlNldEF1dG9SZW5ld1Jlc3BvbnNlIlWQAgKKtRhOCg9saWZlY3ljbGUud3JpdGUgAioHZGVmYXVsdDIICgIIChICCB46EklOU1RBTkNFX05PVF9GT1VORDoSU1VCU0NSSVBUSU9OX0VOREVEEswBCg5QcmV2aWV3UmVuZXdhbBIoLnNld2EubGlmZWN5Y2xlLnYxLlByZXZpZXdSZW5ld2FsUmVxdWVzdBopLnNld2EubGlmZWN5Y2xlLnYxLlByZXZpZXdSZW5ld2FsUmVzcG9uc2UiZZACAYq1GF4KDmxpZmVjeWNsZS5yZWFkIAEqB2RlZmF1bHQyCAoCCAUSAggeOhJJTlNUQU5DRV9OT1RfRk9VTkQ6ElNVQlNDUklQVElPTl9FTkRFRDoPQUxSRUFEWV9QUkVQQUlEEuABCg1SZW5ld0luc3RhbmNlEicuc2V3YS5saWZlY3ljbGUudjEuUmVuZXdJbnN0YW5jZVJlcXVlc3QaKC5zZXdhLmxpZmVjeWNsZS52MS5SZW5ld0luc3RhbmNlUmVzcG9uc2UifJACAoq1GHUKD2xpZmVjeWNsZS5yZW5ldyADKgdkZWZhdWx0MggKAggKEgIIHjoSSU5TVEFOQ0VfTk9UX0ZPVU5EOhJTVUJTQ1JJUFRJT05fRU5ERUQ6D0FMUkVBRFlfUFJFUEFJRDoUSU5TVUZGSUNJRU5UX0JBTEFOQ0USjQEKDExpc3RSZW5ld2FscxImLnNld2EubGlmZWN5Y2xlLnYxLkxpc3RSZW5ld2Fsc1JlcXVlc3QaJy5zZXdhLmxpZmVjeWNsZS52MS5MaXN0UmVuZXdhbHNSZXNwb25zZSIskAIBirUYJQoObGlmZWN5Y2xlLnJlYWQgASoHZGVmYXVsdDIICgIIBRICCB4SjQEKDExpc3RQb2xpY2llcxImLnNld2EubGlmZWN5Y2xlLnYxLkxpc3RQb2xpY2llc1JlcXVlc3QaJy5zZXdhLmxpZmVjeWNsZS52MS5MaXN0UG9saWNpZXNSZXNwb25zZSIskAIBirUYJQoObGlmZWN5Y2xlLnJlYWQgASoHZGVmYXVsdDIICgIIBRICCB4SwAEKEFNldEFjY291bnRQb2xpY3kSKi5zZXdhLmxpZmVjeWNsZS52MS5TZXRBY2NvdW50UG9saWN5UmVxdWVzdBorLnNld2EubGlmZWN5Y2xlLnYxLlNldEFjY291bnRQb2xpY3lSZXNwb25zZSJTkAICirUYTAoQbGlmZWN5Y2xlLnBvbGljeSACKgdkZWZhdWx0MggKAggKEgIIHjoRQUNDT1VOVF9OT1RfRk9VTkQ6EFBPTElDWV9OT1RfRk9VTkRiBnByb3RvMw", [file_google_protobuf_timestamp, file_google_type_money, file_sewa_api_v1_billing, file_sewa_api_v1_options]);
+  fileDesc("CiFzZXdhL2xpZmVjeWNsZS92MS9saWZlY3ljbGUucHJvdG8SEXNld2EubGlmZWN5Y2xlLnYxItEDCgxTdWJzY3JpcHRpb24SFQoLaW5zdGFuY2VfaWQYASABKAlCABI2CgVzdGF0ZRgCIAEoDjIlLnNld2EubGlmZWN5Y2xlLnYxLlN1YnNjcmlwdGlvbi5TdGF0ZUIAEiMKBXByaWNlGAMgASgLMhIuZ29vZ2xlLnR5cGUuTW9uZXlCABIsCgZwZXJpb2QYBCABKA4yGi5zZXdhLmFwaS52MS5CaWxsaW5nUGVyaW9kQgASMAoKcGFpZF91bnRpbBgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCABIUCgphdXRvX3JlbmV3GAYgASgIQgASEAoGcG9saWN5GAcgASgJQgASEwoJbmV4dF9zdGVwGAggASgJQgASNAoObmV4dF9zdGVwX3RpbWUYCSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgASEQoHcHJlcGFpZBgKIAEoCEIAImcKBVN0YXRlEhUKEVNUQVRFX1VOU1BFQ0lGSUVEEAASEAoMU1RBVEVfQUNUSVZFEAESDwoLU1RBVEVfR1JBQ0UQAhITCg9TVEFURV9TVVNQRU5ERUQQAxIPCgtTVEFURV9FTkRFRBAEIpsCCg1TY2hlZHVsZWRTdGVwEhUKC2luc3RhbmNlX2lkGAEgASgJQgASNQoEa2luZBgCIAEoDjIlLnNld2EubGlmZWN5Y2xlLnYxLlNjaGVkdWxlZFN0ZXAuS2luZEIAEi8KCXN0ZXBfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCABIkCgZhbW91bnQYBCABKAsyEi5nb29nbGUudHlwZS5Nb25leUIAEhEKB2NvdmVyZWQYBSABKAhCACJSCgRLaW5kEhQKEEtJTkRfVU5TUEVDSUZJRUQQABIOCgpLSU5EX1JFTkVXEAESEAoMS0lORF9TVVNQRU5EEAISEgoOS0lORF9URVJNSU5BVEUQAyKDBAoHUmVuZXdhbBIMCgJpZBgBIAEoCUIAEhUKC2luc3RhbmNlX2lkGAIgASgJQgASFwoNcGVyaW9kX251bWJlchgDIAEoBUIAEjcKEXBlcmlvZF9zdGFydF90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIAEjUKD3BlcmlvZF9lbmRfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCABIjCgVwcmljZRgGIAEoCzISLmdvb2dsZS50eXBlLk1vbmV5QgASIQoDdGF4GAcgASgLMhIuZ29vZ2xlLnR5cGUuTW9uZXlCABIjCgV0b3RhbBgIIAEoCzISLmdvb2dsZS50eXBlLk1vbmV5QgASMQoFc3RhdGUYCSABKA4yIC5zZXdhLmxpZmVjeWNsZS52MS5SZW5ld2FsLlN0YXRlQgASMQoLY3JlYXRlX3RpbWUYCiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgAidwoFU3RhdGUSFQoRU1RBVEVfVU5TUEVDSUZJRUQQABIRCg1TVEFURV9QUkVWSUVXEAESDgoKU1RBVEVfSEVMRBACEg4KClNUQVRFX1BBSUQQAxIQCgxTVEFURV9VTlBBSUQQBBISCg5TVEFURV9SRUxFQVNFRBAFIugCCgpQbGFuQ2hhbmdlEhUKC2luc3RhbmNlX2lkGAEgASgJQgASFgoMZnJvbV9wbGFuX2lkGAIgASgJQgASEQoHcGxhbl9pZBgDIAEoCUIAEhgKDnJlbWFpbmluZ19kYXlzGAQgASgFQgASFQoLcGVyaW9kX2RheXMYBSABKAVCABIhCgNuZXQYBiABKAsyEi5nb29nbGUudHlwZS5Nb25leUIAEiEKA3RheBgHIAEoCzISLmdvb2dsZS50eXBlLk1vbmV5QgASIwoFdG90YWwYCCABKAsyEi5nb29nbGUudHlwZS5Nb25leUIAEiMKBXByaWNlGAkgASgLMhIuZ29vZ2xlLnR5cGUuTW9uZXlCABIsCgZwZXJpb2QYCiABKA4yGi5zZXdhLmFwaS52MS5CaWxsaW5nUGVyaW9kQgASKQoLbmV4dF9jaGFyZ2UYCyABKAsyEi5nb29nbGUudHlwZS5Nb25leUIAItcBCgZQb2xpY3kSDgoEY29kZRgBIAEoCUIAEhYKDGRpc3BsYXlfbmFtZRgCIAEoCUIAEi8KBXJ1bGVzGAMgAygLMh4uc2V3YS5saWZlY3ljbGUudjEuUG9saWN5LlJ1bGVCABp0CgRSdWxlEiwKBnBlcmlvZBgBIAEoDjIaLnNld2EuYXBpLnYxLkJpbGxpbmdQZXJpb2RCABIdChNzdXNwZW5kX2FmdGVyX2hvdXJzGAIgASgFQgASHwoVdGVybWluYXRlX2FmdGVyX2hvdXJzGAMgASgFQgAiaQoWUHJldmlld1NjaGVkdWxlUmVxdWVzdBITCglwYWdlX3NpemUYASABKAVCABIUCgpwYWdlX3Rva2VuGAIgASgJQgASDgoEZGF5cxgDIAEoBUIAEhQKCmFjY291bnRfaWQYBCABKAlCACJjChdQcmV2aWV3U2NoZWR1bGVSZXNwb25zZRIvCgVzdGVwcxgBIAMoCzIgLnNld2EubGlmZWN5Y2xlLnYxLlNjaGVkdWxlZFN0ZXASFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIkAKE1NldEF1dG9SZW5ld1JlcXVlc3QSFQoLaW5zdGFuY2VfaWQYASABKAlCABISCgphdXRvX3JlbmV3GAIgASgIIk0KFFNldEF1dG9SZW5ld1Jlc3BvbnNlEjUKDHN1YnNjcmlwdGlvbhgBIAEoCzIfLnNld2EubGlmZWN5Y2xlLnYxLlN1YnNjcmlwdGlvbiIuChVQcmV2aWV3UmVuZXdhbFJlcXVlc3QSFQoLaW5zdGFuY2VfaWQYASABKAlCACJFChZQcmV2aWV3UmVuZXdhbFJlc3BvbnNlEisKB3JlbmV3YWwYASABKAsyGi5zZXdhLmxpZmVjeWNsZS52MS5SZW5ld2FsIi0KFFJlbmV3SW5zdGFuY2VSZXF1ZXN0EhUKC2luc3RhbmNlX2lkGAEgASgJQgAiRAoVUmVuZXdJbnN0YW5jZVJlc3BvbnNlEisKB3JlbmV3YWwYASABKAsyGi5zZXdhLmxpZmVjeWNsZS52MS5SZW5ld2FsIkQKGFByZXZpZXdQbGFuQ2hhbmdlUmVxdWVzdBIVCgtpbnN0YW5jZV9pZBgBIAEoCUIAEhEKB3BsYW5faWQYAiABKAlCACJPChlQcmV2aWV3UGxhbkNoYW5nZVJlc3BvbnNlEjIKC3BsYW5fY2hhbmdlGAEgASgLMh0uc2V3YS5saWZlY3ljbGUudjEuUGxhbkNoYW5nZSJrChFDaGFuZ2VQbGFuUmVxdWVzdBIVCgtpbnN0YW5jZV9pZBgBIAEoCUIAEhEKB3BsYW5faWQYAiABKAlCABIsCg5leHBlY3RlZF90b3RhbBgDIAEoCzISLmdvb2dsZS50eXBlLk1vbmV5QgAicwoSQ2hhbmdlUGxhblJlc3BvbnNlEjIKC3BsYW5fY2hhbmdlGAEgASgLMh0uc2V3YS5saWZlY3ljbGUudjEuUGxhbkNoYW5nZRIpCglvcGVyYXRpb24YAiABKAsyFi5zZXdhLmFwaS52MS5PcGVyYXRpb24iYQoaUHJldmlld1BlcmlvZENoYW5nZVJlcXVlc3QSFQoLaW5zdGFuY2VfaWQYASABKAlCABIsCgZwZXJpb2QYAiABKA4yGi5zZXdhLmFwaS52MS5CaWxsaW5nUGVyaW9kQgAiSgobUHJldmlld1BlcmlvZENoYW5nZVJlc3BvbnNlEisKB3JlbmV3YWwYASABKAsyGi5zZXdhLmxpZmVjeWNsZS52MS5SZW5ld2FsIloKE0NoYW5nZVBlcmlvZFJlcXVlc3QSFQoLaW5zdGFuY2VfaWQYASABKAlCABIsCgZwZXJpb2QYAiABKA4yGi5zZXdhLmFwaS52MS5CaWxsaW5nUGVyaW9kQgAiTQoUQ2hhbmdlUGVyaW9kUmVzcG9uc2USNQoMc3Vic2NyaXB0aW9uGAEgASgLMh8uc2V3YS5saWZlY3ljbGUudjEuU3Vic2NyaXB0aW9uIm0KE0xpc3RSZW5ld2Fsc1JlcXVlc3QSEwoJcGFnZV9zaXplGAEgASgFQgASFAoKcGFnZV90b2tlbhgCIAEoCUIAEhUKC2luc3RhbmNlX2lkGAMgASgJQgASFAoKYWNjb3VudF9pZBgEIAEoCUIAIl0KFExpc3RSZW5ld2Fsc1Jlc3BvbnNlEiwKCHJlbmV3YWxzGAEgAygLMhouc2V3YS5saWZlY3ljbGUudjEuUmVuZXdhbBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiQAoTTGlzdFBvbGljaWVzUmVxdWVzdBITCglwYWdlX3NpemUYASABKAVCABIUCgpwYWdlX3Rva2VuGAIgASgJQgAiXAoUTGlzdFBvbGljaWVzUmVzcG9uc2USKwoIcG9saWNpZXMYASADKAsyGS5zZXdhLmxpZmVjeWNsZS52MS5Qb2xpY3kSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIkEKF1NldEFjY291bnRQb2xpY3lSZXF1ZXN0EhQKCmFjY291bnRfaWQYASABKAlCABIQCgZwb2xpY3kYAiABKAlCACIqChhTZXRBY2NvdW50UG9saWN5UmVzcG9uc2USDgoGcG9saWN5GAEgASgJKt8OChRMaWZlY3ljbGVFcnJvclJlYXNvbhImCiJMSUZFQ1lDTEVfRVJST1JfUkVBU09OX1VOU1BFQ0lGSUVEEAASZAopTElGRUNZQ0xFX0VSUk9SX1JFQVNPTl9JTlNUQU5DRV9OT1RfRk9VTkQQARo1mrUYMQoJTk9UX0ZPVU5EGAMiIkxpc3QgdGhlIGluc3RhbmNlcyB0byBmaW5kIGl0cyBpZC4SYQopTElGRUNZQ0xFX0VSUk9SX1JFQVNPTl9TVUJTQ1JJUFRJT05fRU5ERUQQAhoymrUYLgoTRkFJTEVEX1BSRUNPTkRJVElPThgDIhVPcmRlciBhIG5ldyBpbnN0YW5jZS4SegomTElGRUNZQ0xFX0VSUk9SX1JFQVNPTl9BTFJFQURZX1BSRVBBSUQQAxpOmrUYSgoTRkFJTEVEX1BSRUNPTkRJVElPThIKcGFpZF91bnRpbBgDIiVXYWl0IHVudGlsIHRoZSBuZXh0IHBlcmlvZCBoYXMgYmVndW4uEocBCitMSUZFQ1lDTEVfRVJST1JfUkVBU09OX0lOU1VGRklDSUVOVF9CQUxBTkNFEAQaVpq1GFIKE0ZBSUxFRF9QUkVDT05ESVRJT04SCHJlcXVpcmVkEglhdmFpbGFibGUYAyIkVG9wIHVwIHRoZSB3YWxsZXQgYnkgdGhlIGRpZmZlcmVuY2UuElYKKExJRkVDWUNMRV9FUlJPUl9SRUFTT05fQUNDT1VOVF9OT1RfRk9VTkQQBRoomrUYJAoJTk9UX0ZPVU5EGAMiFUNoZWNrIHRoZSBhY2NvdW50IGlkLhJYCidMSUZFQ1lDTEVfRVJST1JfUkVBU09OX1BPTElDWV9OT1RfRk9VTkQQBhormrUYJwoJTk9UX0ZPVU5EGAMiGExpc3RQb2xpY2llcyBuYW1lcyB0aGVtLhJcCipMSUZFQ1lDTEVfRVJST1JfUkVBU09OX1NVQlNDUklQVElPTl9VTlBBSUQQBxosmrUYKAoTRkFJTEVEX1BSRUNPTkRJVElPThgDIg9SZW5ldyBpdCBmaXJzdC4SZwonTElGRUNZQ0xFX0VSUk9SX1JFQVNPTl9QTEFOX1VOQVZBSUxBQkxFEAgaOpq1GDYKE0ZBSUxFRF9QUkVDT05ESVRJT04SB3BsYW5faWQYAyIUQ2hvb3NlIGFub3RoZXIgcGxhbi4SfQopTElGRUNZQ0xFX0VSUk9SX1JFQVNPTl9QRVJJT0RfVU5BVkFJTEFCTEUQCRpOmrUYSgoTRkFJTEVEX1BSRUNPTkRJVElPThIGcGVyaW9kGAMiKUNob29zZSBhIHBlcmlvZCB0aGUgcGxhbiBoYXMgYSBwcmljZSBmb3IuErYBCiZMSUZFQ1lDTEVfRVJST1JfUkVBU09OX1BMQU5fVU5TVUlUQUJMRRAKGokBmrUYhAEKE0ZBSUxFRF9QUkVDT05ESVRJT04SB3Byb2JsZW0YAyJiQ2hvb3NlIGFub3RoZXIgcGxhbiBvZiB0aGUgc2FtZSBwcm92aWRlciB3aG9zZSBkaXNrIGlzIGF0IGxlYXN0IGFzIGxhcmdlLCBvciBvcmRlciBhIG5ldyBpbnN0YW5jZS4SjQEKMExJRkVDWUNMRV9FUlJPUl9SRUFTT05fTk9UX1NVUFBPUlRFRF9CWV9QUk9WSURFUhALGleatRhTCg1VTklNUExFTUVOVEVEEgpjYXBhYmlsaXR5GAMiNFVzZSBhbm90aGVyIHdheTsgR2V0SW5zdGFuY2UgbGlzdHMgdGhlIGNhcGFiaWxpdGllcy4SfQokTElGRUNZQ0xFX0VSUk9SX1JFQVNPTl9QUklDRV9DSEFOR0VEEAwaU5q1GE8KE0ZBSUxFRF9QUkVDT05ESVRJT04SCGV4cGVjdGVkEgV0b3RhbBgCIiVQcmV2aWV3IGFnYWluIGFuZCBzaG93IHRoZSBuZXcgdG90YWwuEoABCixMSUZFQ1lDTEVfRVJST1JfUkVBU09OX09QRVJBVElPTl9JTl9QUk9HUkVTUxANGk6atRhKCgdBQk9SVEVEEgxvcGVyYXRpb25faWQYAiIvV2FpdCBmb3IgdGhlIG9wZXJhdGlvbiBuYW1lZCwgdGhlbiBkZWNpZGUgYW5ldy4SZgokTElGRUNZQ0xFX0VSUk9SX1JFQVNPTl9JTExFR0FMX1NUQVRFEA4aPJq1GDgKE0ZBSUxFRF9QUkVDT05ESVRJT04SBXN0YXRlGAIiGFJlYWQgdGhlIGluc3RhbmNlIGFnYWluLhKkAQokTElGRUNZQ0xFX0VSUk9SX1JFQVNPTl9XQUxMRVRfRlJPWkVOEB4aepq1GHYKE0ZBSUxFRF9QUkVDT05ESVRJT04YAyJdQXNrIHN1cHBvcnQuIFN0YWZmIHNlZSB3aGF0IGRpZmZlcnMgd2l0aCBQcm92ZUxlZGdlciwgYW5kIGVuZCB0aGUgZnJlZXplIHdpdGggVW5mcmVlemVXYWxsZXQuMtIUChBMaWZlY3ljbGVTZXJ2aWNlEpYBCg9QcmV2aWV3U2NoZWR1bGUSKS5zZXdhLmxpZmVjeWNsZS52MS5QcmV2aWV3U2NoZWR1bGVSZXF1ZXN0Giouc2V3YS5saWZlY3ljbGUudjEuUHJldmlld1NjaGVkdWxlUmVzcG9uc2UiLJACAYq1GCUKDmxpZmVjeWNsZS5yZWFkIAEqB2RlZmF1bHQyCAoCCAUSAggeErYBCgxTZXRBdXRvUmVuZXcSJi5zZXdhLmxpZmVjeWNsZS52MS5TZXRBdXRvUmVuZXdSZXF1ZXN0Gicuc2V3YS5saWZlY3ljbGUudjEuU2V0QXV0b1JlbmV3UmVzcG9uc2UiVZACAoq1GE4KD2xpZmVjeWNsZS53cml0ZSACKgdkZWZhdWx0MggKAggKEgIIHjoSSU5TVEFOQ0VfTk9UX0ZPVU5EOhJTVUJTQ1JJUFRJT05fRU5ERUQSzAEKDlByZXZpZXdSZW5ld2FsEiguc2V3YS5saWZlY3ljbGUudjEuUHJldmlld1JlbmV3YWxSZXF1ZXN0Gikuc2V3YS5saWZlY3ljbGUudjEuUHJldmlld1JlbmV3YWxSZXNwb25zZSJlkAIBirUYXgoObGlmZWN5Y2xlLnJlYWQgASoHZGVmYXVsdDIICgIIBRICCB46EklOU1RBTkNFX05PVF9GT1VORDoSU1VCU0NSSVBUSU9OX0VOREVEOg9BTFJFQURZX1BSRVBBSUQSiAIKDVJlbmV3SW5zdGFuY2USJy5zZXdhLmxpZmVjeWNsZS52MS5SZW5ld0luc3RhbmNlUmVxdWVzdBooLnNld2EubGlmZWN5Y2xlLnYxLlJlbmV3SW5zdGFuY2VSZXNwb25zZSKjAZACAoq1GJsBCg9saWZlY3ljbGUucmVuZXcgAyoHZGVmYXVsdDIICgIIChICCB46EklOU1RBTkNFX05PVF9GT1VORDoSU1VCU0NSSVBUSU9OX0VOREVEOg9BTFJFQURZX1BSRVBBSUQ6FU9QRVJBVElPTl9JTl9QUk9HUkVTUzoUSU5TVUZGSUNJRU5UX0JBTEFOQ0U6DVdBTExFVF9GUk9aRU4S1QIKEVByZXZpZXdQbGFuQ2hhbmdlEisuc2V3YS5saWZlY3ljbGUudjEuUHJldmlld1BsYW5DaGFuZ2VSZXF1ZXN0Giwuc2V3YS5saWZlY3ljbGUudjEuUHJldmlld1BsYW5DaGFuZ2VSZXNwb25zZSLkAZACAYq1GNwBCg5saWZlY3ljbGUucmVhZCABKgdkZWZhdWx0MggKAggFEgIIHjoSSU5TVEFOQ0VfTk9UX0ZPVU5EOhJTVUJTQ1JJUFRJT05fRU5ERUQ6E1NVQlNDUklQVElPTl9VTlBBSUQ6D0FMUkVBRFlfUFJFUEFJRDoVT1BFUkFUSU9OX0lOX1BST0dSRVNTOhBQTEFOX1VOQVZBSUxBQkxFOhJQRVJJT0RfVU5BVkFJTEFCTEU6D1BMQU5fVU5TVUlUQUJMRToZTk9UX1NVUFBPUlRFRF9CWV9QUk9WSURFUhKFAwoKQ2hhbmdlUGxhbhIkLnNld2EubGlmZWN5Y2xlLnYxLkNoYW5nZVBsYW5SZXF1ZXN0GiUuc2V3YS5saWZlY3ljbGUudjEuQ2hhbmdlUGxhblJlc3BvbnNlIqkCkAICirUYoQIKEGxpZmVjeWNsZS5jaGFuZ2UgAyoHZGVmYXVsdDIICgIIChICCB46EklOU1RBTkNFX05PVF9GT1VORDoSU1VCU0NSSVBUSU9OX0VOREVEOhNTVUJTQ1JJUFRJT05fVU5QQUlEOg9BTFJFQURZX1BSRVBBSUQ6EFBMQU5fVU5BVkFJTEFCTEU6ElBFUklPRF9VTkFWQUlMQUJMRToPUExBTl9VTlNVSVRBQkxFOhlOT1RfU1VQUE9SVEVEX0JZX1BST1ZJREVSOg1QUklDRV9DSEFOR0VEOhRJTlNVRkZJQ0lFTlRfQkFMQU5DRToNV0FMTEVUX0ZST1pFTjoVT1BFUkFUSU9OX0lOX1BST0dSRVNTOg1JTExFR0FMX1NUQVRFEq8CChNQcmV2aWV3UGVyaW9kQ2hhbmdlEi0uc2V3YS5saWZlY3ljbGUudjEuUHJldmlld1BlcmlvZENoYW5nZVJlcXVlc3QaLi5zZXdhLmxpZmVjeWNsZS52MS5QcmV2aWV3UGVyaW9kQ2hhbmdlUmVzcG9uc2UiuAGQAgGKtRiwAQoObGlmZWN5Y2xlLnJlYWQgASoHZGVmYXVsdDIICgIIBRICCB46EklOU1RBTkNFX05PVF9GT1VORDoSU1VCU0NSSVBUSU9OX0VOREVEOhNTVUJTQ1JJUFRJT05fVU5QQUlEOg9BTFJFQURZX1BSRVBBSUQ6FU9QRVJBVElPTl9JTl9QUk9HUkVTUzoQUExBTl9VTkFWQUlMQUJMRToSUEVSSU9EX1VOQVZBSUxBQkxFEpwCCgxDaGFuZ2VQZXJpb2QSJi5zZXdhLmxpZmVjeWNsZS52MS5DaGFuZ2VQZXJpb2RSZXF1ZXN0Gicuc2V3YS5saWZlY3ljbGUudjEuQ2hhbmdlUGVyaW9kUmVzcG9uc2UiugGQAgKKtRiyAQoQbGlmZWN5Y2xlLmNoYW5nZSACKgdkZWZhdWx0MggKAggKEgIIHjoSSU5TVEFOQ0VfTk9UX0ZPVU5EOhJTVUJTQ1JJUFRJT05fRU5ERUQ6E1NVQlNDUklQVElPTl9VTlBBSUQ6D0FMUkVBRFlfUFJFUEFJRDoVT1BFUkFUSU9OX0lOX1BST0dSRVNTOhBQTEFOX1VOQVZBSUxBQkxFOhJQRVJJT0RfVU5BVkFJTEFCTEUSjQEKDExpc3RSZW5ld2FscxImLnNld2EubGlmZWN5Y2xlLnYxLkxpc3RSZW5ld2Fsc1JlcXVlc3QaJy5zZXdhLmxpZmVjeWNsZS52MS5MaXN0UmVuZXdhbHNSZXNwb25zZSIskAIBirUYJQoObGlmZWN5Y2xlLnJlYWQgASoHZGVmYXVsdDIICgIIBRICCB4SjQEKDExpc3RQb2xpY2llcxImLnNld2EubGlmZWN5Y2xlLnYxLkxpc3RQb2xpY2llc1JlcXVlc3QaJy5zZXdhLmxpZmVjeWNsZS52MS5MaXN0UG9saWNpZXNSZXNwb25zZSIskAIBirUYJQoObGlmZWN5Y2xlLnJlYWQgASoHZGVmYXVsdDIICgIIBRICCB4SwAEKEFNldEFjY291bnRQb2xpY3kSKi5zZXdhLmxpZmVjeWNsZS52MS5TZXRBY2NvdW50UG9saWN5UmVxdWVzdBorLnNld2EubGlmZWN5Y2xlLnYxLlNldEFjY291bnRQb2xpY3lSZXNwb25zZSJTkAICirUYTAoQbGlmZWN5Y2xlLnBvbGljeSACKgdkZWZhdWx0MggKAggKEgIIHjoRQUNDT1VOVF9OT1RfRk9VTkQ6EFBPTElDWV9OT1RfRk9VTkRiBnByb3RvMw", [file_google_protobuf_timestamp, file_google_type_money, file_sewa_api_v1_billing, file_sewa_api_v1_operation, file_sewa_api_v1_options]);
 
 /**
  * The paying side of an instance.
@@ -42,14 +44,14 @@ export type Subscription = Message<"sewa.lifecycle.v1.Subscription"> & {
   state: Subscription_State;
 
   /**
-   * Price of one period without tax.
+   * Price of one period without tax, from the next renewal on.
    *
    * @generated from field: google.type.Money price = 3;
    */
   price?: Money | undefined;
 
   /**
-   * The span one price pays for.
+   * The span one price pays for, from the next renewal on.
    *
    * @generated from field: sewa.api.v1.BillingPeriod period = 4;
    */
@@ -383,6 +385,97 @@ export const Renewal_StateSchema: GenEnum<Renewal_State> = /*@__PURE__*/
   enumDesc(file_sewa_lifecycle_v1_lifecycle, 2, 0);
 
 /**
+ * A change of plan: what it costs, or what is given back.
+ *
+ * @generated from message sewa.lifecycle.v1.PlanChange
+ */
+export type PlanChange = Message<"sewa.lifecycle.v1.PlanChange"> & {
+  /**
+   * The instance.
+   *
+   * @generated from field: string instance_id = 1;
+   */
+  instanceId: string;
+
+  /**
+   * The plan it has.
+   *
+   * @generated from field: string from_plan_id = 2;
+   */
+  fromPlanId: string;
+
+  /**
+   * The plan it is to have.
+   *
+   * @generated from field: string plan_id = 3;
+   */
+  planId: string;
+
+  /**
+   * Days of the present period that are priced anew: the one that has begun, and those to come.
+   *
+   * @generated from field: int32 remaining_days = 4;
+   */
+  remainingDays: number;
+
+  /**
+   * Days of the whole present period.
+   *
+   * @generated from field: int32 period_days = 5;
+   */
+  periodDays: number;
+
+  /**
+   * Without tax; negative where it is given back.
+   *
+   * @generated from field: google.type.Money net = 6;
+   */
+  net?: Money | undefined;
+
+  /**
+   * Tax on it, with the same sign.
+   *
+   * @generated from field: google.type.Money tax = 7;
+   */
+  tax?: Money | undefined;
+
+  /**
+   * What is charged, or, if negative, given back.
+   *
+   * @generated from field: google.type.Money total = 8;
+   */
+  total?: Money | undefined;
+
+  /**
+   * Price of one period of the new plan without tax.
+   *
+   * @generated from field: google.type.Money price = 9;
+   */
+  price?: Money | undefined;
+
+  /**
+   * The span it pays for.
+   *
+   * @generated from field: sewa.api.v1.BillingPeriod period = 10;
+   */
+  period: BillingPeriod;
+
+  /**
+   * What the next renewal will charge, tax included.
+   *
+   * @generated from field: google.type.Money next_charge = 11;
+   */
+  nextCharge?: Money | undefined;
+};
+
+/**
+ * Describes the message sewa.lifecycle.v1.PlanChange.
+ * Use `create(PlanChangeSchema)` to create a new message.
+ */
+export const PlanChangeSchema: GenMessage<PlanChange> = /*@__PURE__*/
+  messageDesc(file_sewa_lifecycle_v1_lifecycle, 3);
+
+/**
  * When unpaid instances are suspended and terminated.
  *
  * @generated from message sewa.lifecycle.v1.Policy
@@ -415,7 +508,7 @@ export type Policy = Message<"sewa.lifecycle.v1.Policy"> & {
  * Use `create(PolicySchema)` to create a new message.
  */
 export const PolicySchema: GenMessage<Policy> = /*@__PURE__*/
-  messageDesc(file_sewa_lifecycle_v1_lifecycle, 3);
+  messageDesc(file_sewa_lifecycle_v1_lifecycle, 4);
 
 /**
  * How it treats one period.
@@ -450,7 +543,7 @@ export type Policy_Rule = Message<"sewa.lifecycle.v1.Policy.Rule"> & {
  * Use `create(Policy_RuleSchema)` to create a new message.
  */
 export const Policy_RuleSchema: GenMessage<Policy_Rule> = /*@__PURE__*/
-  messageDesc(file_sewa_lifecycle_v1_lifecycle, 3, 0);
+  messageDesc(file_sewa_lifecycle_v1_lifecycle, 4, 0);
 
 /**
  * Asks for the schedule.
@@ -492,7 +585,7 @@ export type PreviewScheduleRequest = Message<"sewa.lifecycle.v1.PreviewScheduleR
  * Use `create(PreviewScheduleRequestSchema)` to create a new message.
  */
 export const PreviewScheduleRequestSchema: GenMessage<PreviewScheduleRequest> = /*@__PURE__*/
-  messageDesc(file_sewa_lifecycle_v1_lifecycle, 4);
+  messageDesc(file_sewa_lifecycle_v1_lifecycle, 5);
 
 /**
  * A page of the schedule.
@@ -520,7 +613,7 @@ export type PreviewScheduleResponse = Message<"sewa.lifecycle.v1.PreviewSchedule
  * Use `create(PreviewScheduleResponseSchema)` to create a new message.
  */
 export const PreviewScheduleResponseSchema: GenMessage<PreviewScheduleResponse> = /*@__PURE__*/
-  messageDesc(file_sewa_lifecycle_v1_lifecycle, 5);
+  messageDesc(file_sewa_lifecycle_v1_lifecycle, 6);
 
 /**
  * Switches automatic renewal.
@@ -548,7 +641,7 @@ export type SetAutoRenewRequest = Message<"sewa.lifecycle.v1.SetAutoRenewRequest
  * Use `create(SetAutoRenewRequestSchema)` to create a new message.
  */
 export const SetAutoRenewRequestSchema: GenMessage<SetAutoRenewRequest> = /*@__PURE__*/
-  messageDesc(file_sewa_lifecycle_v1_lifecycle, 6);
+  messageDesc(file_sewa_lifecycle_v1_lifecycle, 7);
 
 /**
  * The subscription.
@@ -569,7 +662,7 @@ export type SetAutoRenewResponse = Message<"sewa.lifecycle.v1.SetAutoRenewRespon
  * Use `create(SetAutoRenewResponseSchema)` to create a new message.
  */
 export const SetAutoRenewResponseSchema: GenMessage<SetAutoRenewResponse> = /*@__PURE__*/
-  messageDesc(file_sewa_lifecycle_v1_lifecycle, 7);
+  messageDesc(file_sewa_lifecycle_v1_lifecycle, 8);
 
 /**
  * Asks what a renewal would cost.
@@ -590,7 +683,7 @@ export type PreviewRenewalRequest = Message<"sewa.lifecycle.v1.PreviewRenewalReq
  * Use `create(PreviewRenewalRequestSchema)` to create a new message.
  */
 export const PreviewRenewalRequestSchema: GenMessage<PreviewRenewalRequest> = /*@__PURE__*/
-  messageDesc(file_sewa_lifecycle_v1_lifecycle, 8);
+  messageDesc(file_sewa_lifecycle_v1_lifecycle, 9);
 
 /**
  * What it would cost.
@@ -611,7 +704,7 @@ export type PreviewRenewalResponse = Message<"sewa.lifecycle.v1.PreviewRenewalRe
  * Use `create(PreviewRenewalResponseSchema)` to create a new message.
  */
 export const PreviewRenewalResponseSchema: GenMessage<PreviewRenewalResponse> = /*@__PURE__*/
-  messageDesc(file_sewa_lifecycle_v1_lifecycle, 9);
+  messageDesc(file_sewa_lifecycle_v1_lifecycle, 10);
 
 /**
  * Renews.
@@ -632,7 +725,7 @@ export type RenewInstanceRequest = Message<"sewa.lifecycle.v1.RenewInstanceReque
  * Use `create(RenewInstanceRequestSchema)` to create a new message.
  */
 export const RenewInstanceRequestSchema: GenMessage<RenewInstanceRequest> = /*@__PURE__*/
-  messageDesc(file_sewa_lifecycle_v1_lifecycle, 10);
+  messageDesc(file_sewa_lifecycle_v1_lifecycle, 11);
 
 /**
  * The renewal.
@@ -653,7 +746,217 @@ export type RenewInstanceResponse = Message<"sewa.lifecycle.v1.RenewInstanceResp
  * Use `create(RenewInstanceResponseSchema)` to create a new message.
  */
 export const RenewInstanceResponseSchema: GenMessage<RenewInstanceResponse> = /*@__PURE__*/
-  messageDesc(file_sewa_lifecycle_v1_lifecycle, 11);
+  messageDesc(file_sewa_lifecycle_v1_lifecycle, 12);
+
+/**
+ * Asks what a change of plan would cost.
+ *
+ * @generated from message sewa.lifecycle.v1.PreviewPlanChangeRequest
+ */
+export type PreviewPlanChangeRequest = Message<"sewa.lifecycle.v1.PreviewPlanChangeRequest"> & {
+  /**
+   * The instance.
+   *
+   * @generated from field: string instance_id = 1;
+   */
+  instanceId: string;
+
+  /**
+   * The plan it is to have.
+   *
+   * @generated from field: string plan_id = 2;
+   */
+  planId: string;
+};
+
+/**
+ * Describes the message sewa.lifecycle.v1.PreviewPlanChangeRequest.
+ * Use `create(PreviewPlanChangeRequestSchema)` to create a new message.
+ */
+export const PreviewPlanChangeRequestSchema: GenMessage<PreviewPlanChangeRequest> = /*@__PURE__*/
+  messageDesc(file_sewa_lifecycle_v1_lifecycle, 13);
+
+/**
+ * What it would cost.
+ *
+ * @generated from message sewa.lifecycle.v1.PreviewPlanChangeResponse
+ */
+export type PreviewPlanChangeResponse = Message<"sewa.lifecycle.v1.PreviewPlanChangeResponse"> & {
+  /**
+   * The change, not made.
+   *
+   * @generated from field: sewa.lifecycle.v1.PlanChange plan_change = 1;
+   */
+  planChange?: PlanChange | undefined;
+};
+
+/**
+ * Describes the message sewa.lifecycle.v1.PreviewPlanChangeResponse.
+ * Use `create(PreviewPlanChangeResponseSchema)` to create a new message.
+ */
+export const PreviewPlanChangeResponseSchema: GenMessage<PreviewPlanChangeResponse> = /*@__PURE__*/
+  messageDesc(file_sewa_lifecycle_v1_lifecycle, 14);
+
+/**
+ * Changes the plan.
+ *
+ * @generated from message sewa.lifecycle.v1.ChangePlanRequest
+ */
+export type ChangePlanRequest = Message<"sewa.lifecycle.v1.ChangePlanRequest"> & {
+  /**
+   * The instance.
+   *
+   * @generated from field: string instance_id = 1;
+   */
+  instanceId: string;
+
+  /**
+   * The plan it is to have.
+   *
+   * @generated from field: string plan_id = 2;
+   */
+  planId: string;
+
+  /**
+   * The total shown to the owner, negative where money is given back; a different total is refused with PRICE_CHANGED. Absent to accept any.
+   *
+   * @generated from field: google.type.Money expected_total = 3;
+   */
+  expectedTotal?: Money | undefined;
+};
+
+/**
+ * Describes the message sewa.lifecycle.v1.ChangePlanRequest.
+ * Use `create(ChangePlanRequestSchema)` to create a new message.
+ */
+export const ChangePlanRequestSchema: GenMessage<ChangePlanRequest> = /*@__PURE__*/
+  messageDesc(file_sewa_lifecycle_v1_lifecycle, 15);
+
+/**
+ * It is recorded.
+ *
+ * @generated from message sewa.lifecycle.v1.ChangePlanResponse
+ */
+export type ChangePlanResponse = Message<"sewa.lifecycle.v1.ChangePlanResponse"> & {
+  /**
+   * The change and its price.
+   *
+   * @generated from field: sewa.lifecycle.v1.PlanChange plan_change = 1;
+   */
+  planChange?: PlanChange | undefined;
+
+  /**
+   * The operation that makes it.
+   *
+   * @generated from field: sewa.api.v1.Operation operation = 2;
+   */
+  operation?: Operation | undefined;
+};
+
+/**
+ * Describes the message sewa.lifecycle.v1.ChangePlanResponse.
+ * Use `create(ChangePlanResponseSchema)` to create a new message.
+ */
+export const ChangePlanResponseSchema: GenMessage<ChangePlanResponse> = /*@__PURE__*/
+  messageDesc(file_sewa_lifecycle_v1_lifecycle, 16);
+
+/**
+ * Asks what another span would cost.
+ *
+ * @generated from message sewa.lifecycle.v1.PreviewPeriodChangeRequest
+ */
+export type PreviewPeriodChangeRequest = Message<"sewa.lifecycle.v1.PreviewPeriodChangeRequest"> & {
+  /**
+   * The instance.
+   *
+   * @generated from field: string instance_id = 1;
+   */
+  instanceId: string;
+
+  /**
+   * The span one price is to pay for: a day, a month or a year.
+   *
+   * @generated from field: sewa.api.v1.BillingPeriod period = 2;
+   */
+  period: BillingPeriod;
+};
+
+/**
+ * Describes the message sewa.lifecycle.v1.PreviewPeriodChangeRequest.
+ * Use `create(PreviewPeriodChangeRequestSchema)` to create a new message.
+ */
+export const PreviewPeriodChangeRequestSchema: GenMessage<PreviewPeriodChangeRequest> = /*@__PURE__*/
+  messageDesc(file_sewa_lifecycle_v1_lifecycle, 17);
+
+/**
+ * What the next period would be.
+ *
+ * @generated from message sewa.lifecycle.v1.PreviewPeriodChangeResponse
+ */
+export type PreviewPeriodChangeResponse = Message<"sewa.lifecycle.v1.PreviewPeriodChangeResponse"> & {
+  /**
+   * The next renewal, not made.
+   *
+   * @generated from field: sewa.lifecycle.v1.Renewal renewal = 1;
+   */
+  renewal?: Renewal | undefined;
+};
+
+/**
+ * Describes the message sewa.lifecycle.v1.PreviewPeriodChangeResponse.
+ * Use `create(PreviewPeriodChangeResponseSchema)` to create a new message.
+ */
+export const PreviewPeriodChangeResponseSchema: GenMessage<PreviewPeriodChangeResponse> = /*@__PURE__*/
+  messageDesc(file_sewa_lifecycle_v1_lifecycle, 18);
+
+/**
+ * Changes the span.
+ *
+ * @generated from message sewa.lifecycle.v1.ChangePeriodRequest
+ */
+export type ChangePeriodRequest = Message<"sewa.lifecycle.v1.ChangePeriodRequest"> & {
+  /**
+   * The instance.
+   *
+   * @generated from field: string instance_id = 1;
+   */
+  instanceId: string;
+
+  /**
+   * The span one price is to pay for: a day, a month or a year.
+   *
+   * @generated from field: sewa.api.v1.BillingPeriod period = 2;
+   */
+  period: BillingPeriod;
+};
+
+/**
+ * Describes the message sewa.lifecycle.v1.ChangePeriodRequest.
+ * Use `create(ChangePeriodRequestSchema)` to create a new message.
+ */
+export const ChangePeriodRequestSchema: GenMessage<ChangePeriodRequest> = /*@__PURE__*/
+  messageDesc(file_sewa_lifecycle_v1_lifecycle, 19);
+
+/**
+ * The subscription.
+ *
+ * @generated from message sewa.lifecycle.v1.ChangePeriodResponse
+ */
+export type ChangePeriodResponse = Message<"sewa.lifecycle.v1.ChangePeriodResponse"> & {
+  /**
+   * The subscription as it is now.
+   *
+   * @generated from field: sewa.lifecycle.v1.Subscription subscription = 1;
+   */
+  subscription?: Subscription | undefined;
+};
+
+/**
+ * Describes the message sewa.lifecycle.v1.ChangePeriodResponse.
+ * Use `create(ChangePeriodResponseSchema)` to create a new message.
+ */
+export const ChangePeriodResponseSchema: GenMessage<ChangePeriodResponse> = /*@__PURE__*/
+  messageDesc(file_sewa_lifecycle_v1_lifecycle, 20);
 
 /**
  * Asks for renewals.
@@ -695,7 +998,7 @@ export type ListRenewalsRequest = Message<"sewa.lifecycle.v1.ListRenewalsRequest
  * Use `create(ListRenewalsRequestSchema)` to create a new message.
  */
 export const ListRenewalsRequestSchema: GenMessage<ListRenewalsRequest> = /*@__PURE__*/
-  messageDesc(file_sewa_lifecycle_v1_lifecycle, 12);
+  messageDesc(file_sewa_lifecycle_v1_lifecycle, 21);
 
 /**
  * A page of renewals.
@@ -723,7 +1026,7 @@ export type ListRenewalsResponse = Message<"sewa.lifecycle.v1.ListRenewalsRespon
  * Use `create(ListRenewalsResponseSchema)` to create a new message.
  */
 export const ListRenewalsResponseSchema: GenMessage<ListRenewalsResponse> = /*@__PURE__*/
-  messageDesc(file_sewa_lifecycle_v1_lifecycle, 13);
+  messageDesc(file_sewa_lifecycle_v1_lifecycle, 22);
 
 /**
  * Asks for the policies.
@@ -751,7 +1054,7 @@ export type ListPoliciesRequest = Message<"sewa.lifecycle.v1.ListPoliciesRequest
  * Use `create(ListPoliciesRequestSchema)` to create a new message.
  */
 export const ListPoliciesRequestSchema: GenMessage<ListPoliciesRequest> = /*@__PURE__*/
-  messageDesc(file_sewa_lifecycle_v1_lifecycle, 14);
+  messageDesc(file_sewa_lifecycle_v1_lifecycle, 23);
 
 /**
  * The policies.
@@ -779,7 +1082,7 @@ export type ListPoliciesResponse = Message<"sewa.lifecycle.v1.ListPoliciesRespon
  * Use `create(ListPoliciesResponseSchema)` to create a new message.
  */
 export const ListPoliciesResponseSchema: GenMessage<ListPoliciesResponse> = /*@__PURE__*/
-  messageDesc(file_sewa_lifecycle_v1_lifecycle, 15);
+  messageDesc(file_sewa_lifecycle_v1_lifecycle, 24);
 
 /**
  * Chooses a policy.
@@ -807,7 +1110,7 @@ export type SetAccountPolicyRequest = Message<"sewa.lifecycle.v1.SetAccountPolic
  * Use `create(SetAccountPolicyRequestSchema)` to create a new message.
  */
 export const SetAccountPolicyRequestSchema: GenMessage<SetAccountPolicyRequest> = /*@__PURE__*/
-  messageDesc(file_sewa_lifecycle_v1_lifecycle, 16);
+  messageDesc(file_sewa_lifecycle_v1_lifecycle, 25);
 
 /**
  * The choice is recorded.
@@ -828,7 +1131,7 @@ export type SetAccountPolicyResponse = Message<"sewa.lifecycle.v1.SetAccountPoli
  * Use `create(SetAccountPolicyResponseSchema)` to create a new message.
  */
 export const SetAccountPolicyResponseSchema: GenMessage<SetAccountPolicyResponse> = /*@__PURE__*/
-  messageDesc(file_sewa_lifecycle_v1_lifecycle, 17);
+  messageDesc(file_sewa_lifecycle_v1_lifecycle, 26);
 
 /**
  * Error reasons of this service.
@@ -884,6 +1187,69 @@ export enum LifecycleErrorReason {
    * @generated from enum value: LIFECYCLE_ERROR_REASON_POLICY_NOT_FOUND = 6;
    */
   POLICY_NOT_FOUND = 6,
+
+  /**
+   * The period is over and the next one is not paid.
+   *
+   * @generated from enum value: LIFECYCLE_ERROR_REASON_SUBSCRIPTION_UNPAID = 7;
+   */
+  SUBSCRIPTION_UNPAID = 7,
+
+  /**
+   * The plan does not exist or is not sold.
+   *
+   * @generated from enum value: LIFECYCLE_ERROR_REASON_PLAN_UNAVAILABLE = 8;
+   */
+  PLAN_UNAVAILABLE = 8,
+
+  /**
+   * The plan has no price for this period now.
+   *
+   * @generated from enum value: LIFECYCLE_ERROR_REASON_PERIOD_UNAVAILABLE = 9;
+   */
+  PERIOD_UNAVAILABLE = 9,
+
+  /**
+   * The machine cannot be made into one of the plan. `problem` is `same_plan`, `other_provider` or `disk_smaller`.
+   *
+   * @generated from enum value: LIFECYCLE_ERROR_REASON_PLAN_UNSUITABLE = 10;
+   */
+  PLAN_UNSUITABLE = 10,
+
+  /**
+   * The provider that runs the machine cannot do this.
+   *
+   * @generated from enum value: LIFECYCLE_ERROR_REASON_NOT_SUPPORTED_BY_PROVIDER = 11;
+   */
+  NOT_SUPPORTED_BY_PROVIDER = 11,
+
+  /**
+   * The total differs from expected_total.
+   *
+   * @generated from enum value: LIFECYCLE_ERROR_REASON_PRICE_CHANGED = 12;
+   */
+  PRICE_CHANGED = 12,
+
+  /**
+   * Another operation is under way on the instance.
+   *
+   * @generated from enum value: LIFECYCLE_ERROR_REASON_OPERATION_IN_PROGRESS = 13;
+   */
+  OPERATION_IN_PROGRESS = 13,
+
+  /**
+   * The instance's state does not allow it.
+   *
+   * @generated from enum value: LIFECYCLE_ERROR_REASON_ILLEGAL_STATE = 14;
+   */
+  ILLEGAL_STATE = 14,
+
+  /**
+   * Something differs in the account's books. No money of it moves until staff have looked.
+   *
+   * @generated from enum value: LIFECYCLE_ERROR_REASON_WALLET_FROZEN = 30;
+   */
+  WALLET_FROZEN = 30,
 }
 
 /**
@@ -942,6 +1308,61 @@ export const LifecycleService: GenService<{
     methodKind: "unary";
     input: typeof RenewInstanceRequestSchema;
     output: typeof RenewInstanceResponseSchema;
+  },
+  /**
+   * Prices a change of plan without making it. ChangePlan at the same time charges, or gives back, exactly this total.
+   *
+   * The rest of the period that is paid is priced to the day: of its days, the one that has begun and those to come count. What the new plan costs for them, less
+   * what the present one does, is charged, or given back. Never more is given back than was paid for these days beyond the price of the new plan. Later periods cost
+   * the new plan's price of now.
+   *
+   * Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "planId": "0192f0c1-0000-7000-8000-000000000002"}`
+   *
+   * @generated from rpc sewa.lifecycle.v1.LifecycleService.PreviewPlanChange
+   */
+  previewPlanChange: {
+    methodKind: "unary";
+    input: typeof PreviewPlanChangeRequestSchema;
+    output: typeof PreviewPlanChangeResponseSchema;
+  },
+  /**
+   * Changes the plan of an instance, up or down. What is to be paid is held; when the machine has its new size the money is captured, or given back as a refund, and the
+   * plan and its price are the new ones from then on. If the provider refuses or does not finish, the hold is released and all stays as it was; the operation says why.
+   * States: RUNNING, STOPPED. Where the machine has to be off for it, it is shut down first and powered on again. A disk never becomes smaller.
+   * While the operation is open the instance neither renews nor is suspended.
+   *
+   * Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "planId": "0192f0c1-0000-7000-8000-000000000002"}`
+   *
+   * @generated from rpc sewa.lifecycle.v1.LifecycleService.ChangePlan
+   */
+  changePlan: {
+    methodKind: "unary";
+    input: typeof ChangePlanRequestSchema;
+    output: typeof ChangePlanResponseSchema;
+  },
+  /**
+   * Says what the next period would be, were the instance to be paid by another span.
+   *
+   * Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "period": "BILLING_PERIOD_YEAR"}`
+   *
+   * @generated from rpc sewa.lifecycle.v1.LifecycleService.PreviewPeriodChange
+   */
+  previewPeriodChange: {
+    methodKind: "unary";
+    input: typeof PreviewPeriodChangeRequestSchema;
+    output: typeof PreviewPeriodChangeResponseSchema;
+  },
+  /**
+   * Pays the instance by another span from the next renewal on, at the plan's price of now for it. The period that is paid ends when it would; no money moves now.
+   *
+   * Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "period": "BILLING_PERIOD_YEAR"}`
+   *
+   * @generated from rpc sewa.lifecycle.v1.LifecycleService.ChangePeriod
+   */
+  changePeriod: {
+    methodKind: "unary";
+    input: typeof ChangePeriodRequestSchema;
+    output: typeof ChangePeriodResponseSchema;
   },
   /**
    * Lists renewals and attempts at them, newest first.

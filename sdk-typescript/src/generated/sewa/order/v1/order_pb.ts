@@ -15,13 +15,43 @@ import { file_sewa_api_v1_billing } from "../../api/v1/billing_pb.js";
 import type { Operation } from "../../api/v1/operation_pb.js";
 import { file_sewa_api_v1_operation } from "../../api/v1/operation_pb.js";
 import { file_sewa_api_v1_options } from "../../api/v1/options_pb.js";
+import type { Deposit, Deposit_Method } from "../../wallet/v1/wallet_pb.js";
+import { file_sewa_wallet_v1_wallet } from "../../wallet/v1/wallet_pb.js";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file sewa/order/v1/order.proto.
  */
 export const file_sewa_order_v1_order: GenFile = /*@__PURE__*/
-  fileDesc("ChlzZXdhL29yZGVyL3YxL29yZGVyLnByb3RvEg1zZXdhLm9yZGVyLnYxIoYCCgpPcmRlckRyYWZ0EhEKB3BsYW5faWQYASABKAlCABITCglyZWdpb25faWQYAiABKAlCABISCghpbWFnZV9pZBgDIAEoCUIAEiwKBnBlcmlvZBgEIAEoDjIaLnNld2EuYXBpLnYxLkJpbGxpbmdQZXJpb2RCABISCghob3N0bmFtZRgFIAEoCUIAEhIKCmF1dG9fcmVuZXcYBiABKAgSNwoGbGFiZWxzGAcgAygLMiUuc2V3YS5vcmRlci52MS5PcmRlckRyYWZ0LkxhYmVsc0VudHJ5QgAaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASL3AgoFUXVvdGUSKAoFbGluZXMYASADKAsyGS5zZXdhLm9yZGVyLnYxLlF1b3RlLkxpbmUSJAoIc3VidG90YWwYAiABKAsyEi5nb29nbGUudHlwZS5Nb25leRIfCgN0YXgYAyABKAsyEi5nb29nbGUudHlwZS5Nb25leRIhCgV0b3RhbBgEIAEoCzISLmdvb2dsZS50eXBlLk1vbmV5Ei8KC2V4cGlyZV90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBqoAQoETGluZRIsCgRraW5kGAEgASgOMh4uc2V3YS5vcmRlci52MS5RdW90ZS5MaW5lLktpbmQSEwoLZGVzY3JpcHRpb24YAiABKAkSIgoGYW1vdW50GAMgASgLMhIuZ29vZ2xlLnR5cGUuTW9uZXkiOQoES2luZBIUChBLSU5EX1VOU1BFQ0lGSUVEEAASDQoJS0lORF9CQVNFEAESDAoIS0lORF9UQVgQAiLSBQoFT3JkZXISDAoCaWQYASABKAlCABIUCgphY2NvdW50X2lkGAIgASgJQgASKwoFc3RhdGUYAyABKA4yGi5zZXdhLm9yZGVyLnYxLk9yZGVyLlN0YXRlQgASKgoFZHJhZnQYBCABKAsyGS5zZXdhLm9yZGVyLnYxLk9yZGVyRHJhZnRCABIlCgVxdW90ZRgFIAEoCzIULnNld2Eub3JkZXIudjEuUXVvdGVCABIpCgdwYXltZW50GAYgASgOMhYuc2V3YS5vcmRlci52MS5QYXltZW50QgASFQoLaW5zdGFuY2VfaWQYByABKAlCABIWCgxvcGVyYXRpb25faWQYCCABKAlCABIuCgdmYWlsdXJlGAkgASgLMhsuc2V3YS5vcmRlci52MS5PcmRlckZhaWx1cmVCABIrCgdoaXN0b3J5GAogAygLMhguc2V3YS5vcmRlci52MS5PcmRlck1vdmVCABIaChBjbGllbnRfcmVmZXJlbmNlGAsgASgJQgASMQoLY3JlYXRlX3RpbWUYDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgASMQoLdXBkYXRlX3RpbWUYDSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgASEgoIYXR0ZW1wdHMYDiABKAVCABIUCgpsYXN0X2Vycm9yGA8gASgJQgAiwQEKBVN0YXRlEhUKEVNUQVRFX1VOU1BFQ0lGSUVEEAASGQoVU1RBVEVfUEVORElOR19QQVlNRU5UEAESDgoKU1RBVEVfUEFJRBACEhYKElNUQVRFX1BST1ZJU0lPTklORxADEhAKDFNUQVRFX0FDVElWRRAEEhAKDFNUQVRFX0ZBSUxFRBAFEhIKDlNUQVRFX1JFRlVOREVEEAYSEwoPU1RBVEVfQ0FOQ0VMTEVEEAcSEQoNU1RBVEVfRVhQSVJFRBAIIjMKDE9yZGVyRmFpbHVyZRIQCgZyZWFzb24YASABKAlCABIRCgdtZXNzYWdlGAIgASgJQgAitQEKCU9yZGVyTW92ZRIqCgRmcm9tGAEgASgOMhouc2V3YS5vcmRlci52MS5PcmRlci5TdGF0ZUIAEigKAnRvGAIgASgOMhouc2V3YS5vcmRlci52MS5PcmRlci5TdGF0ZUIAEg8KBWFjdG9yGAMgASgJQgASEAoGcmVhc29uGAQgASgJQgASLwoJbW92ZV90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIAIkEKE1ByZXZpZXdPcmRlclJlcXVlc3QSKgoFZHJhZnQYASABKAsyGS5zZXdhLm9yZGVyLnYxLk9yZGVyRHJhZnRCACI7ChRQcmV2aWV3T3JkZXJSZXNwb25zZRIjCgVxdW90ZRgBIAEoCzIULnNld2Eub3JkZXIudjEuUXVvdGUitAEKEVBsYWNlT3JkZXJSZXF1ZXN0EioKBWRyYWZ0GAEgASgLMhkuc2V3YS5vcmRlci52MS5PcmRlckRyYWZ0QgASKQoHcGF5bWVudBgCIAEoDjIWLnNld2Eub3JkZXIudjEuUGF5bWVudEIAEiwKDmV4cGVjdGVkX3RvdGFsGAMgASgLMhIuZ29vZ2xlLnR5cGUuTW9uZXlCABIaChBjbGllbnRfcmVmZXJlbmNlGAQgASgJQgAiZAoSUGxhY2VPcmRlclJlc3BvbnNlEiMKBW9yZGVyGAEgASgLMhQuc2V3YS5vcmRlci52MS5PcmRlchIpCglvcGVyYXRpb24YAiABKAsyFi5zZXdhLmFwaS52MS5PcGVyYXRpb24iJQoPR2V0T3JkZXJSZXF1ZXN0EhIKCG9yZGVyX2lkGAEgASgJQgAiNwoQR2V0T3JkZXJSZXNwb25zZRIjCgVvcmRlchgBIAEoCzIULnNld2Eub3JkZXIudjEuT3JkZXIilAIKEUxpc3RPcmRlcnNSZXF1ZXN0EhMKCXBhZ2Vfc2l6ZRgBIAEoBUIAEhQKCnBhZ2VfdG9rZW4YAiABKAlCABIrCgVzdGF0ZRgDIAEoDjIaLnNld2Eub3JkZXIudjEuT3JkZXIuU3RhdGVCABIRCgdwbGFuX2lkGAQgASgJQgASGgoQY2xpZW50X3JlZmVyZW5jZRgFIAEoCUIAEi8KC3BsYWNlZF9mcm9tGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIxCg1wbGFjZWRfYmVmb3JlGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIUCgphY2NvdW50X2lkGAggASgJQgAiUwoSTGlzdE9yZGVyc1Jlc3BvbnNlEiQKBm9yZGVycxgBIAMoCzIULnNld2Eub3JkZXIudjEuT3JkZXISFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIjoKEkNhbmNlbE9yZGVyUmVxdWVzdBISCghvcmRlcl9pZBgBIAEoCUIAEhAKBnJlYXNvbhgCIAEoCUIAIjoKE0NhbmNlbE9yZGVyUmVzcG9uc2USIwoFb3JkZXIYASABKAsyFC5zZXdhLm9yZGVyLnYxLk9yZGVyIoMBChNTZWFyY2hPcmRlcnNSZXF1ZXN0EhMKCXBhZ2Vfc2l6ZRgBIAEoBUIAEhQKCnBhZ2VfdG9rZW4YAiABKAlCABIUCgphY2NvdW50X2lkGAMgASgJQgASKwoFc3RhdGUYBCABKA4yGi5zZXdhLm9yZGVyLnYxLk9yZGVyLlN0YXRlQgAiVQoUU2VhcmNoT3JkZXJzUmVzcG9uc2USJAoGb3JkZXJzGAEgAygLMhQuc2V3YS5vcmRlci52MS5PcmRlchIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiQgoaQXBwcm92ZU9yZGVyUGF5bWVudFJlcXVlc3QSEgoIb3JkZXJfaWQYASABKAlCABIQCgZyZWFzb24YAiABKAlCACJCChtBcHByb3ZlT3JkZXJQYXltZW50UmVzcG9uc2USIwoFb3JkZXIYASABKAsyFC5zZXdhLm9yZGVyLnYxLk9yZGVyIkEKGVJlamVjdE9yZGVyUGF5bWVudFJlcXVlc3QSEgoIb3JkZXJfaWQYASABKAlCABIQCgZyZWFzb24YAiABKAlCACJBChpSZWplY3RPcmRlclBheW1lbnRSZXNwb25zZRIjCgVvcmRlchgBIAEoCzIULnNld2Eub3JkZXIudjEuT3JkZXIiOQoRUmV0cnlPcmRlclJlcXVlc3QSEgoIb3JkZXJfaWQYASABKAlCABIQCgZyZWFzb24YAiABKAlCACI5ChJSZXRyeU9yZGVyUmVzcG9uc2USIwoFb3JkZXIYASABKAsyFC5zZXdhLm9yZGVyLnYxLk9yZGVyKvILChBPcmRlckVycm9yUmVhc29uEiIKHk9SREVSX0VSUk9SX1JFQVNPTl9VTlNQRUNJRklFRBAAEloKIk9SREVSX0VSUk9SX1JFQVNPTl9PUkRFUl9OT1RfRk9VTkQQARoymrUYLgoJTk9UX0ZPVU5EGAMiH0xpc3QgdGhlIG9yZGVycyB0byBmaW5kIGl0cyBpZC4SYwojT1JERVJfRVJST1JfUkVBU09OX1BMQU5fVU5BVkFJTEFCTEUQAho6mrUYNgoTRkFJTEVEX1BSRUNPTkRJVElPThIHcGxhbl9pZBgDIhRDaG9vc2UgYW5vdGhlciBwbGFuLhJpCiVPUkRFUl9FUlJPUl9SRUFTT05fUkVHSU9OX1VOQVZBSUxBQkxFEAMaPpq1GDoKE0ZBSUxFRF9QUkVDT05ESVRJT04SCXJlZ2lvbl9pZBgDIhZDaG9vc2UgYW5vdGhlciByZWdpb24uEmYKJE9SREVSX0VSUk9SX1JFQVNPTl9JTUFHRV9VTkFWQUlMQUJMRRAEGjyatRg4ChNGQUlMRURfUFJFQ09ORElUSU9OEghpbWFnZV9pZBgDIhVDaG9vc2UgYW5vdGhlciBpbWFnZS4SeQolT1JERVJfRVJST1JfUkVBU09OX1BFUklPRF9VTkFWQUlMQUJMRRAFGk6atRhKChNGQUlMRURfUFJFQ09ORElUSU9OEgZwZXJpb2QYAyIpQ2hvb3NlIGEgcGVyaW9kIHRoZSBwbGFuIGhhcyBhIHByaWNlIGZvci4SgwEKJ09SREVSX0VSUk9SX1JFQVNPTl9JTlNVRkZJQ0lFTlRfQkFMQU5DRRAGGlaatRhSChNGQUlMRURfUFJFQ09ORElUSU9OEghyZXF1aXJlZBIJYXZhaWxhYmxlGAMiJFRvcCB1cCB0aGUgd2FsbGV0IGJ5IHRoZSBkaWZmZXJlbmNlLhJ5CiBPUkRFUl9FUlJPUl9SRUFTT05fUFJJQ0VfQ0hBTkdFRBAHGlOatRhPChNGQUlMRURfUFJFQ09ORElUSU9OEghleHBlY3RlZBIFdG90YWwYAiIlUHJldmlldyBhZ2FpbiBhbmQgc2hvdyB0aGUgbmV3IHRvdGFsLhJvCilPUkRFUl9FUlJPUl9SRUFTT05fQ0xJRU5UX1JFRkVSRU5DRV9UQUtFThAIGkCatRg8Cg5BTFJFQURZX0VYSVNUUxgDIihSZWFkIHRoZSBvcmRlciBtYWRlIHVuZGVyIHRoZSByZWZlcmVuY2UuEmYKJ09SREVSX0VSUk9SX1JFQVNPTl9PUkRFUl9TVEFURV9DT05GTElDVBAJGjmatRg1ChNGQUlMRURfUFJFQ09ORElUSU9OEgVzdGF0ZRgCIhVSZWFkIHRoZSBvcmRlciBhZ2Fpbi4SaQoqT1JERVJfRVJST1JfUkVBU09OX1BBWU1FTlRfU1RBVFVTX0NPTkZMSUNUEAoaOZq1GDUKE0ZBSUxFRF9QUkVDT05ESVRJT04SBXN0YXRlGAIiFVJlYWQgdGhlIG9yZGVyIGFnYWluLhJsCidPUkRFUl9FUlJPUl9SRUFTT05fUFJPVklTSU9OSU5HX1RJTUVPVVQQCxo/mrUYOwoRREVBRExJTkVfRVhDRUVERUQYAiIkT3JkZXIgYWdhaW47IHRoZSBtb25leSB3YXMgcmVsZWFzZWQuEoEBCidPUkRFUl9FUlJPUl9SRUFTT05fUFJPVklERVJfVU5BVkFJTEFCTEUQDBpUmrUYUAoLVU5BVkFJTEFCTEUYAiI/T3JkZXIgYWdhaW4gbGF0ZXIgb3IgaW4gYW5vdGhlciByZWdpb247IHRoZSBtb25leSB3YXMgcmVsZWFzZWQuEnQKIk9SREVSX0VSUk9SX1JFQVNPTl9PVVRfT0ZfQ0FQQUNJVFkQDRpMmrUYSAoSUkVTT1VSQ0VfRVhIQVVTVEVEGAIiME9yZGVyIGluIGFub3RoZXIgcmVnaW9uOyB0aGUgbW9uZXkgd2FzIHJlbGVhc2VkLipSCgdQYXltZW50EhcKE1BBWU1FTlRfVU5TUEVDSUZJRUQQABISCg5QQVlNRU5UX1dBTExFVBABEhoKFlBBWU1FTlRfU1RBRkZfQVBQUk9WQUwQAjLYDAoMT3JkZXJTZXJ2aWNlEs8BCgxQcmV2aWV3T3JkZXISIi5zZXdhLm9yZGVyLnYxLlByZXZpZXdPcmRlclJlcXVlc3QaIy5zZXdhLm9yZGVyLnYxLlByZXZpZXdPcmRlclJlc3BvbnNlInaQAgGKtRhvCgtvcmRlcnMucmVhZCABKgdkZWZhdWx0MggKAggFEgIIHjoQUExBTl9VTkFWQUlMQUJMRToSUkVHSU9OX1VOQVZBSUxBQkxFOhFJTUFHRV9VTkFWQUlMQUJMRToSUEVSSU9EX1VOQVZBSUxBQkxFEocCCgpQbGFjZU9yZGVyEiAuc2V3YS5vcmRlci52MS5QbGFjZU9yZGVyUmVxdWVzdBohLnNld2Eub3JkZXIudjEuUGxhY2VPcmRlclJlc3BvbnNlIrMBkAICirUYqwEKDG9yZGVycy5wbGFjZSADKgVvcmRlcjIICgIIChICCB46EFBMQU5fVU5BVkFJTEFCTEU6ElJFR0lPTl9VTkFWQUlMQUJMRToRSU1BR0VfVU5BVkFJTEFCTEU6ElBFUklPRF9VTkFWQUlMQUJMRToUSU5TVUZGSUNJRU5UX0JBTEFOQ0U6DVBSSUNFX0NIQU5HRUQ6FkNMSUVOVF9SRUZFUkVOQ0VfVEFLRU4ShwEKCEdldE9yZGVyEh4uc2V3YS5vcmRlci52MS5HZXRPcmRlclJlcXVlc3QaHy5zZXdhLm9yZGVyLnYxLkdldE9yZGVyUmVzcG9uc2UiOpACAYq1GDMKC29yZGVycy5yZWFkIAEqB2RlZmF1bHQyCAoCCAUSAggeOg9PUkRFUl9OT1RfRk9VTkQSfAoKTGlzdE9yZGVycxIgLnNld2Eub3JkZXIudjEuTGlzdE9yZGVyc1JlcXVlc3QaIS5zZXdhLm9yZGVyLnYxLkxpc3RPcmRlcnNSZXNwb25zZSIpkAIBirUYIgoLb3JkZXJzLnJlYWQgASoHZGVmYXVsdDIICgIIBRICCB4SqAEKC0NhbmNlbE9yZGVyEiEuc2V3YS5vcmRlci52MS5DYW5jZWxPcmRlclJlcXVlc3QaIi5zZXdhLm9yZGVyLnYxLkNhbmNlbE9yZGVyUmVzcG9uc2UiUpACAoq1GEsKDW9yZGVycy5jYW5jZWwgAioHZGVmYXVsdDIICgIIChICCB46D09SREVSX05PVF9GT1VORDoUT1JERVJfU1RBVEVfQ09ORkxJQ1QShAEKDFNlYXJjaE9yZGVycxIiLnNld2Eub3JkZXIudjEuU2VhcmNoT3JkZXJzUmVxdWVzdBojLnNld2Eub3JkZXIudjEuU2VhcmNoT3JkZXJzUmVzcG9uc2UiK5ACAYq1GCQKDW9yZGVycy5zZWFyY2ggASoHZGVmYXVsdDIICgIIBRICCB4SxgEKE0FwcHJvdmVPcmRlclBheW1lbnQSKS5zZXdhLm9yZGVyLnYxLkFwcHJvdmVPcmRlclBheW1lbnRSZXF1ZXN0Giouc2V3YS5vcmRlci52MS5BcHByb3ZlT3JkZXJQYXltZW50UmVzcG9uc2UiWJACAoq1GFEKDm9yZGVycy5hcHByb3ZlGAEgAyoHZGVmYXVsdDIICgIIChICCB46D09SREVSX05PVF9GT1VORDoXUEFZTUVOVF9TVEFUVVNfQ09ORkxJQ1QSwQEKElJlamVjdE9yZGVyUGF5bWVudBIoLnNld2Eub3JkZXIudjEuUmVqZWN0T3JkZXJQYXltZW50UmVxdWVzdBopLnNld2Eub3JkZXIudjEuUmVqZWN0T3JkZXJQYXltZW50UmVzcG9uc2UiVpACAoq1GE8KDm9yZGVycy5hcHByb3ZlIAMqB2RlZmF1bHQyCAoCCAoSAggeOg9PUkRFUl9OT1RfRk9VTkQ6F1BBWU1FTlRfU1RBVFVTX0NPTkZMSUNUEqQBCgpSZXRyeU9yZGVyEiAuc2V3YS5vcmRlci52MS5SZXRyeU9yZGVyUmVxdWVzdBohLnNld2Eub3JkZXIudjEuUmV0cnlPcmRlclJlc3BvbnNlIlGQAgKKtRhKCgxvcmRlcnMucmV0cnkgAioHZGVmYXVsdDIICgIIChICCB46D09SREVSX05PVF9GT1VORDoUT1JERVJfU1RBVEVfQ09ORkxJQ1RiBnByb3RvMw", [file_google_protobuf_timestamp, file_google_type_money, file_sewa_api_v1_billing, file_sewa_api_v1_operation, file_sewa_api_v1_options]);
+  fileDesc("ChlzZXdhL29yZGVyL3YxL29yZGVyLnByb3RvEg1zZXdhLm9yZGVyLnYxIlUKDkdhdGV3YXlQYXltZW50EjAKBm1ldGhvZBgBIAEoDjIeLnNld2Eud2FsbGV0LnYxLkRlcG9zaXQuTWV0aG9kQgASEQoHY2hhbm5lbBgCIAEoCUIAIp0CCgpPcmRlckRyYWZ0EhEKB3BsYW5faWQYASABKAlCABITCglyZWdpb25faWQYAiABKAlCABISCghpbWFnZV9pZBgDIAEoCUIAEiwKBnBlcmlvZBgEIAEoDjIaLnNld2EuYXBpLnYxLkJpbGxpbmdQZXJpb2RCABISCghob3N0bmFtZRgFIAEoCUIAEhIKCmF1dG9fcmVuZXcYBiABKAgSNwoGbGFiZWxzGAcgAygLMiUuc2V3YS5vcmRlci52MS5PcmRlckRyYWZ0LkxhYmVsc0VudHJ5QgASFQoLY291cG9uX2NvZGUYCCABKAlCABotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIsgDCgVRdW90ZRIoCgVsaW5lcxgBIAMoCzIZLnNld2Eub3JkZXIudjEuUXVvdGUuTGluZRIkCghzdWJ0b3RhbBgCIAEoCzISLmdvb2dsZS50eXBlLk1vbmV5Eh8KA3RheBgDIAEoCzISLmdvb2dsZS50eXBlLk1vbmV5EiEKBXRvdGFsGAQgASgLMhIuZ29vZ2xlLnR5cGUuTW9uZXkSLwoLZXhwaXJlX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEioKBndhbGxldBgGIAEoCzIaLnNld2Eub3JkZXIudjEuV2FsbGV0U2hhcmUazQEKBExpbmUSLAoEa2luZBgBIAEoDjIeLnNld2Eub3JkZXIudjEuUXVvdGUuTGluZS5LaW5kEhMKC2Rlc2NyaXB0aW9uGAIgASgJEiIKBmFtb3VudBgDIAEoCzISLmdvb2dsZS50eXBlLk1vbmV5Il4KBEtpbmQSFAoQS0lORF9VTlNQRUNJRklFRBAAEg0KCUtJTkRfQkFTRRABEgwKCEtJTkRfVEFYEAISDwoLS0lORF9DT1VQT04QAxISCg5LSU5EX1BST01PVElPThAEInwKC1dhbGxldFNoYXJlEiEKBXByb21vGAEgASgLMhIuZ29vZ2xlLnR5cGUuTW9uZXkSJQoJYXZhaWxhYmxlGAIgASgLMhIuZ29vZ2xlLnR5cGUuTW9uZXkSIwoHbWlzc2luZxgDIAEoCzISLmdvb2dsZS50eXBlLk1vbmV5IoIHCgVPcmRlchIMCgJpZBgBIAEoCUIAEhQKCmFjY291bnRfaWQYAiABKAlCABIrCgVzdGF0ZRgDIAEoDjIaLnNld2Eub3JkZXIudjEuT3JkZXIuU3RhdGVCABIqCgVkcmFmdBgEIAEoCzIZLnNld2Eub3JkZXIudjEuT3JkZXJEcmFmdEIAEiUKBXF1b3RlGAUgASgLMhQuc2V3YS5vcmRlci52MS5RdW90ZUIAEikKB3BheW1lbnQYBiABKA4yFi5zZXdhLm9yZGVyLnYxLlBheW1lbnRCABIVCgtpbnN0YW5jZV9pZBgHIAEoCUIAEhYKDG9wZXJhdGlvbl9pZBgIIAEoCUIAEi4KB2ZhaWx1cmUYCSABKAsyGy5zZXdhLm9yZGVyLnYxLk9yZGVyRmFpbHVyZUIAEisKB2hpc3RvcnkYCiADKAsyGC5zZXdhLm9yZGVyLnYxLk9yZGVyTW92ZUIAEhoKEGNsaWVudF9yZWZlcmVuY2UYCyABKAlCABIxCgtjcmVhdGVfdGltZRgMIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCABIxCgt1cGRhdGVfdGltZRgNIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCABISCghhdHRlbXB0cxgOIAEoBUIAEhQKCmxhc3RfZXJyb3IYDyABKAlCABI3ChFuZXh0X2F0dGVtcHRfdGltZRhQIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCABIzCg1kZWFkbGluZV90aW1lGFEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIAEhQKCmRlcG9zaXRfaWQYECABKAlCABIqCgdkZXBvc2l0GBEgASgLMhcuc2V3YS53YWxsZXQudjEuRGVwb3NpdEIAIsEBCgVTdGF0ZRIVChFTVEFURV9VTlNQRUNJRklFRBAAEhkKFVNUQVRFX1BFTkRJTkdfUEFZTUVOVBABEg4KClNUQVRFX1BBSUQQAhIWChJTVEFURV9QUk9WSVNJT05JTkcQAxIQCgxTVEFURV9BQ1RJVkUQBBIQCgxTVEFURV9GQUlMRUQQBRISCg5TVEFURV9SRUZVTkRFRBAGEhMKD1NUQVRFX0NBTkNFTExFRBAHEhEKDVNUQVRFX0VYUElSRUQQCCIzCgxPcmRlckZhaWx1cmUSEAoGcmVhc29uGAEgASgJQgASEQoHbWVzc2FnZRgCIAEoCUIAIrUBCglPcmRlck1vdmUSKgoEZnJvbRgBIAEoDjIaLnNld2Eub3JkZXIudjEuT3JkZXIuU3RhdGVCABIoCgJ0bxgCIAEoDjIaLnNld2Eub3JkZXIudjEuT3JkZXIuU3RhdGVCABIPCgVhY3RvchgDIAEoCUIAEhAKBnJlYXNvbhgEIAEoCUIAEi8KCW1vdmVfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCACJBChNQcmV2aWV3T3JkZXJSZXF1ZXN0EioKBWRyYWZ0GAEgASgLMhkuc2V3YS5vcmRlci52MS5PcmRlckRyYWZ0QgAiOwoUUHJldmlld09yZGVyUmVzcG9uc2USIwoFcXVvdGUYASABKAsyFC5zZXdhLm9yZGVyLnYxLlF1b3RlIpkCChFQbGFjZU9yZGVyUmVxdWVzdBIqCgVkcmFmdBgBIAEoCzIZLnNld2Eub3JkZXIudjEuT3JkZXJEcmFmdEIAEikKB3BheW1lbnQYAiABKA4yFi5zZXdhLm9yZGVyLnYxLlBheW1lbnRCABIsCg5leHBlY3RlZF90b3RhbBgDIAEoCzISLmdvb2dsZS50eXBlLk1vbmV5QgASGgoQY2xpZW50X3JlZmVyZW5jZRgEIAEoCUIAEi4KB2dhdGV3YXkYBSABKAsyHS5zZXdhLm9yZGVyLnYxLkdhdGV3YXlQYXltZW50EhUKC3NzaF9rZXlfaWRzGB4gAygJQgASGgoJdXNlcl9kYXRhGB8gASgJQgeAAQGgtRgBOgAiZAoSUGxhY2VPcmRlclJlc3BvbnNlEiMKBW9yZGVyGAEgASgLMhQuc2V3YS5vcmRlci52MS5PcmRlchIpCglvcGVyYXRpb24YAiABKAsyFi5zZXdhLmFwaS52MS5PcGVyYXRpb24iJQoPR2V0T3JkZXJSZXF1ZXN0EhIKCG9yZGVyX2lkGAEgASgJQgAiNwoQR2V0T3JkZXJSZXNwb25zZRIjCgVvcmRlchgBIAEoCzIULnNld2Eub3JkZXIudjEuT3JkZXIilAIKEUxpc3RPcmRlcnNSZXF1ZXN0EhMKCXBhZ2Vfc2l6ZRgBIAEoBUIAEhQKCnBhZ2VfdG9rZW4YAiABKAlCABIrCgVzdGF0ZRgDIAEoDjIaLnNld2Eub3JkZXIudjEuT3JkZXIuU3RhdGVCABIRCgdwbGFuX2lkGAQgASgJQgASGgoQY2xpZW50X3JlZmVyZW5jZRgFIAEoCUIAEi8KC3BsYWNlZF9mcm9tGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIxCg1wbGFjZWRfYmVmb3JlGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIUCgphY2NvdW50X2lkGAggASgJQgAiUwoSTGlzdE9yZGVyc1Jlc3BvbnNlEiQKBm9yZGVycxgBIAMoCzIULnNld2Eub3JkZXIudjEuT3JkZXISFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIjoKEkNhbmNlbE9yZGVyUmVxdWVzdBISCghvcmRlcl9pZBgBIAEoCUIAEhAKBnJlYXNvbhgCIAEoCUIAIjoKE0NhbmNlbE9yZGVyUmVzcG9uc2USIwoFb3JkZXIYASABKAsyFC5zZXdhLm9yZGVyLnYxLk9yZGVyIoMBChNTZWFyY2hPcmRlcnNSZXF1ZXN0EhMKCXBhZ2Vfc2l6ZRgBIAEoBUIAEhQKCnBhZ2VfdG9rZW4YAiABKAlCABIUCgphY2NvdW50X2lkGAMgASgJQgASKwoFc3RhdGUYBCABKA4yGi5zZXdhLm9yZGVyLnYxLk9yZGVyLlN0YXRlQgAiVQoUU2VhcmNoT3JkZXJzUmVzcG9uc2USJAoGb3JkZXJzGAEgAygLMhQuc2V3YS5vcmRlci52MS5PcmRlchIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiQgoaQXBwcm92ZU9yZGVyUGF5bWVudFJlcXVlc3QSEgoIb3JkZXJfaWQYASABKAlCABIQCgZyZWFzb24YAiABKAlCACJCChtBcHByb3ZlT3JkZXJQYXltZW50UmVzcG9uc2USIwoFb3JkZXIYASABKAsyFC5zZXdhLm9yZGVyLnYxLk9yZGVyIkEKGVJlamVjdE9yZGVyUGF5bWVudFJlcXVlc3QSEgoIb3JkZXJfaWQYASABKAlCABIQCgZyZWFzb24YAiABKAlCACJBChpSZWplY3RPcmRlclBheW1lbnRSZXNwb25zZRIjCgVvcmRlchgBIAEoCzIULnNld2Eub3JkZXIudjEuT3JkZXIiOQoRUmV0cnlPcmRlclJlcXVlc3QSEgoIb3JkZXJfaWQYASABKAlCABIQCgZyZWFzb24YAiABKAlCACI6ChNHaXZlVXBPcmRlclJlc3BvbnNlEiMKBW9yZGVyGAEgASgLMhQuc2V3YS5vcmRlci52MS5PcmRlciI6ChJHaXZlVXBPcmRlclJlcXVlc3QSEgoIb3JkZXJfaWQYASABKAlCABIQCgZyZWFzb24YAiABKAlCACI5ChJSZXRyeU9yZGVyUmVzcG9uc2USIwoFb3JkZXIYASABKAsyFC5zZXdhLm9yZGVyLnYxLk9yZGVyKscQChBPcmRlckVycm9yUmVhc29uEiIKHk9SREVSX0VSUk9SX1JFQVNPTl9VTlNQRUNJRklFRBAAEloKIk9SREVSX0VSUk9SX1JFQVNPTl9PUkRFUl9OT1RfRk9VTkQQARoymrUYLgoJTk9UX0ZPVU5EGAMiH0xpc3QgdGhlIG9yZGVycyB0byBmaW5kIGl0cyBpZC4SYwojT1JERVJfRVJST1JfUkVBU09OX1BMQU5fVU5BVkFJTEFCTEUQAho6mrUYNgoTRkFJTEVEX1BSRUNPTkRJVElPThIHcGxhbl9pZBgDIhRDaG9vc2UgYW5vdGhlciBwbGFuLhJpCiVPUkRFUl9FUlJPUl9SRUFTT05fUkVHSU9OX1VOQVZBSUxBQkxFEAMaPpq1GDoKE0ZBSUxFRF9QUkVDT05ESVRJT04SCXJlZ2lvbl9pZBgDIhZDaG9vc2UgYW5vdGhlciByZWdpb24uEmYKJE9SREVSX0VSUk9SX1JFQVNPTl9JTUFHRV9VTkFWQUlMQUJMRRAEGjyatRg4ChNGQUlMRURfUFJFQ09ORElUSU9OEghpbWFnZV9pZBgDIhVDaG9vc2UgYW5vdGhlciBpbWFnZS4SeQolT1JERVJfRVJST1JfUkVBU09OX1BFUklPRF9VTkFWQUlMQUJMRRAFGk6atRhKChNGQUlMRURfUFJFQ09ORElUSU9OEgZwZXJpb2QYAyIpQ2hvb3NlIGEgcGVyaW9kIHRoZSBwbGFuIGhhcyBhIHByaWNlIGZvci4SgwEKJ09SREVSX0VSUk9SX1JFQVNPTl9JTlNVRkZJQ0lFTlRfQkFMQU5DRRAGGlaatRhSChNGQUlMRURfUFJFQ09ORElUSU9OEghyZXF1aXJlZBIJYXZhaWxhYmxlGAMiJFRvcCB1cCB0aGUgd2FsbGV0IGJ5IHRoZSBkaWZmZXJlbmNlLhJ5CiBPUkRFUl9FUlJPUl9SRUFTT05fUFJJQ0VfQ0hBTkdFRBAHGlOatRhPChNGQUlMRURfUFJFQ09ORElUSU9OEghleHBlY3RlZBIFdG90YWwYAiIlUHJldmlldyBhZ2FpbiBhbmQgc2hvdyB0aGUgbmV3IHRvdGFsLhJvCilPUkRFUl9FUlJPUl9SRUFTT05fQ0xJRU5UX1JFRkVSRU5DRV9UQUtFThAIGkCatRg8Cg5BTFJFQURZX0VYSVNUUxgDIihSZWFkIHRoZSBvcmRlciBtYWRlIHVuZGVyIHRoZSByZWZlcmVuY2UuEmYKJ09SREVSX0VSUk9SX1JFQVNPTl9PUkRFUl9TVEFURV9DT05GTElDVBAJGjmatRg1ChNGQUlMRURfUFJFQ09ORElUSU9OEgVzdGF0ZRgCIhVSZWFkIHRoZSBvcmRlciBhZ2Fpbi4SaQoqT1JERVJfRVJST1JfUkVBU09OX1BBWU1FTlRfU1RBVFVTX0NPTkZMSUNUEAoaOZq1GDUKE0ZBSUxFRF9QUkVDT05ESVRJT04SBXN0YXRlGAIiFVJlYWQgdGhlIG9yZGVyIGFnYWluLhJsCidPUkRFUl9FUlJPUl9SRUFTT05fUFJPVklTSU9OSU5HX1RJTUVPVVQQCxo/mrUYOwoRREVBRExJTkVfRVhDRUVERUQYAiIkT3JkZXIgYWdhaW47IHRoZSBtb25leSB3YXMgcmVsZWFzZWQuEoEBCidPUkRFUl9FUlJPUl9SRUFTT05fUFJPVklERVJfVU5BVkFJTEFCTEUQDBpUmrUYUAoLVU5BVkFJTEFCTEUYAiI/T3JkZXIgYWdhaW4gbGF0ZXIgb3IgaW4gYW5vdGhlciByZWdpb247IHRoZSBtb25leSB3YXMgcmVsZWFzZWQuEnQKIk9SREVSX0VSUk9SX1JFQVNPTl9PVVRfT0ZfQ0FQQUNJVFkQDRpMmrUYSAoSUkVTT1VSQ0VfRVhIQVVTVEVEGAIiME9yZGVyIGluIGFub3RoZXIgcmVnaW9uOyB0aGUgbW9uZXkgd2FzIHJlbGVhc2VkLhKGAQohT1JERVJfRVJST1JfUkVBU09OX0lOVkFMSURfQ09VUE9OEA4aX5q1GFsKE0ZBSUxFRF9QUkVDT05ESVRJT04SC2NvdXBvbl9jb2RlEgN3aHkYAyIwT3JkZXIgd2l0aG91dCB0aGUgY291cG9uLCBvciB3aXRoIG9uZSB0aGF0IGZpdHMuEqABCiBPUkRFUl9FUlJPUl9SRUFTT05fV0FMTEVUX0ZST1pFThAeGnqatRh2ChNGQUlMRURfUFJFQ09ORElUSU9OGAMiXUFzayBzdXBwb3J0LiBTdGFmZiBzZWUgd2hhdCBkaWZmZXJzIHdpdGggUHJvdmVMZWRnZXIsIGFuZCBlbmQgdGhlIGZyZWV6ZSB3aXRoIFVuZnJlZXplV2FsbGV0LhJqCiRPUkRFUl9FUlJPUl9SRUFTT05fU1NIX0tFWV9OT1RfRk9VTkQQHxpAmrUYPAoJTk9UX0ZPVU5EEgpzc2hfa2V5X2lkGAMiIUxpc3QgdGhlIFNTSCBrZXlzIHRvIGZpbmQgaXRzIGlkLhK6AQotT1JERVJfRVJST1JfUkVBU09OX0JJTExJTkdfUFJPRklMRV9JTkNPTVBMRVRFECgahgGatRiBAQoTRkFJTEVEX1BSRUNPTkRJVElPThgDImhHaXZlIG5hbWUsIGFkZHJlc3MsIGNpdHksIHByb3ZpbmNlIGFuZCBwb3N0YWwgY29kZSB3aXRoIFVwZGF0ZUJpbGxpbmdQcm9maWxlLCB0aGVuIHBsYWNlIHRoZSBvcmRlciBhbmV3LipnCgdQYXltZW50EhcKE1BBWU1FTlRfVU5TUEVDSUZJRUQQABISCg5QQVlNRU5UX1dBTExFVBABEhoKFlBBWU1FTlRfU1RBRkZfQVBQUk9WQUwQAhITCg9QQVlNRU5UX0dBVEVXQVkQAzKFEAoMT3JkZXJTZXJ2aWNlEuABCgxQcmV2aWV3T3JkZXISIi5zZXdhLm9yZGVyLnYxLlByZXZpZXdPcmRlclJlcXVlc3QaIy5zZXdhLm9yZGVyLnYxLlByZXZpZXdPcmRlclJlc3BvbnNlIoYBkAIBirUYfwoLb3JkZXJzLnJlYWQgASoHZGVmYXVsdDIICgIIBRICCB46EFBMQU5fVU5BVkFJTEFCTEU6ElJFR0lPTl9VTkFWQUlMQUJMRToRSU1BR0VfVU5BVkFJTEFCTEU6ElBFUklPRF9VTkFWQUlMQUJMRToOSU5WQUxJRF9DT1VQT04SyAMKClBsYWNlT3JkZXISIC5zZXdhLm9yZGVyLnYxLlBsYWNlT3JkZXJSZXF1ZXN0GiEuc2V3YS5vcmRlci52MS5QbGFjZU9yZGVyUmVzcG9uc2Ui9AKQAgKKtRjsAgoMb3JkZXJzLnBsYWNlIAMqBW9yZGVyMggKAggKEgIIHjoQUExBTl9VTkFWQUlMQUJMRToSUkVHSU9OX1VOQVZBSUxBQkxFOhFJTUFHRV9VTkFWQUlMQUJMRToSUEVSSU9EX1VOQVZBSUxBQkxFOg5JTlZBTElEX0NPVVBPTjoUSU5TVUZGSUNJRU5UX0JBTEFOQ0U6DVBSSUNFX0NIQU5HRUQ6FkNMSUVOVF9SRUZFUkVOQ0VfVEFLRU46GkRFUE9TSVRfTUVUSE9EX1VOQVZBSUxBQkxFOhtQQVlNRU5UX0dBVEVXQVlfVU5BVkFJTEFCTEU6G0RFUE9TSVRfQ0hBTk5FTF9VTkFWQUlMQUJMRTobREVQT1NJVF9BTU9VTlRfT1VUX09GX1JBTkdFOg1XQUxMRVRfRlJPWkVOOhFTU0hfS0VZX05PVF9GT1VORDoaQklMTElOR19QUk9GSUxFX0lOQ09NUExFVEUShwEKCEdldE9yZGVyEh4uc2V3YS5vcmRlci52MS5HZXRPcmRlclJlcXVlc3QaHy5zZXdhLm9yZGVyLnYxLkdldE9yZGVyUmVzcG9uc2UiOpACAYq1GDMKC29yZGVycy5yZWFkIAEqB2RlZmF1bHQyCAoCCAUSAggeOg9PUkRFUl9OT1RfRk9VTkQSfAoKTGlzdE9yZGVycxIgLnNld2Eub3JkZXIudjEuTGlzdE9yZGVyc1JlcXVlc3QaIS5zZXdhLm9yZGVyLnYxLkxpc3RPcmRlcnNSZXNwb25zZSIpkAIBirUYIgoLb3JkZXJzLnJlYWQgASoHZGVmYXVsdDIICgIIBRICCB4StwEKC0NhbmNlbE9yZGVyEiEuc2V3YS5vcmRlci52MS5DYW5jZWxPcmRlclJlcXVlc3QaIi5zZXdhLm9yZGVyLnYxLkNhbmNlbE9yZGVyUmVzcG9uc2UiYZACAoq1GFoKDW9yZGVycy5jYW5jZWwgAioHZGVmYXVsdDIICgIIChICCB46D09SREVSX05PVF9GT1VORDoUT1JERVJfU1RBVEVfQ09ORkxJQ1Q6DVdBTExFVF9GUk9aRU4ShAEKDFNlYXJjaE9yZGVycxIiLnNld2Eub3JkZXIudjEuU2VhcmNoT3JkZXJzUmVxdWVzdBojLnNld2Eub3JkZXIudjEuU2VhcmNoT3JkZXJzUmVzcG9uc2UiK5ACAYq1GCQKDW9yZGVycy5zZWFyY2ggASoHZGVmYXVsdDIICgIIBRICCB4S1QEKE0FwcHJvdmVPcmRlclBheW1lbnQSKS5zZXdhLm9yZGVyLnYxLkFwcHJvdmVPcmRlclBheW1lbnRSZXF1ZXN0Giouc2V3YS5vcmRlci52MS5BcHByb3ZlT3JkZXJQYXltZW50UmVzcG9uc2UiZ5ACAoq1GGAKDm9yZGVycy5hcHByb3ZlGAEgAyoHZGVmYXVsdDIICgIIChICCB46D09SREVSX05PVF9GT1VORDoXUEFZTUVOVF9TVEFUVVNfQ09ORkxJQ1Q6DVdBTExFVF9GUk9aRU4SwQEKElJlamVjdE9yZGVyUGF5bWVudBIoLnNld2Eub3JkZXIudjEuUmVqZWN0T3JkZXJQYXltZW50UmVxdWVzdBopLnNld2Eub3JkZXIudjEuUmVqZWN0T3JkZXJQYXltZW50UmVzcG9uc2UiVpACAoq1GE8KDm9yZGVycy5hcHByb3ZlIAMqB2RlZmF1bHQyCAoCCAoSAggeOg9PUkRFUl9OT1RfRk9VTkQ6F1BBWU1FTlRfU1RBVFVTX0NPTkZMSUNUEroBCgtHaXZlVXBPcmRlchIhLnNld2Eub3JkZXIudjEuR2l2ZVVwT3JkZXJSZXF1ZXN0GiIuc2V3YS5vcmRlci52MS5HaXZlVXBPcmRlclJlc3BvbnNlImSQAgKKtRhdCg5vcmRlcnMuZ2l2ZV91cBgBIAMqB2RlZmF1bHQyCAoCCAoSAggeOg9PUkRFUl9OT1RfRk9VTkQ6FE9SREVSX1NUQVRFX0NPTkZMSUNUOg1XQUxMRVRfRlJPWkVOEqQBCgpSZXRyeU9yZGVyEiAuc2V3YS5vcmRlci52MS5SZXRyeU9yZGVyUmVxdWVzdBohLnNld2Eub3JkZXIudjEuUmV0cnlPcmRlclJlc3BvbnNlIlGQAgKKtRhKCgxvcmRlcnMucmV0cnkgAioHZGVmYXVsdDIICgIIChICCB46D09SREVSX05PVF9GT1VORDoUT1JERVJfU1RBVEVfQ09ORkxJQ1RiBnByb3RvMw", [file_google_protobuf_timestamp, file_google_type_money, file_sewa_api_v1_billing, file_sewa_api_v1_operation, file_sewa_api_v1_options, file_sewa_wallet_v1_wallet]);
+
+/**
+ * A way to pay at a payment gateway, as CreateDeposit takes it.
+ *
+ * @generated from message sewa.order.v1.GatewayPayment
+ */
+export type GatewayPayment = Message<"sewa.order.v1.GatewayPayment"> & {
+  /**
+   * How it will be paid.
+   *
+   * @generated from field: sewa.wallet.v1.Deposit.Method method = 1;
+   */
+  method: Deposit_Method;
+
+  /**
+   * Code of a channel of the method, from ListDepositChannels. Empty for METHOD_SANDBOX.
+   *
+   * @generated from field: string channel = 2;
+   */
+  channel: string;
+};
+
+/**
+ * Describes the message sewa.order.v1.GatewayPayment.
+ * Use `create(GatewayPaymentSchema)` to create a new message.
+ */
+export const GatewayPaymentSchema: GenMessage<GatewayPayment> = /*@__PURE__*/
+  messageDesc(file_sewa_order_v1_order, 0);
 
 /**
  * What is to be bought.
@@ -77,6 +107,13 @@ export type OrderDraft = Message<"sewa.order.v1.OrderDraft"> & {
    * @generated from field: map<string, string> labels = 7;
    */
   labels: { [key: string]: string };
+
+  /**
+   * Code of a coupon; empty for none. An order that fails or is called off returns it.
+   *
+   * @generated from field: string coupon_code = 8;
+   */
+  couponCode: string;
 };
 
 /**
@@ -84,7 +121,7 @@ export type OrderDraft = Message<"sewa.order.v1.OrderDraft"> & {
  * Use `create(OrderDraftSchema)` to create a new message.
  */
 export const OrderDraftSchema: GenMessage<OrderDraft> = /*@__PURE__*/
-  messageDesc(file_sewa_order_v1_order, 0);
+  messageDesc(file_sewa_order_v1_order, 1);
 
 /**
  * A price, line by line. Whole rupiah.
@@ -100,7 +137,7 @@ export type Quote = Message<"sewa.order.v1.Quote"> & {
   lines: Quote_Line[];
 
   /**
-   * Sum before tax.
+   * Sum before tax, less what a promotion and a coupon take off.
    *
    * @generated from field: google.type.Money subtotal = 2;
    */
@@ -121,11 +158,18 @@ export type Quote = Message<"sewa.order.v1.Quote"> & {
   total?: Money | undefined;
 
   /**
-   * Until when the price is certain not to change; absent where no change is planned.
+   * When the price changes, or a promotion within it ends; absent where no change is planned. Promotions and coupons may be used up sooner.
    *
    * @generated from field: google.protobuf.Timestamp expire_time = 5;
    */
   expireTime?: Timestamp | undefined;
+
+  /**
+   * What the caller's wallet would pay of it now. Only PreviewOrder shows it, and not to staff.
+   *
+   * @generated from field: sewa.order.v1.WalletShare wallet = 6;
+   */
+  wallet?: WalletShare | undefined;
 };
 
 /**
@@ -133,7 +177,7 @@ export type Quote = Message<"sewa.order.v1.Quote"> & {
  * Use `create(QuoteSchema)` to create a new message.
  */
 export const QuoteSchema: GenMessage<Quote> = /*@__PURE__*/
-  messageDesc(file_sewa_order_v1_order, 1);
+  messageDesc(file_sewa_order_v1_order, 2);
 
 /**
  * One line.
@@ -168,7 +212,7 @@ export type Quote_Line = Message<"sewa.order.v1.Quote.Line"> & {
  * Use `create(Quote_LineSchema)` to create a new message.
  */
 export const Quote_LineSchema: GenMessage<Quote_Line> = /*@__PURE__*/
-  messageDesc(file_sewa_order_v1_order, 1, 0);
+  messageDesc(file_sewa_order_v1_order, 2, 0);
 
 /**
  * What a line is for.
@@ -196,13 +240,62 @@ export enum Quote_Line_Kind {
    * @generated from enum value: KIND_TAX = 2;
    */
   TAX = 2,
+
+  /**
+   * What a coupon takes off; negative.
+   *
+   * @generated from enum value: KIND_COUPON = 3;
+   */
+  COUPON = 3,
+
+  /**
+   * What a promotion of the plan takes off; negative. It comes before a coupon, which sees the lower price.
+   *
+   * @generated from enum value: KIND_PROMOTION = 4;
+   */
+  PROMOTION = 4,
 }
 
 /**
  * Describes the enum sewa.order.v1.Quote.Line.Kind.
  */
 export const Quote_Line_KindSchema: GenEnum<Quote_Line_Kind> = /*@__PURE__*/
-  enumDesc(file_sewa_order_v1_order, 1, 0, 0);
+  enumDesc(file_sewa_order_v1_order, 2, 0, 0);
+
+/**
+ * What a wallet pays of a total: promo credit first, then what is available. What is withdrawable is never spent. Whole rupiah.
+ *
+ * @generated from message sewa.order.v1.WalletShare
+ */
+export type WalletShare = Message<"sewa.order.v1.WalletShare"> & {
+  /**
+   * From promo credit.
+   *
+   * @generated from field: google.type.Money promo = 1;
+   */
+  promo?: Money | undefined;
+
+  /**
+   * From the available balance.
+   *
+   * @generated from field: google.type.Money available = 2;
+   */
+  available?: Money | undefined;
+
+  /**
+   * What the wallet lacks; 0 if it covers the total.
+   *
+   * @generated from field: google.type.Money missing = 3;
+   */
+  missing?: Money | undefined;
+};
+
+/**
+ * Describes the message sewa.order.v1.WalletShare.
+ * Use `create(WalletShareSchema)` to create a new message.
+ */
+export const WalletShareSchema: GenMessage<WalletShare> = /*@__PURE__*/
+  messageDesc(file_sewa_order_v1_order, 3);
 
 /**
  * An order.
@@ -267,7 +360,7 @@ export type Order = Message<"sewa.order.v1.Order"> & {
   operationId: string;
 
   /**
-   * Why it failed; absent otherwise.
+   * Why it failed, or ended because its payment was taken back; absent otherwise.
    *
    * @generated from field: sewa.order.v1.OrderFailure failure = 9;
    */
@@ -309,11 +402,39 @@ export type Order = Message<"sewa.order.v1.Order"> & {
   attempts: number;
 
   /**
-   * What went wrong at the last attempt, for staff; empty for others.
+   * What went wrong at the last attempt, in the provider's own words where it had some, for staff; empty for others.
    *
    * @generated from field: string last_error = 15;
    */
   lastError: string;
+
+  /**
+   * When the next attempt is made, for staff; absent for others, and for orders whose machine is not being made.
+   *
+   * @generated from field: google.protobuf.Timestamp next_attempt_time = 80;
+   */
+  nextAttemptTime?: Timestamp | undefined;
+
+  /**
+   * When it is given up and its money given back, for staff; absent as above.
+   *
+   * @generated from field: google.protobuf.Timestamp deadline_time = 81;
+   */
+  deadlineTime?: Timestamp | undefined;
+
+  /**
+   * The deposit by which it is paid directly; empty for other payments.
+   *
+   * @generated from field: string deposit_id = 16;
+   */
+  depositId: string;
+
+  /**
+   * That deposit, with how to pay. Only PlaceOrder and GetOrder show it.
+   *
+   * @generated from field: sewa.wallet.v1.Deposit deposit = 17;
+   */
+  deposit?: Deposit | undefined;
 };
 
 /**
@@ -321,7 +442,7 @@ export type Order = Message<"sewa.order.v1.Order"> & {
  * Use `create(OrderSchema)` to create a new message.
  */
 export const OrderSchema: GenMessage<Order> = /*@__PURE__*/
-  messageDesc(file_sewa_order_v1_order, 2);
+  messageDesc(file_sewa_order_v1_order, 4);
 
 /**
  * How far an order is. ACTIVE, REFUNDED, CANCELLED and EXPIRED are final; FAILED is final where no money was taken.
@@ -337,7 +458,7 @@ export enum Order_State {
   UNSPECIFIED = 0,
 
   /**
-   * Waiting for staff to confirm payment.
+   * Waiting for the payment at a gateway, or for staff to confirm it.
    *
    * @generated from enum value: STATE_PENDING_PAYMENT = 1;
    */
@@ -379,7 +500,7 @@ export enum Order_State {
   REFUNDED = 6,
 
   /**
-   * Called off; the money is back.
+   * Called off, or ended because its payment was taken back; what was held is not held any more.
    *
    * @generated from enum value: STATE_CANCELLED = 7;
    */
@@ -397,7 +518,7 @@ export enum Order_State {
  * Describes the enum sewa.order.v1.Order.State.
  */
 export const Order_StateSchema: GenEnum<Order_State> = /*@__PURE__*/
-  enumDesc(file_sewa_order_v1_order, 2, 0);
+  enumDesc(file_sewa_order_v1_order, 4, 0);
 
 /**
  * Why an order failed.
@@ -406,7 +527,7 @@ export const Order_StateSchema: GenEnum<Order_State> = /*@__PURE__*/
  */
 export type OrderFailure = Message<"sewa.order.v1.OrderFailure"> & {
   /**
-   * A stable reason: PROVISIONING_TIMEOUT, PROVIDER_UNAVAILABLE or OUT_OF_CAPACITY.
+   * A stable reason: PROVISIONING_TIMEOUT, PROVIDER_UNAVAILABLE, OUT_OF_CAPACITY or PAYMENT_REVERSED.
    *
    * @generated from field: string reason = 1;
    */
@@ -425,7 +546,7 @@ export type OrderFailure = Message<"sewa.order.v1.OrderFailure"> & {
  * Use `create(OrderFailureSchema)` to create a new message.
  */
 export const OrderFailureSchema: GenMessage<OrderFailure> = /*@__PURE__*/
-  messageDesc(file_sewa_order_v1_order, 3);
+  messageDesc(file_sewa_order_v1_order, 5);
 
 /**
  * One move of an order.
@@ -474,7 +595,7 @@ export type OrderMove = Message<"sewa.order.v1.OrderMove"> & {
  * Use `create(OrderMoveSchema)` to create a new message.
  */
 export const OrderMoveSchema: GenMessage<OrderMove> = /*@__PURE__*/
-  messageDesc(file_sewa_order_v1_order, 4);
+  messageDesc(file_sewa_order_v1_order, 6);
 
 /**
  * Asks for a price.
@@ -495,7 +616,7 @@ export type PreviewOrderRequest = Message<"sewa.order.v1.PreviewOrderRequest"> &
  * Use `create(PreviewOrderRequestSchema)` to create a new message.
  */
 export const PreviewOrderRequestSchema: GenMessage<PreviewOrderRequest> = /*@__PURE__*/
-  messageDesc(file_sewa_order_v1_order, 5);
+  messageDesc(file_sewa_order_v1_order, 7);
 
 /**
  * The price.
@@ -516,7 +637,7 @@ export type PreviewOrderResponse = Message<"sewa.order.v1.PreviewOrderResponse">
  * Use `create(PreviewOrderResponseSchema)` to create a new message.
  */
 export const PreviewOrderResponseSchema: GenMessage<PreviewOrderResponse> = /*@__PURE__*/
-  messageDesc(file_sewa_order_v1_order, 6);
+  messageDesc(file_sewa_order_v1_order, 8);
 
 /**
  * Places an order.
@@ -551,6 +672,29 @@ export type PlaceOrderRequest = Message<"sewa.order.v1.PlaceOrderRequest"> & {
    * @generated from field: string client_reference = 4;
    */
   clientReference: string;
+
+  /**
+   * How to pay at a gateway; with PAYMENT_GATEWAY only.
+   *
+   * @generated from field: sewa.order.v1.GatewayPayment gateway = 5;
+   */
+  gateway?: GatewayPayment | undefined;
+
+  /**
+   * SSH keys of the account that open the machine for its administrator, at most 10. Their texts are taken as they are now; what becomes of the keys afterwards does not
+   * change the machine. The order does not repeat them.
+   *
+   * @generated from field: repeated string ssh_key_ids = 30;
+   */
+  sshKeyIds: string[];
+
+  /**
+   * What cloud-init does when the machine first boots: a document that begins with `#cloud-config`, or a script that begins with `#!`; at most 16384 bytes of UTF-8. Empty
+   * for none. It may hold secrets: it is sealed until the machine has it, forgotten then, and never shown again.
+   *
+   * @generated from field: string user_data = 31;
+   */
+  userData: string;
 };
 
 /**
@@ -558,7 +702,7 @@ export type PlaceOrderRequest = Message<"sewa.order.v1.PlaceOrderRequest"> & {
  * Use `create(PlaceOrderRequestSchema)` to create a new message.
  */
 export const PlaceOrderRequestSchema: GenMessage<PlaceOrderRequest> = /*@__PURE__*/
-  messageDesc(file_sewa_order_v1_order, 7);
+  messageDesc(file_sewa_order_v1_order, 9);
 
 /**
  * The placed order.
@@ -586,7 +730,7 @@ export type PlaceOrderResponse = Message<"sewa.order.v1.PlaceOrderResponse"> & {
  * Use `create(PlaceOrderResponseSchema)` to create a new message.
  */
 export const PlaceOrderResponseSchema: GenMessage<PlaceOrderResponse> = /*@__PURE__*/
-  messageDesc(file_sewa_order_v1_order, 8);
+  messageDesc(file_sewa_order_v1_order, 10);
 
 /**
  * Asks for an order.
@@ -607,7 +751,7 @@ export type GetOrderRequest = Message<"sewa.order.v1.GetOrderRequest"> & {
  * Use `create(GetOrderRequestSchema)` to create a new message.
  */
 export const GetOrderRequestSchema: GenMessage<GetOrderRequest> = /*@__PURE__*/
-  messageDesc(file_sewa_order_v1_order, 9);
+  messageDesc(file_sewa_order_v1_order, 11);
 
 /**
  * The order.
@@ -628,7 +772,7 @@ export type GetOrderResponse = Message<"sewa.order.v1.GetOrderResponse"> & {
  * Use `create(GetOrderResponseSchema)` to create a new message.
  */
 export const GetOrderResponseSchema: GenMessage<GetOrderResponse> = /*@__PURE__*/
-  messageDesc(file_sewa_order_v1_order, 10);
+  messageDesc(file_sewa_order_v1_order, 12);
 
 /**
  * Asks for orders.
@@ -698,7 +842,7 @@ export type ListOrdersRequest = Message<"sewa.order.v1.ListOrdersRequest"> & {
  * Use `create(ListOrdersRequestSchema)` to create a new message.
  */
 export const ListOrdersRequestSchema: GenMessage<ListOrdersRequest> = /*@__PURE__*/
-  messageDesc(file_sewa_order_v1_order, 11);
+  messageDesc(file_sewa_order_v1_order, 13);
 
 /**
  * A page of orders.
@@ -726,7 +870,7 @@ export type ListOrdersResponse = Message<"sewa.order.v1.ListOrdersResponse"> & {
  * Use `create(ListOrdersResponseSchema)` to create a new message.
  */
 export const ListOrdersResponseSchema: GenMessage<ListOrdersResponse> = /*@__PURE__*/
-  messageDesc(file_sewa_order_v1_order, 12);
+  messageDesc(file_sewa_order_v1_order, 14);
 
 /**
  * Cancels an order.
@@ -754,7 +898,7 @@ export type CancelOrderRequest = Message<"sewa.order.v1.CancelOrderRequest"> & {
  * Use `create(CancelOrderRequestSchema)` to create a new message.
  */
 export const CancelOrderRequestSchema: GenMessage<CancelOrderRequest> = /*@__PURE__*/
-  messageDesc(file_sewa_order_v1_order, 13);
+  messageDesc(file_sewa_order_v1_order, 15);
 
 /**
  * The cancelled order.
@@ -775,7 +919,7 @@ export type CancelOrderResponse = Message<"sewa.order.v1.CancelOrderResponse"> &
  * Use `create(CancelOrderResponseSchema)` to create a new message.
  */
 export const CancelOrderResponseSchema: GenMessage<CancelOrderResponse> = /*@__PURE__*/
-  messageDesc(file_sewa_order_v1_order, 14);
+  messageDesc(file_sewa_order_v1_order, 16);
 
 /**
  * Asks for orders of all accounts.
@@ -817,7 +961,7 @@ export type SearchOrdersRequest = Message<"sewa.order.v1.SearchOrdersRequest"> &
  * Use `create(SearchOrdersRequestSchema)` to create a new message.
  */
 export const SearchOrdersRequestSchema: GenMessage<SearchOrdersRequest> = /*@__PURE__*/
-  messageDesc(file_sewa_order_v1_order, 15);
+  messageDesc(file_sewa_order_v1_order, 17);
 
 /**
  * A page of orders.
@@ -845,7 +989,7 @@ export type SearchOrdersResponse = Message<"sewa.order.v1.SearchOrdersResponse">
  * Use `create(SearchOrdersResponseSchema)` to create a new message.
  */
 export const SearchOrdersResponseSchema: GenMessage<SearchOrdersResponse> = /*@__PURE__*/
-  messageDesc(file_sewa_order_v1_order, 16);
+  messageDesc(file_sewa_order_v1_order, 18);
 
 /**
  * Approves a payment.
@@ -873,7 +1017,7 @@ export type ApproveOrderPaymentRequest = Message<"sewa.order.v1.ApproveOrderPaym
  * Use `create(ApproveOrderPaymentRequestSchema)` to create a new message.
  */
 export const ApproveOrderPaymentRequestSchema: GenMessage<ApproveOrderPaymentRequest> = /*@__PURE__*/
-  messageDesc(file_sewa_order_v1_order, 17);
+  messageDesc(file_sewa_order_v1_order, 19);
 
 /**
  * The approved order.
@@ -894,7 +1038,7 @@ export type ApproveOrderPaymentResponse = Message<"sewa.order.v1.ApproveOrderPay
  * Use `create(ApproveOrderPaymentResponseSchema)` to create a new message.
  */
 export const ApproveOrderPaymentResponseSchema: GenMessage<ApproveOrderPaymentResponse> = /*@__PURE__*/
-  messageDesc(file_sewa_order_v1_order, 18);
+  messageDesc(file_sewa_order_v1_order, 20);
 
 /**
  * Rejects a payment.
@@ -922,7 +1066,7 @@ export type RejectOrderPaymentRequest = Message<"sewa.order.v1.RejectOrderPaymen
  * Use `create(RejectOrderPaymentRequestSchema)` to create a new message.
  */
 export const RejectOrderPaymentRequestSchema: GenMessage<RejectOrderPaymentRequest> = /*@__PURE__*/
-  messageDesc(file_sewa_order_v1_order, 19);
+  messageDesc(file_sewa_order_v1_order, 21);
 
 /**
  * The rejected order.
@@ -943,7 +1087,7 @@ export type RejectOrderPaymentResponse = Message<"sewa.order.v1.RejectOrderPayme
  * Use `create(RejectOrderPaymentResponseSchema)` to create a new message.
  */
 export const RejectOrderPaymentResponseSchema: GenMessage<RejectOrderPaymentResponse> = /*@__PURE__*/
-  messageDesc(file_sewa_order_v1_order, 20);
+  messageDesc(file_sewa_order_v1_order, 22);
 
 /**
  * Tries an order again.
@@ -971,7 +1115,56 @@ export type RetryOrderRequest = Message<"sewa.order.v1.RetryOrderRequest"> & {
  * Use `create(RetryOrderRequestSchema)` to create a new message.
  */
 export const RetryOrderRequestSchema: GenMessage<RetryOrderRequest> = /*@__PURE__*/
-  messageDesc(file_sewa_order_v1_order, 21);
+  messageDesc(file_sewa_order_v1_order, 23);
+
+/**
+ * The order.
+ *
+ * @generated from message sewa.order.v1.GiveUpOrderResponse
+ */
+export type GiveUpOrderResponse = Message<"sewa.order.v1.GiveUpOrderResponse"> & {
+  /**
+   * The order as it is now.
+   *
+   * @generated from field: sewa.order.v1.Order order = 1;
+   */
+  order?: Order | undefined;
+};
+
+/**
+ * Describes the message sewa.order.v1.GiveUpOrderResponse.
+ * Use `create(GiveUpOrderResponseSchema)` to create a new message.
+ */
+export const GiveUpOrderResponseSchema: GenMessage<GiveUpOrderResponse> = /*@__PURE__*/
+  messageDesc(file_sewa_order_v1_order, 24);
+
+/**
+ * Gives an order up.
+ *
+ * @generated from message sewa.order.v1.GiveUpOrderRequest
+ */
+export type GiveUpOrderRequest = Message<"sewa.order.v1.GiveUpOrderRequest"> & {
+  /**
+   * The order.
+   *
+   * @generated from field: string order_id = 1;
+   */
+  orderId: string;
+
+  /**
+   * Why; kept in the order's history.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message sewa.order.v1.GiveUpOrderRequest.
+ * Use `create(GiveUpOrderRequestSchema)` to create a new message.
+ */
+export const GiveUpOrderRequestSchema: GenMessage<GiveUpOrderRequest> = /*@__PURE__*/
+  messageDesc(file_sewa_order_v1_order, 25);
 
 /**
  * The order.
@@ -992,7 +1185,7 @@ export type RetryOrderResponse = Message<"sewa.order.v1.RetryOrderResponse"> & {
  * Use `create(RetryOrderResponseSchema)` to create a new message.
  */
 export const RetryOrderResponseSchema: GenMessage<RetryOrderResponse> = /*@__PURE__*/
-  messageDesc(file_sewa_order_v1_order, 22);
+  messageDesc(file_sewa_order_v1_order, 26);
 
 /**
  * Error reasons of this service.
@@ -1097,6 +1290,35 @@ export enum OrderErrorReason {
    * @generated from enum value: ORDER_ERROR_REASON_OUT_OF_CAPACITY = 13;
    */
   OUT_OF_CAPACITY = 13,
+
+  /**
+   * The coupon is not taken. `why` is UNKNOWN (also for one that is switched off, or whose discount has just changed), NOT_STARTED, ENDED, OTHER_PLAN, OTHER_PERIOD,
+   * BELOW_MINIMUM, USED_UP or USED_BY_ACCOUNT.
+   *
+   * @generated from enum value: ORDER_ERROR_REASON_INVALID_COUPON = 14;
+   */
+  INVALID_COUPON = 14,
+
+  /**
+   * Something differs in the account's books. No money of it moves until staff have looked.
+   *
+   * @generated from enum value: ORDER_ERROR_REASON_WALLET_FROZEN = 30;
+   */
+  WALLET_FROZEN = 30,
+
+  /**
+   * An SSH key that is named does not exist in this account.
+   *
+   * @generated from enum value: ORDER_ERROR_REASON_SSH_KEY_NOT_FOUND = 31;
+   */
+  SSH_KEY_NOT_FOUND = 31,
+
+  /**
+   * The account pays with real money, and has not said who its invoices are made out to.
+   *
+   * @generated from enum value: ORDER_ERROR_REASON_BILLING_PROFILE_INCOMPLETE = 40;
+   */
+  BILLING_PROFILE_INCOMPLETE = 40,
 }
 
 /**
@@ -1131,6 +1353,13 @@ export enum Payment {
    * @generated from enum value: PAYMENT_STAFF_APPROVAL = 2;
    */
   STAFF_APPROVAL = 2,
+
+  /**
+   * Directly at a payment gateway; the order waits as PENDING_PAYMENT until its deposit is paid.
+   *
+   * @generated from enum value: PAYMENT_GATEWAY = 3;
+   */
+  GATEWAY = 3,
 }
 
 /**
@@ -1160,6 +1389,12 @@ export const OrderService: GenService<{
   /**
    * Places an order: holds the money, records the wish for a machine and returns at once with the order and its operation. The money is captured when the
    * machine runs; if it cannot be had in time the hold is released and the order says why.
+   *
+   * With PAYMENT_GATEWAY the order waits as PENDING_PAYMENT, and `order.deposit` says how to pay for it: virtual account, QR code or page, and until when. As
+   * with CreateDeposit, a gateway that does not answer in time leaves the deposit PREPARING, and EVENT_TYPE_DEPOSIT_READY tells when it can be paid. Money that
+   * comes as asked is held for the order at once, which goes on as if it had been paid from the wallet. Money that comes late, falls short, is too much, or
+   * comes for an order that was called off becomes credit of the wallet, which EVENT_TYPE_ORDER_PAYMENT_CREDITED tells. If nobody pays in time the order is
+   * EXPIRED.
    *
    * Example request: `{"draft": {"planId": "0192f0c1-0000-7000-8000-000000000001", "regionId": "0192f0c1-0000-7000-8000-000000000002", "imageId": "0192f0c1-0000-7000-8000-000000000003", "period": "BILLING_PERIOD_MONTH", "hostname": "web-1", "autoRenew": true}, "payment": "PAYMENT_WALLET"}`
    *
@@ -1203,7 +1438,8 @@ export const OrderService: GenService<{
     output: typeof CancelOrderResponseSchema;
   },
   /**
-   * Staff: lists orders of all accounts, newest first.
+   * Staff: lists orders of all accounts, newest first. With `state` it shows what waits for its machine (PAID), whose is being made (PROVISIONING), and what failed
+   * (REFUNDED), each with its attempts, when the next one is and what went wrong.
    *
    * @generated from rpc sewa.order.v1.OrderService.SearchOrders
    */
@@ -1213,7 +1449,8 @@ export const OrderService: GenService<{
     output: typeof SearchOrdersResponseSchema;
   },
   /**
-   * Staff: confirms that an order waiting as PENDING_PAYMENT was paid; it is then fulfilled. The amount is recorded as received and captured on delivery.
+   * Staff: confirms that an order waiting as PENDING_PAYMENT was paid; it is then fulfilled. The amount is recorded as received and captured on delivery. An
+   * order that waits for a gateway can be approved as well; what the gateway brings afterwards becomes credit of the wallet.
    *
    * Example request: `{"orderId": "0192f0c1-0000-7000-8000-000000000001", "reason": "bank transfer seen, BCA 14:02"}`
    *
@@ -1235,6 +1472,19 @@ export const OrderService: GenService<{
     methodKind: "unary";
     input: typeof RejectOrderPaymentRequestSchema;
     output: typeof RejectOrderPaymentResponseSchema;
+  },
+  /**
+   * Staff: stops trying to make the machine of an order, PAID or PROVISIONING, and gives its money back. It ends as REFUNDED, and whatever there is of the machine is
+   * destroyed.
+   *
+   * Example request: `{"orderId": "0192f0c1-0000-7000-8000-000000000001", "reason": "the provider is down for the day"}`
+   *
+   * @generated from rpc sewa.order.v1.OrderService.GiveUpOrder
+   */
+  giveUpOrder: {
+    methodKind: "unary";
+    input: typeof GiveUpOrderRequestSchema;
+    output: typeof GiveUpOrderResponseSchema;
   },
   /**
    * Staff: tries a PAID or PROVISIONING order again at once, with a new deadline, instead of waiting for its next attempt.

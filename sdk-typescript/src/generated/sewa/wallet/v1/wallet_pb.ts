@@ -11,13 +11,15 @@ import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { Money } from "../../../google/type/money_pb.js";
 import { file_google_type_money } from "../../../google/type/money_pb.js";
 import { file_sewa_api_v1_options } from "../../api/v1/options_pb.js";
+import type { Promotion_Kind } from "../../promotion/v1/promotion_pb.js";
+import { file_sewa_promotion_v1_promotion } from "../../promotion/v1/promotion_pb.js";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file sewa/wallet/v1/wallet.proto.
  */
 export const file_sewa_wallet_v1_wallet: GenFile = /*@__PURE__*/
-  fileDesc("ChtzZXdhL3dhbGxldC92MS93YWxsZXQucHJvdG8SDnNld2Eud2FsbGV0LnYxIu8BCgZXYWxsZXQSFAoKYWNjb3VudF9pZBgBIAEoCUIAEicKCWF2YWlsYWJsZRgCIAEoCzISLmdvb2dsZS50eXBlLk1vbmV5QgASIgoEaGVsZBgDIAEoCzISLmdvb2dsZS50eXBlLk1vbmV5QgASIwoFcHJvbW8YBCABKAsyEi5nb29nbGUudHlwZS5Nb25leUIAEioKDHdpdGhkcmF3YWJsZRgFIAEoCzISLmdvb2dsZS50eXBlLk1vbmV5QgASMQoLdXBkYXRlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgAisgQKC1RyYW5zYWN0aW9uEgwKAmlkGAEgASgJQgASMAoEa2luZBgCIAEoDjIgLnNld2Eud2FsbGV0LnYxLlRyYW5zYWN0aW9uLktpbmRCABIuChBhdmFpbGFibGVfY2hhbmdlGAMgASgLMhIuZ29vZ2xlLnR5cGUuTW9uZXlCABIpCgtoZWxkX2NoYW5nZRgEIAEoCzISLmdvb2dsZS50eXBlLk1vbmV5QgASLQoPYXZhaWxhYmxlX2FmdGVyGAUgASgLMhIuZ29vZ2xlLnR5cGUuTW9uZXlCABIoCgpoZWxkX2FmdGVyGAYgASgLMhIuZ29vZ2xlLnR5cGUuTW9uZXlCABIVCgtkZXNjcmlwdGlvbhgHIAEoCUIAEhQKCnN1YmplY3RfaWQYCCABKAlCABIxCgtjcmVhdGVfdGltZRgJIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCABIhCgN0YXgYCiABKAsyEi5nb29nbGUudHlwZS5Nb25leUIAIqsBCgRLaW5kEhQKEEtJTkRfVU5TUEVDSUZJRUQQABIQCgxLSU5EX0RFUE9TSVQQARINCglLSU5EX0hPTEQQAhIQCgxLSU5EX0NBUFRVUkUQAxIQCgxLSU5EX1JFTEVBU0UQBBIPCgtLSU5EX0NIQVJHRRAFEg8KC0tJTkRfUkVGVU5EEAYSEwoPS0lORF9BREpVU1RNRU5UEAcSEQoNS0lORF9SRVZFUlNBTBAIIskHCgdEZXBvc2l0EgwKAmlkGAEgASgJQgASJAoGYW1vdW50GAIgASgLMhIuZ29vZ2xlLnR5cGUuTW9uZXlCABIwCgZtZXRob2QYAyABKA4yHi5zZXdhLndhbGxldC52MS5EZXBvc2l0Lk1ldGhvZEIAEi4KBXN0YXRlGAQgASgOMh0uc2V3YS53YWxsZXQudjEuRGVwb3NpdC5TdGF0ZUIAEhEKB3BheV91cmwYBSABKAlCABIxCgtleHBpcmVfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCABIxCgtjcmVhdGVfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCABIvCglwYWlkX3RpbWUYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgASGgoQY2xpZW50X3JlZmVyZW5jZRgJIAEoCUIAEhEKB2NoYW5uZWwYCiABKAlCABIlCgdwYXlhYmxlGAsgASgLMhIuZ29vZ2xlLnR5cGUuTW9uZXlCABIhCgNmZWUYDCABKAsyEi5nb29nbGUudHlwZS5Nb25leUIAEhIKCHBheV9jb2RlGA0gASgJQgASEwoJcXJfc3RyaW5nGA4gASgJQgASOgoMaW5zdHJ1Y3Rpb25zGA8gAygLMiIuc2V3YS53YWxsZXQudjEuUGF5bWVudEluc3RydWN0aW9uQgASGwoRZ2F0ZXdheV9yZWZlcmVuY2UYECABKAlCABIYCg5mYWlsdXJlX3JlYXNvbhgRIAEoCUIAEisKCHBheW1lbnRzGBIgAygLMhcuc2V3YS53YWxsZXQudjEuUGF5bWVudEIAEh4KFGNvbmZpcm1hdGlvbnNfbmVlZGVkGBMgASgFQgAiiQEKBk1ldGhvZBIWChJNRVRIT0RfVU5TUEVDSUZJRUQQABISCg5NRVRIT0RfU0FOREJPWBABEhEKDU1FVEhPRF9UUklQQVkQAhITCg9NRVRIT0RfTUlEVFJBTlMQAxIRCg1NRVRIT0RfWEVORElUEAQSGAoUTUVUSE9EX0JBTktfVFJBTlNGRVIQBSKPAQoFU3RhdGUSFQoRU1RBVEVfVU5TUEVDSUZJRUQQABIRCg1TVEFURV9QRU5ESU5HEAESDgoKU1RBVEVfUEFJRBACEhEKDVNUQVRFX0VYUElSRUQQAxIQCgxTVEFURV9GQUlMRUQQBBITCg9TVEFURV9QUkVQQVJJTkcQBRISCg5TVEFURV9SRVZFUlNFRBAGIjYKElBheW1lbnRJbnN0cnVjdGlvbhIPCgV0aXRsZRgBIAEoCUIAEg8KBXN0ZXBzGAIgAygJQgAi3wIKB1BheW1lbnQSLAoEa2luZBgBIAEoDjIcLnNld2Eud2FsbGV0LnYxLlBheW1lbnQuS2luZEIAEiIKBHBhaWQYAiABKAsyEi5nb29nbGUudHlwZS5Nb25leUIAEiYKCGNyZWRpdGVkGAMgASgLMhIuZ29vZ2xlLnR5cGUuTW9uZXlCABIbChFnYXRld2F5X3JlZmVyZW5jZRgEIAEoCUIAEjEKC2NyZWF0ZV90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIAIokBCgRLaW5kEhQKEEtJTkRfVU5TUEVDSUZJRUQQABIOCgpLSU5EX0VYQUNUEAESDQoJS0lORF9MQVRFEAISEgoOS0lORF9VTkRFUlBBSUQQAxIRCg1LSU5EX09WRVJQQUlEEAQSEgoOS0lORF9EVVBMSUNBVEUQBRIRCg1LSU5EX1JFVkVSU0FMEAYikwQKDkRlcG9zaXRDaGFubmVsEjAKBm1ldGhvZBgBIAEoDjIeLnNld2Eud2FsbGV0LnYxLkRlcG9zaXQuTWV0aG9kQgASDgoEY29kZRgCIAEoCUIAEg4KBG5hbWUYAyABKAlCABIzCgRraW5kGAQgASgOMiMuc2V3YS53YWxsZXQudjEuRGVwb3NpdENoYW5uZWwuS2luZEIAEhMKCWF2YWlsYWJsZRgFIAEoCEIAEiUKB21pbmltdW0YBiABKAsyEi5nb29nbGUudHlwZS5Nb25leUIAEiUKB21heGltdW0YByABKAsyEi5nb29nbGUudHlwZS5Nb25leUIAEiYKCGZlZV9mbGF0GAggASgLMhIuZ29vZ2xlLnR5cGUuTW9uZXlCABIVCgtmZWVfcGVyY2VudBgJIAEoCUIAEiEKA2ZlZRgKIAEoCzISLmdvb2dsZS50eXBlLk1vbmV5QgAitAEKBEtpbmQSFAoQS0lORF9VTlNQRUNJRklFRBAAEhgKFEtJTkRfVklSVFVBTF9BQ0NPVU5UEAESEAoMS0lORF9RUl9DT0RFEAISEQoNS0lORF9FX1dBTExFVBADEhYKEktJTkRfUkVUQUlMX09VVExFVBAEEhUKEUtJTkRfUEFZTUVOVF9QQUdFEAUSFgoSS0lORF9CQU5LX1RSQU5TRkVSEAYSEAoMS0lORF9TQU5EQk9YEAcirAIKC0xlZGdlclByb29mEhAKBnByb3ZlZBgBIAEoCEIAEhIKCGFjY291bnRzGAIgASgDQgASEgoIam91cm5hbHMYAyABKANCABJGCg10cmlhbF9iYWxhbmNlGAQgAygLMi0uc2V3YS53YWxsZXQudjEuTGVkZ2VyUHJvb2YuVHJpYWxCYWxhbmNlRW50cnlCABIxCghmaW5kaW5ncxgFIAMoCzIdLnNld2Eud2FsbGV0LnYxLkxlZGdlckZpbmRpbmdCABIzCg1zbmFwc2hvdF90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIAGjMKEVRyaWFsQmFsYW5jZUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoAzoCOAEiXQoNTGVkZ2VyRmluZGluZxIUCgphY2NvdW50X2lkGAEgASgJQgASFAoKam91cm5hbF9pZBgCIAEoCUIAEg4KBHJ1bGUYAyABKAlCABIQCgZkZXRhaWwYBCABKAlCACIoChBHZXRXYWxsZXRSZXF1ZXN0EhQKCmFjY291bnRfaWQYASABKAlCACI7ChFHZXRXYWxsZXRSZXNwb25zZRImCgZ3YWxsZXQYASABKAsyFi5zZXdhLndhbGxldC52MS5XYWxsZXQijAEKF0xpc3RUcmFuc2FjdGlvbnNSZXF1ZXN0EhMKCXBhZ2Vfc2l6ZRgBIAEoBUIAEhQKCnBhZ2VfdG9rZW4YAiABKAlCABIUCgphY2NvdW50X2lkGAMgASgJQgASMAoEa2luZBgEIAEoDjIgLnNld2Eud2FsbGV0LnYxLlRyYW5zYWN0aW9uLktpbmRCACJmChhMaXN0VHJhbnNhY3Rpb25zUmVzcG9uc2USMQoMdHJhbnNhY3Rpb25zGAEgAygLMhsuc2V3YS53YWxsZXQudjEuVHJhbnNhY3Rpb24SFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIp0BChRDcmVhdGVEZXBvc2l0UmVxdWVzdBIkCgZhbW91bnQYASABKAsyEi5nb29nbGUudHlwZS5Nb25leUIAEjAKBm1ldGhvZBgCIAEoDjIeLnNld2Eud2FsbGV0LnYxLkRlcG9zaXQuTWV0aG9kQgASGgoQY2xpZW50X3JlZmVyZW5jZRgDIAEoCUIAEhEKB2NoYW5uZWwYBCABKAlCACJBChVDcmVhdGVEZXBvc2l0UmVzcG9uc2USKAoHZGVwb3NpdBgBIAEoCzIXLnNld2Eud2FsbGV0LnYxLkRlcG9zaXQiKQoRR2V0RGVwb3NpdFJlcXVlc3QSFAoKZGVwb3NpdF9pZBgBIAEoCUIAIj4KEkdldERlcG9zaXRSZXNwb25zZRIoCgdkZXBvc2l0GAEgASgLMhcuc2V3YS53YWxsZXQudjEuRGVwb3NpdCKGAQoTTGlzdERlcG9zaXRzUmVxdWVzdBITCglwYWdlX3NpemUYASABKAVCABIUCgpwYWdlX3Rva2VuGAIgASgJQgASLgoFc3RhdGUYAyABKA4yHS5zZXdhLndhbGxldC52MS5EZXBvc2l0LlN0YXRlQgASFAoKYWNjb3VudF9pZBgEIAEoCUIAIloKFExpc3REZXBvc2l0c1Jlc3BvbnNlEikKCGRlcG9zaXRzGAEgAygLMhcuc2V3YS53YWxsZXQudjEuRGVwb3NpdBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkibQoaTGlzdERlcG9zaXRDaGFubmVsc1JlcXVlc3QSJAoGYW1vdW50GAEgASgLMhIuZ29vZ2xlLnR5cGUuTW9uZXlCABITCglwYWdlX3NpemUYAiABKAVCABIUCgpwYWdlX3Rva2VuGAMgASgJQgAiaAobTGlzdERlcG9zaXRDaGFubmVsc1Jlc3BvbnNlEjAKCGNoYW5uZWxzGAEgAygLMh4uc2V3YS53YWxsZXQudjEuRGVwb3NpdENoYW5uZWwSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIm8KFUNvbmZpcm1EZXBvc2l0UmVxdWVzdBIUCgpkZXBvc2l0X2lkGAEgASgJQgASJgoIcmVjZWl2ZWQYAiABKAsyEi5nb29nbGUudHlwZS5Nb25leUIAEhgKDmJhbmtfcmVmZXJlbmNlGAMgASgJQgAiQgoWQ29uZmlybURlcG9zaXRSZXNwb25zZRIoCgdkZXBvc2l0GAEgASgLMhcuc2V3YS53YWxsZXQudjEuRGVwb3NpdCJjChNBZGp1c3RXYWxsZXRSZXF1ZXN0EhQKCmFjY291bnRfaWQYASABKAlCABIkCgZhbW91bnQYAiABKAsyEi5nb29nbGUudHlwZS5Nb25leUIAEhAKBnJlYXNvbhgDIAEoCUIAIkgKFEFkanVzdFdhbGxldFJlc3BvbnNlEjAKC3RyYW5zYWN0aW9uGAEgASgLMhsuc2V3YS53YWxsZXQudjEuVHJhbnNhY3Rpb24iKgoSUHJvdmVMZWRnZXJSZXF1ZXN0EhQKCmFjY291bnRfaWQYASABKAlCACJBChNQcm92ZUxlZGdlclJlc3BvbnNlEioKBXByb29mGAEgASgLMhsuc2V3YS53YWxsZXQudjEuTGVkZ2VyUHJvb2Yqpw4KEVdhbGxldEVycm9yUmVhc29uEiMKH1dBTExFVF9FUlJPUl9SRUFTT05fVU5TUEVDSUZJRUQQABKEAQooV0FMTEVUX0VSUk9SX1JFQVNPTl9JTlNVRkZJQ0lFTlRfQkFMQU5DRRABGlaatRhSChNGQUlMRURfUFJFQ09ORElUSU9OEghyZXF1aXJlZBIJYXZhaWxhYmxlGAMiJFRvcCB1cCB0aGUgd2FsbGV0IGJ5IHRoZSBkaWZmZXJlbmNlLhJTCiVXQUxMRVRfRVJST1JfUkVBU09OX0FDQ09VTlRfTk9UX0ZPVU5EEAIaKJq1GCQKCU5PVF9GT1VORBgDIhVDaGVjayB0aGUgYWNjb3VudCBpZC4SXwolV0FMTEVUX0VSUk9SX1JFQVNPTl9ERVBPU0lUX05PVF9GT1VORBADGjSatRgwCglOT1RfRk9VTkQYAyIhTGlzdCB0aGUgZGVwb3NpdHMgdG8gZmluZCBpdHMgaWQuEtEBCi5XQUxMRVRfRVJST1JfUkVBU09OX0RFUE9TSVRfTUVUSE9EX1VOQVZBSUxBQkxFEAQanAGatRiXAQoTRkFJTEVEX1BSRUNPTkRJVElPThIGbWV0aG9kGAMidlVzZSBhbm90aGVyIG1ldGhvZDsgTGlzdERlcG9zaXRDaGFubmVscyBzaG93cyB0aG9zZSBvZiB0aGlzIGFjY291bnQuIFNhbmRib3ggYWNjb3VudHMgdXNlIE1FVEhPRF9TQU5EQk9YIGFuZCBubyBvdGhlci4ShQEKKldBTExFVF9FUlJPUl9SRUFTT05fQ0xJRU5UX1JFRkVSRU5DRV9UQUtFThAFGlWatRhRCg5BTFJFQURZX0VYSVNUUxgDIj1Vc2UgYSBuZXcgcmVmZXJlbmNlLCBvciByZWFkIHdoYXQgd2FzIG1hZGUgdW5kZXIgdGhlIG9sZCBvbmUuErQBCi9XQUxMRVRfRVJST1JfUkVBU09OX1BBWU1FTlRfR0FURVdBWV9VTkFWQUlMQUJMRRAGGn+atRh7CgtVTkFWQUlMQUJMRRIGbWV0aG9kGAIiYkNob29zZSBhIGNoYW5uZWwgb2YgYW5vdGhlciBnYXRld2F5IGZyb20gTGlzdERlcG9zaXRDaGFubmVscywgb3IgY29tZSBiYWNrIGFmdGVyIHRoZSBoaW50ZWQgZGVsYXkuEoUBCi9XQUxMRVRfRVJST1JfUkVBU09OX0RFUE9TSVRfQ0hBTk5FTF9VTkFWQUlMQUJMRRAHGlCatRhMChNGQUlMRURfUFJFQ09ORElUSU9OEgdjaGFubmVsGAMiKkNob29zZSBhIGNoYW5uZWwgZnJvbSBMaXN0RGVwb3NpdENoYW5uZWxzLhK2AQovV0FMTEVUX0VSUk9SX1JFQVNPTl9ERVBPU0lUX0FNT1VOVF9PVVRfT0ZfUkFOR0UQCBqAAZq1GHwKE0ZBSUxFRF9QUkVDT05ESVRJT04SB21pbmltdW0SB21heGltdW0YAyJRQ2hvb3NlIGFuIGFtb3VudCBiZXR3ZWVuIG1pbmltdW0gYW5kIG1heGltdW0gKDAgaXMgbm8gbGltaXQpLCBvciBhbm90aGVyIGNoYW5uZWwuEpUBCitXQUxMRVRfRVJST1JfUkVBU09OX0RFUE9TSVRfTk9UX0NPTkZJUk1BQkxFEAkaZJq1GGAKE0ZBSUxFRF9QUkVDT05ESVRJT04SBm1ldGhvZBgDIj9XYWl0IGZvciB0aGUgZ2F0ZXdheSwgb3IgY29ycmVjdCB0aGUgYmFsYW5jZSB3aXRoIEFkanVzdFdhbGxldC4SigEKKFdBTExFVF9FUlJPUl9SRUFTT05fQkFOS19SRUZFUkVOQ0VfVEFLRU4QChpcmrUYWAoOQUxSRUFEWV9FWElTVFMYAyJEQ2hlY2sgdGhlIHJlZmVyZW5jZSBvbiB0aGUgc3RhdGVtZW50OyBvbmUgdHJhbnNmZXIgaXMgY3JlZGl0ZWQgb25jZS4ShgEKKldBTExFVF9FUlJPUl9SRUFTT05fU0VDT05EX1BFUlNPTl9SRVFVSVJFRBALGlaatRhSChNGQUlMRURfUFJFQ09ORElUSU9OGAMiOUhhdmUgc29tZWJvZHkgZWxzZSBjb25maXJtIHRoZSBzYW1lIHJlZmVyZW5jZSBhbmQgYW1vdW50LhKtAQosV0FMTEVUX0VSUk9SX1JFQVNPTl9DT05GSVJNRURfQU1PVU5UX0RJRkZFUlMQDBp7mrUYdwoTRkFJTEVEX1BSRUNPTkRJVElPThIJY29uZmlybWVkGAMiU0NoZWNrIHRoZSBzdGF0ZW1lbnQgdG9nZXRoZXI7IGNvcnJlY3QgYSB3cm9uZyBjb25maXJtYXRpb24gdW5kZXIgYW5vdGhlciByZWZlcmVuY2UuMsgMCg1XYWxsZXRTZXJ2aWNlEo4BCglHZXRXYWxsZXQSIC5zZXdhLndhbGxldC52MS5HZXRXYWxsZXRSZXF1ZXN0GiEuc2V3YS53YWxsZXQudjEuR2V0V2FsbGV0UmVzcG9uc2UiPJACAYq1GDUKC3dhbGxldC5yZWFkIAEqB2RlZmF1bHQyCAoCCAUSAggeOhFBQ0NPVU5UX05PVF9GT1VORBKQAQoQTGlzdFRyYW5zYWN0aW9ucxInLnNld2Eud2FsbGV0LnYxLkxpc3RUcmFuc2FjdGlvbnNSZXF1ZXN0Giguc2V3YS53YWxsZXQudjEuTGlzdFRyYW5zYWN0aW9uc1Jlc3BvbnNlIimQAgGKtRgiCgt3YWxsZXQucmVhZCABKgdkZWZhdWx0MggKAggFEgIIHhKZAQoTTGlzdERlcG9zaXRDaGFubmVscxIqLnNld2Eud2FsbGV0LnYxLkxpc3REZXBvc2l0Q2hhbm5lbHNSZXF1ZXN0Gisuc2V3YS53YWxsZXQudjEuTGlzdERlcG9zaXRDaGFubmVsc1Jlc3BvbnNlIimQAgGKtRgiCgt3YWxsZXQucmVhZCABKgdkZWZhdWx0MggKAggPEgIIHhKXAgoNQ3JlYXRlRGVwb3NpdBIkLnNld2Eud2FsbGV0LnYxLkNyZWF0ZURlcG9zaXRSZXF1ZXN0GiUuc2V3YS53YWxsZXQudjEuQ3JlYXRlRGVwb3NpdFJlc3BvbnNlIrgBkAICirUYsAEKDndhbGxldC5kZXBvc2l0IAMqB2RlZmF1bHQyCAoCCAoSAggeOhpERVBPU0lUX01FVEhPRF9VTkFWQUlMQUJMRToWQ0xJRU5UX1JFRkVSRU5DRV9UQUtFTjobUEFZTUVOVF9HQVRFV0FZX1VOQVZBSUxBQkxFOhtERVBPU0lUX0NIQU5ORUxfVU5BVkFJTEFCTEU6G0RFUE9TSVRfQU1PVU5UX09VVF9PRl9SQU5HRRKRAQoKR2V0RGVwb3NpdBIhLnNld2Eud2FsbGV0LnYxLkdldERlcG9zaXRSZXF1ZXN0GiIuc2V3YS53YWxsZXQudjEuR2V0RGVwb3NpdFJlc3BvbnNlIjyQAgGKtRg1Cgt3YWxsZXQucmVhZCABKgdkZWZhdWx0MggKAggFEgIIHjoRREVQT1NJVF9OT1RfRk9VTkQShAEKDExpc3REZXBvc2l0cxIjLnNld2Eud2FsbGV0LnYxLkxpc3REZXBvc2l0c1JlcXVlc3QaJC5zZXdhLndhbGxldC52MS5MaXN0RGVwb3NpdHNSZXNwb25zZSIpkAIBirUYIgoLd2FsbGV0LnJlYWQgASoHZGVmYXVsdDIICgIIBRICCB4ShwIKDkNvbmZpcm1EZXBvc2l0EiUuc2V3YS53YWxsZXQudjEuQ29uZmlybURlcG9zaXRSZXF1ZXN0GiYuc2V3YS53YWxsZXQudjEuQ29uZmlybURlcG9zaXRSZXNwb25zZSKlAZACAoq1GJ0BChBkZXBvc2l0cy5jb25maXJtGAEgAyoHZGVmYXVsdDIICgIIChICCB46EURFUE9TSVRfTk9UX0ZPVU5EOhdERVBPU0lUX05PVF9DT05GSVJNQUJMRToUQkFOS19SRUZFUkVOQ0VfVEFLRU46FlNFQ09ORF9QRVJTT05fUkVRVUlSRUQ6GENPTkZJUk1FRF9BTU9VTlRfRElGRkVSUxKxAQoMQWRqdXN0V2FsbGV0EiMuc2V3YS53YWxsZXQudjEuQWRqdXN0V2FsbGV0UmVxdWVzdBokLnNld2Eud2FsbGV0LnYxLkFkanVzdFdhbGxldFJlc3BvbnNlIlaQAgKKtRhPCg13YWxsZXQuYWRqdXN0GAEgAyoHZGVmYXVsdDIICgIIChICCB46EUFDQ09VTlRfTk9UX0ZPVU5EOhRJTlNVRkZJQ0lFTlRfQkFMQU5DRRKDAQoLUHJvdmVMZWRnZXISIi5zZXdhLndhbGxldC52MS5Qcm92ZUxlZGdlclJlcXVlc3QaIy5zZXdhLndhbGxldC52MS5Qcm92ZUxlZGdlclJlc3BvbnNlIiuQAgGKtRgkCgx3YWxsZXQucHJvdmUgASoHZGVmYXVsdDIJCgIIPBIDCKwCYgZwcm90bzM", [file_google_protobuf_timestamp, file_google_type_money, file_sewa_api_v1_options]);
+  fileDesc("ChtzZXdhL3dhbGxldC92MS93YWxsZXQucHJvdG8SDnNld2Eud2FsbGV0LnYxIqICCgZXYWxsZXQSFAoKYWNjb3VudF9pZBgBIAEoCUIAEicKCWF2YWlsYWJsZRgCIAEoCzISLmdvb2dsZS50eXBlLk1vbmV5QgASIgoEaGVsZBgDIAEoCzISLmdvb2dsZS50eXBlLk1vbmV5QgASIwoFcHJvbW8YBCABKAsyEi5nb29nbGUudHlwZS5Nb25leUIAEioKDHdpdGhkcmF3YWJsZRgFIAEoCzISLmdvb2dsZS50eXBlLk1vbmV5QgASMQoLdXBkYXRlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgASMQoLZnJlZXplX3RpbWUYHiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgAiwQUKC1RyYW5zYWN0aW9uEgwKAmlkGAEgASgJQgASMAoEa2luZBgCIAEoDjIgLnNld2Eud2FsbGV0LnYxLlRyYW5zYWN0aW9uLktpbmRCABIuChBhdmFpbGFibGVfY2hhbmdlGAMgASgLMhIuZ29vZ2xlLnR5cGUuTW9uZXlCABIpCgtoZWxkX2NoYW5nZRgEIAEoCzISLmdvb2dsZS50eXBlLk1vbmV5QgASLQoPYXZhaWxhYmxlX2FmdGVyGAUgASgLMhIuZ29vZ2xlLnR5cGUuTW9uZXlCABIoCgpoZWxkX2FmdGVyGAYgASgLMhIuZ29vZ2xlLnR5cGUuTW9uZXlCABIVCgtkZXNjcmlwdGlvbhgHIAEoCUIAEhQKCnN1YmplY3RfaWQYCCABKAlCABIxCgtjcmVhdGVfdGltZRgJIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCABIhCgN0YXgYCiABKAsyEi5nb29nbGUudHlwZS5Nb25leUIAEioKDHByb21vX2NoYW5nZRgLIAEoCzISLmdvb2dsZS50eXBlLk1vbmV5QgASMQoTd2l0aGRyYXdhYmxlX2NoYW5nZRgMIAEoCzISLmdvb2dsZS50eXBlLk1vbmV5QgAi2wEKBEtpbmQSFAoQS0lORF9VTlNQRUNJRklFRBAAEhAKDEtJTkRfREVQT1NJVBABEg0KCUtJTkRfSE9MRBACEhAKDEtJTkRfQ0FQVFVSRRADEhAKDEtJTkRfUkVMRUFTRRAEEg8KC0tJTkRfQ0hBUkdFEAUSDwoLS0lORF9SRUZVTkQQBhITCg9LSU5EX0FESlVTVE1FTlQQBxIRCg1LSU5EX1JFVkVSU0FMEAgSEgoOS0lORF9QUk9NT1RJT04QCRIaChZLSU5EX1BST01PVElPTl9SRVZPS0VEEAoijggKB0RlcG9zaXQSDAoCaWQYASABKAlCABIkCgZhbW91bnQYAiABKAsyEi5nb29nbGUudHlwZS5Nb25leUIAEjAKBm1ldGhvZBgDIAEoDjIeLnNld2Eud2FsbGV0LnYxLkRlcG9zaXQuTWV0aG9kQgASLgoFc3RhdGUYBCABKA4yHS5zZXdhLndhbGxldC52MS5EZXBvc2l0LlN0YXRlQgASEQoHcGF5X3VybBgFIAEoCUIAEjEKC2V4cGlyZV90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIAEjEKC2NyZWF0ZV90aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIAEi8KCXBhaWRfdGltZRgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCABIaChBjbGllbnRfcmVmZXJlbmNlGAkgASgJQgASEQoHY2hhbm5lbBgKIAEoCUIAEiUKB3BheWFibGUYCyABKAsyEi5nb29nbGUudHlwZS5Nb25leUIAEiEKA2ZlZRgMIAEoCzISLmdvb2dsZS50eXBlLk1vbmV5QgASEgoIcGF5X2NvZGUYDSABKAlCABITCglxcl9zdHJpbmcYDiABKAlCABI6CgxpbnN0cnVjdGlvbnMYDyADKAsyIi5zZXdhLndhbGxldC52MS5QYXltZW50SW5zdHJ1Y3Rpb25CABIbChFnYXRld2F5X3JlZmVyZW5jZRgQIAEoCUIAEhgKDmZhaWx1cmVfcmVhc29uGBEgASgJQgASKwoIcGF5bWVudHMYEiADKAsyFy5zZXdhLndhbGxldC52MS5QYXltZW50QgASHgoUY29uZmlybWF0aW9uc19uZWVkZWQYEyABKAVCABISCghvcmRlcl9pZBgUIAEoCUIAEi8KB2JvbnVzZXMYFSADKAsyHC5zZXdhLndhbGxldC52MS5EZXBvc2l0Qm9udXNCACKJAQoGTWV0aG9kEhYKEk1FVEhPRF9VTlNQRUNJRklFRBAAEhIKDk1FVEhPRF9TQU5EQk9YEAESEQoNTUVUSE9EX1RSSVBBWRACEhMKD01FVEhPRF9NSURUUkFOUxADEhEKDU1FVEhPRF9YRU5ESVQQBBIYChRNRVRIT0RfQkFOS19UUkFOU0ZFUhAFIo8BCgVTdGF0ZRIVChFTVEFURV9VTlNQRUNJRklFRBAAEhEKDVNUQVRFX1BFTkRJTkcQARIOCgpTVEFURV9QQUlEEAISEQoNU1RBVEVfRVhQSVJFRBADEhAKDFNUQVRFX0ZBSUxFRBAEEhMKD1NUQVRFX1BSRVBBUklORxAFEhIKDlNUQVRFX1JFVkVSU0VEEAYiwQEKDERlcG9zaXRCb251cxIWCgxwcm9tb3Rpb25faWQYASABKAlCABIWCgxkaXNwbGF5X25hbWUYAiABKAlCABIxCgRraW5kGAMgASgOMiEuc2V3YS5wcm9tb3Rpb24udjEuUHJvbW90aW9uLktpbmRCABIkCgZhbW91bnQYBCABKAsyEi5nb29nbGUudHlwZS5Nb25leUIAEigKCnRha2VuX2JhY2sYBSABKAsyEi5nb29nbGUudHlwZS5Nb25leUIAIjYKElBheW1lbnRJbnN0cnVjdGlvbhIPCgV0aXRsZRgBIAEoCUIAEg8KBXN0ZXBzGAIgAygJQgAi3wIKB1BheW1lbnQSLAoEa2luZBgBIAEoDjIcLnNld2Eud2FsbGV0LnYxLlBheW1lbnQuS2luZEIAEiIKBHBhaWQYAiABKAsyEi5nb29nbGUudHlwZS5Nb25leUIAEiYKCGNyZWRpdGVkGAMgASgLMhIuZ29vZ2xlLnR5cGUuTW9uZXlCABIbChFnYXRld2F5X3JlZmVyZW5jZRgEIAEoCUIAEjEKC2NyZWF0ZV90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIAIokBCgRLaW5kEhQKEEtJTkRfVU5TUEVDSUZJRUQQABIOCgpLSU5EX0VYQUNUEAESDQoJS0lORF9MQVRFEAISEgoOS0lORF9VTkRFUlBBSUQQAxIRCg1LSU5EX09WRVJQQUlEEAQSEgoOS0lORF9EVVBMSUNBVEUQBRIRCg1LSU5EX1JFVkVSU0FMEAYikwQKDkRlcG9zaXRDaGFubmVsEjAKBm1ldGhvZBgBIAEoDjIeLnNld2Eud2FsbGV0LnYxLkRlcG9zaXQuTWV0aG9kQgASDgoEY29kZRgCIAEoCUIAEg4KBG5hbWUYAyABKAlCABIzCgRraW5kGAQgASgOMiMuc2V3YS53YWxsZXQudjEuRGVwb3NpdENoYW5uZWwuS2luZEIAEhMKCWF2YWlsYWJsZRgFIAEoCEIAEiUKB21pbmltdW0YBiABKAsyEi5nb29nbGUudHlwZS5Nb25leUIAEiUKB21heGltdW0YByABKAsyEi5nb29nbGUudHlwZS5Nb25leUIAEiYKCGZlZV9mbGF0GAggASgLMhIuZ29vZ2xlLnR5cGUuTW9uZXlCABIVCgtmZWVfcGVyY2VudBgJIAEoCUIAEiEKA2ZlZRgKIAEoCzISLmdvb2dsZS50eXBlLk1vbmV5QgAitAEKBEtpbmQSFAoQS0lORF9VTlNQRUNJRklFRBAAEhgKFEtJTkRfVklSVFVBTF9BQ0NPVU5UEAESEAoMS0lORF9RUl9DT0RFEAISEQoNS0lORF9FX1dBTExFVBADEhYKEktJTkRfUkVUQUlMX09VVExFVBAEEhUKEUtJTkRfUEFZTUVOVF9QQUdFEAUSFgoSS0lORF9CQU5LX1RSQU5TRkVSEAYSEAoMS0lORF9TQU5EQk9YEAcirAIKC0xlZGdlclByb29mEhAKBnByb3ZlZBgBIAEoCEIAEhIKCGFjY291bnRzGAIgASgDQgASEgoIam91cm5hbHMYAyABKANCABJGCg10cmlhbF9iYWxhbmNlGAQgAygLMi0uc2V3YS53YWxsZXQudjEuTGVkZ2VyUHJvb2YuVHJpYWxCYWxhbmNlRW50cnlCABIxCghmaW5kaW5ncxgFIAMoCzIdLnNld2Eud2FsbGV0LnYxLkxlZGdlckZpbmRpbmdCABIzCg1zbmFwc2hvdF90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIAGjMKEVRyaWFsQmFsYW5jZUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoAzoCOAEibAoNTGVkZ2VyRmluZGluZxIUCgphY2NvdW50X2lkGAEgASgJQgASFAoKam91cm5hbF9pZBgCIAEoCUIAEg4KBHJ1bGUYAyABKAlCABIQCgZkZXRhaWwYBCABKAlCABINCgNyb3cYBSABKAlCACIoChBHZXRXYWxsZXRSZXF1ZXN0EhQKCmFjY291bnRfaWQYASABKAlCACI7ChFHZXRXYWxsZXRSZXNwb25zZRImCgZ3YWxsZXQYASABKAsyFi5zZXdhLndhbGxldC52MS5XYWxsZXQijAEKF0xpc3RUcmFuc2FjdGlvbnNSZXF1ZXN0EhMKCXBhZ2Vfc2l6ZRgBIAEoBUIAEhQKCnBhZ2VfdG9rZW4YAiABKAlCABIUCgphY2NvdW50X2lkGAMgASgJQgASMAoEa2luZBgEIAEoDjIgLnNld2Eud2FsbGV0LnYxLlRyYW5zYWN0aW9uLktpbmRCACJmChhMaXN0VHJhbnNhY3Rpb25zUmVzcG9uc2USMQoMdHJhbnNhY3Rpb25zGAEgAygLMhsuc2V3YS53YWxsZXQudjEuVHJhbnNhY3Rpb24SFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIj0KFVByZXZpZXdEZXBvc2l0UmVxdWVzdBIkCgZhbW91bnQYASABKAsyEi5nb29nbGUudHlwZS5Nb25leUIAImsKFlByZXZpZXdEZXBvc2l0UmVzcG9uc2USIgoGYW1vdW50GAEgASgLMhIuZ29vZ2xlLnR5cGUuTW9uZXkSLQoHYm9udXNlcxgCIAMoCzIcLnNld2Eud2FsbGV0LnYxLkRlcG9zaXRCb251cyKdAQoUQ3JlYXRlRGVwb3NpdFJlcXVlc3QSJAoGYW1vdW50GAEgASgLMhIuZ29vZ2xlLnR5cGUuTW9uZXlCABIwCgZtZXRob2QYAiABKA4yHi5zZXdhLndhbGxldC52MS5EZXBvc2l0Lk1ldGhvZEIAEhoKEGNsaWVudF9yZWZlcmVuY2UYAyABKAlCABIRCgdjaGFubmVsGAQgASgJQgAiQQoVQ3JlYXRlRGVwb3NpdFJlc3BvbnNlEigKB2RlcG9zaXQYASABKAsyFy5zZXdhLndhbGxldC52MS5EZXBvc2l0IikKEUdldERlcG9zaXRSZXF1ZXN0EhQKCmRlcG9zaXRfaWQYASABKAlCACI+ChJHZXREZXBvc2l0UmVzcG9uc2USKAoHZGVwb3NpdBgBIAEoCzIXLnNld2Eud2FsbGV0LnYxLkRlcG9zaXQihgEKE0xpc3REZXBvc2l0c1JlcXVlc3QSEwoJcGFnZV9zaXplGAEgASgFQgASFAoKcGFnZV90b2tlbhgCIAEoCUIAEi4KBXN0YXRlGAMgASgOMh0uc2V3YS53YWxsZXQudjEuRGVwb3NpdC5TdGF0ZUIAEhQKCmFjY291bnRfaWQYBCABKAlCACJaChRMaXN0RGVwb3NpdHNSZXNwb25zZRIpCghkZXBvc2l0cxgBIAMoCzIXLnNld2Eud2FsbGV0LnYxLkRlcG9zaXQSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIm0KGkxpc3REZXBvc2l0Q2hhbm5lbHNSZXF1ZXN0EiQKBmFtb3VudBgBIAEoCzISLmdvb2dsZS50eXBlLk1vbmV5QgASEwoJcGFnZV9zaXplGAIgASgFQgASFAoKcGFnZV90b2tlbhgDIAEoCUIAImgKG0xpc3REZXBvc2l0Q2hhbm5lbHNSZXNwb25zZRIwCghjaGFubmVscxgBIAMoCzIeLnNld2Eud2FsbGV0LnYxLkRlcG9zaXRDaGFubmVsEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJvChVDb25maXJtRGVwb3NpdFJlcXVlc3QSFAoKZGVwb3NpdF9pZBgBIAEoCUIAEiYKCHJlY2VpdmVkGAIgASgLMhIuZ29vZ2xlLnR5cGUuTW9uZXlCABIYCg5iYW5rX3JlZmVyZW5jZRgDIAEoCUIAIkIKFkNvbmZpcm1EZXBvc2l0UmVzcG9uc2USKAoHZGVwb3NpdBgBIAEoCzIXLnNld2Eud2FsbGV0LnYxLkRlcG9zaXQiZQocTGlzdERlcG9zaXRzVG9Db25maXJtUmVxdWVzdBITCglwYWdlX3NpemUYASABKAVCABIUCgpwYWdlX3Rva2VuGAIgASgJQgASGgoSc2Vjb25kX3BlcnNvbl9vbmx5GAMgASgIImwKHUxpc3REZXBvc2l0c1RvQ29uZmlybVJlc3BvbnNlEjIKCGRlcG9zaXRzGAEgAygLMiAuc2V3YS53YWxsZXQudjEuRGVwb3NpdFRvQ29uZmlybRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiwQEKEERlcG9zaXRUb0NvbmZpcm0SKAoHZGVwb3NpdBgBIAEoCzIXLnNld2Eud2FsbGV0LnYxLkRlcG9zaXQSEgoKYWNjb3VudF9pZBgCIAEoCRIUCgxhY2NvdW50X25hbWUYAyABKAkSHAoUc2Vjb25kX3BlcnNvbl9uZWVkZWQYBCABKAgSOwoNY29uZmlybWF0aW9ucxgFIAMoCzIkLnNld2Eud2FsbGV0LnYxLlRyYW5zZmVyQ29uZmlybWF0aW9uIpwBChRUcmFuc2ZlckNvbmZpcm1hdGlvbhIWCg5iYW5rX3JlZmVyZW5jZRgBIAEoCRIkCghyZWNlaXZlZBgCIAEoCzISLmdvb2dsZS50eXBlLk1vbmV5EhQKDGNvbmZpcm1lZF9ieRgDIAEoCRIwCgxjb25maXJtX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wImMKE0FkanVzdFdhbGxldFJlcXVlc3QSFAoKYWNjb3VudF9pZBgBIAEoCUIAEiQKBmFtb3VudBgCIAEoCzISLmdvb2dsZS50eXBlLk1vbmV5QgASEAoGcmVhc29uGAMgASgJQgAiSAoUQWRqdXN0V2FsbGV0UmVzcG9uc2USMAoLdHJhbnNhY3Rpb24YASABKAsyGy5zZXdhLndhbGxldC52MS5UcmFuc2FjdGlvbiI/ChVVbmZyZWV6ZVdhbGxldFJlcXVlc3QSFAoKYWNjb3VudF9pZBgBIAEoCUIAEhAKBnJlYXNvbhgCIAEoCUIAIkAKFlVuZnJlZXplV2FsbGV0UmVzcG9uc2USJgoGd2FsbGV0GAEgASgLMhYuc2V3YS53YWxsZXQudjEuV2FsbGV0IioKElByb3ZlTGVkZ2VyUmVxdWVzdBIUCgphY2NvdW50X2lkGAEgASgJQgAiQQoTUHJvdmVMZWRnZXJSZXNwb25zZRIqCgVwcm9vZhgBIAEoCzIbLnNld2Eud2FsbGV0LnYxLkxlZGdlclByb29mKugQChFXYWxsZXRFcnJvclJlYXNvbhIjCh9XQUxMRVRfRVJST1JfUkVBU09OX1VOU1BFQ0lGSUVEEAAShAEKKFdBTExFVF9FUlJPUl9SRUFTT05fSU5TVUZGSUNJRU5UX0JBTEFOQ0UQARpWmrUYUgoTRkFJTEVEX1BSRUNPTkRJVElPThIIcmVxdWlyZWQSCWF2YWlsYWJsZRgDIiRUb3AgdXAgdGhlIHdhbGxldCBieSB0aGUgZGlmZmVyZW5jZS4SUwolV0FMTEVUX0VSUk9SX1JFQVNPTl9BQ0NPVU5UX05PVF9GT1VORBACGiiatRgkCglOT1RfRk9VTkQYAyIVQ2hlY2sgdGhlIGFjY291bnQgaWQuEl8KJVdBTExFVF9FUlJPUl9SRUFTT05fREVQT1NJVF9OT1RfRk9VTkQQAxo0mrUYMAoJTk9UX0ZPVU5EGAMiIUxpc3QgdGhlIGRlcG9zaXRzIHRvIGZpbmQgaXRzIGlkLhLRAQouV0FMTEVUX0VSUk9SX1JFQVNPTl9ERVBPU0lUX01FVEhPRF9VTkFWQUlMQUJMRRAEGpwBmrUYlwEKE0ZBSUxFRF9QUkVDT05ESVRJT04SBm1ldGhvZBgDInZVc2UgYW5vdGhlciBtZXRob2Q7IExpc3REZXBvc2l0Q2hhbm5lbHMgc2hvd3MgdGhvc2Ugb2YgdGhpcyBhY2NvdW50LiBTYW5kYm94IGFjY291bnRzIHVzZSBNRVRIT0RfU0FOREJPWCBhbmQgbm8gb3RoZXIuEoUBCipXQUxMRVRfRVJST1JfUkVBU09OX0NMSUVOVF9SRUZFUkVOQ0VfVEFLRU4QBRpVmrUYUQoOQUxSRUFEWV9FWElTVFMYAyI9VXNlIGEgbmV3IHJlZmVyZW5jZSwgb3IgcmVhZCB3aGF0IHdhcyBtYWRlIHVuZGVyIHRoZSBvbGQgb25lLhK0AQovV0FMTEVUX0VSUk9SX1JFQVNPTl9QQVlNRU5UX0dBVEVXQVlfVU5BVkFJTEFCTEUQBhp/mrUYewoLVU5BVkFJTEFCTEUSBm1ldGhvZBgCImJDaG9vc2UgYSBjaGFubmVsIG9mIGFub3RoZXIgZ2F0ZXdheSBmcm9tIExpc3REZXBvc2l0Q2hhbm5lbHMsIG9yIGNvbWUgYmFjayBhZnRlciB0aGUgaGludGVkIGRlbGF5LhKFAQovV0FMTEVUX0VSUk9SX1JFQVNPTl9ERVBPU0lUX0NIQU5ORUxfVU5BVkFJTEFCTEUQBxpQmrUYTAoTRkFJTEVEX1BSRUNPTkRJVElPThIHY2hhbm5lbBgDIipDaG9vc2UgYSBjaGFubmVsIGZyb20gTGlzdERlcG9zaXRDaGFubmVscy4StgEKL1dBTExFVF9FUlJPUl9SRUFTT05fREVQT1NJVF9BTU9VTlRfT1VUX09GX1JBTkdFEAgagAGatRh8ChNGQUlMRURfUFJFQ09ORElUSU9OEgdtaW5pbXVtEgdtYXhpbXVtGAMiUUNob29zZSBhbiBhbW91bnQgYmV0d2VlbiBtaW5pbXVtIGFuZCBtYXhpbXVtICgwIGlzIG5vIGxpbWl0KSwgb3IgYW5vdGhlciBjaGFubmVsLhKVAQorV0FMTEVUX0VSUk9SX1JFQVNPTl9ERVBPU0lUX05PVF9DT05GSVJNQUJMRRAJGmSatRhgChNGQUlMRURfUFJFQ09ORElUSU9OEgZtZXRob2QYAyI/V2FpdCBmb3IgdGhlIGdhdGV3YXksIG9yIGNvcnJlY3QgdGhlIGJhbGFuY2Ugd2l0aCBBZGp1c3RXYWxsZXQuEooBCihXQUxMRVRfRVJST1JfUkVBU09OX0JBTktfUkVGRVJFTkNFX1RBS0VOEAoaXJq1GFgKDkFMUkVBRFlfRVhJU1RTGAMiRENoZWNrIHRoZSByZWZlcmVuY2Ugb24gdGhlIHN0YXRlbWVudDsgb25lIHRyYW5zZmVyIGlzIGNyZWRpdGVkIG9uY2UuEoYBCipXQUxMRVRfRVJST1JfUkVBU09OX1NFQ09ORF9QRVJTT05fUkVRVUlSRUQQCxpWmrUYUgoTRkFJTEVEX1BSRUNPTkRJVElPThgDIjlIYXZlIHNvbWVib2R5IGVsc2UgY29uZmlybSB0aGUgc2FtZSByZWZlcmVuY2UgYW5kIGFtb3VudC4SrQEKLFdBTExFVF9FUlJPUl9SRUFTT05fQ09ORklSTUVEX0FNT1VOVF9ESUZGRVJTEAwae5q1GHcKE0ZBSUxFRF9QUkVDT05ESVRJT04SCWNvbmZpcm1lZBgDIlNDaGVjayB0aGUgc3RhdGVtZW50IHRvZ2V0aGVyOyBjb3JyZWN0IGEgd3JvbmcgY29uZmlybWF0aW9uIHVuZGVyIGFub3RoZXIgcmVmZXJlbmNlLhKhAQohV0FMTEVUX0VSUk9SX1JFQVNPTl9XQUxMRVRfRlJPWkVOEB4aepq1GHYKE0ZBSUxFRF9QUkVDT05ESVRJT04YAyJdQXNrIHN1cHBvcnQuIFN0YWZmIHNlZSB3aGF0IGRpZmZlcnMgd2l0aCBQcm92ZUxlZGdlciwgYW5kIGVuZCB0aGUgZnJlZXplIHdpdGggVW5mcmVlemVXYWxsZXQuEpoBCiVXQUxMRVRfRVJST1JfUkVBU09OX0xFREdFUl9OT1RfUFJPVkVEEB8ab5q1GGsKE0ZBSUxFRF9QUkVDT05ESVRJT04SCGZpbmRpbmdzEgRydWxlEgNyb3cYAyI9UmVzdG9yZSB0aGUgcm93IHRoYXQgaXMgbmFtZWQ7IFByb3ZlTGVkZ2VyIGxpc3RzIGFsbCBvZiB0aGVtLjLXEAoNV2FsbGV0U2VydmljZRKOAQoJR2V0V2FsbGV0EiAuc2V3YS53YWxsZXQudjEuR2V0V2FsbGV0UmVxdWVzdBohLnNld2Eud2FsbGV0LnYxLkdldFdhbGxldFJlc3BvbnNlIjyQAgGKtRg1Cgt3YWxsZXQucmVhZCABKgdkZWZhdWx0MggKAggFEgIIHjoRQUNDT1VOVF9OT1RfRk9VTkQSkAEKEExpc3RUcmFuc2FjdGlvbnMSJy5zZXdhLndhbGxldC52MS5MaXN0VHJhbnNhY3Rpb25zUmVxdWVzdBooLnNld2Eud2FsbGV0LnYxLkxpc3RUcmFuc2FjdGlvbnNSZXNwb25zZSIpkAIBirUYIgoLd2FsbGV0LnJlYWQgASoHZGVmYXVsdDIICgIIBRICCB4SmQEKE0xpc3REZXBvc2l0Q2hhbm5lbHMSKi5zZXdhLndhbGxldC52MS5MaXN0RGVwb3NpdENoYW5uZWxzUmVxdWVzdBorLnNld2Eud2FsbGV0LnYxLkxpc3REZXBvc2l0Q2hhbm5lbHNSZXNwb25zZSIpkAIBirUYIgoLd2FsbGV0LnJlYWQgASoHZGVmYXVsdDIICgIIDxICCB4SjQEKDlByZXZpZXdEZXBvc2l0EiUuc2V3YS53YWxsZXQudjEuUHJldmlld0RlcG9zaXRSZXF1ZXN0GiYuc2V3YS53YWxsZXQudjEuUHJldmlld0RlcG9zaXRSZXNwb25zZSIskAIBirUYJQoOd2FsbGV0LmRlcG9zaXQgASoHZGVmYXVsdDIICgIIBRICCB4SlwIKDUNyZWF0ZURlcG9zaXQSJC5zZXdhLndhbGxldC52MS5DcmVhdGVEZXBvc2l0UmVxdWVzdBolLnNld2Eud2FsbGV0LnYxLkNyZWF0ZURlcG9zaXRSZXNwb25zZSK4AZACAoq1GLABCg53YWxsZXQuZGVwb3NpdCADKgdkZWZhdWx0MggKAggKEgIIHjoaREVQT1NJVF9NRVRIT0RfVU5BVkFJTEFCTEU6FkNMSUVOVF9SRUZFUkVOQ0VfVEFLRU46G1BBWU1FTlRfR0FURVdBWV9VTkFWQUlMQUJMRTobREVQT1NJVF9DSEFOTkVMX1VOQVZBSUxBQkxFOhtERVBPU0lUX0FNT1VOVF9PVVRfT0ZfUkFOR0USkQEKCkdldERlcG9zaXQSIS5zZXdhLndhbGxldC52MS5HZXREZXBvc2l0UmVxdWVzdBoiLnNld2Eud2FsbGV0LnYxLkdldERlcG9zaXRSZXNwb25zZSI8kAIBirUYNQoLd2FsbGV0LnJlYWQgASoHZGVmYXVsdDIICgIIBRICCB46EURFUE9TSVRfTk9UX0ZPVU5EEoQBCgxMaXN0RGVwb3NpdHMSIy5zZXdhLndhbGxldC52MS5MaXN0RGVwb3NpdHNSZXF1ZXN0GiQuc2V3YS53YWxsZXQudjEuTGlzdERlcG9zaXRzUmVzcG9uc2UiKZACAYq1GCIKC3dhbGxldC5yZWFkIAEqB2RlZmF1bHQyCAoCCAUSAggeEpYCCg5Db25maXJtRGVwb3NpdBIlLnNld2Eud2FsbGV0LnYxLkNvbmZpcm1EZXBvc2l0UmVxdWVzdBomLnNld2Eud2FsbGV0LnYxLkNvbmZpcm1EZXBvc2l0UmVzcG9uc2UitAGQAgKKtRisAQoQZGVwb3NpdHMuY29uZmlybRgBIAMqB2RlZmF1bHQyCAoCCAoSAggeOhFERVBPU0lUX05PVF9GT1VORDoXREVQT1NJVF9OT1RfQ09ORklSTUFCTEU6FEJBTktfUkVGRVJFTkNFX1RBS0VOOhZTRUNPTkRfUEVSU09OX1JFUVVJUkVEOhhDT05GSVJNRURfQU1PVU5UX0RJRkZFUlM6DVdBTExFVF9GUk9aRU4SpAEKFUxpc3REZXBvc2l0c1RvQ29uZmlybRIsLnNld2Eud2FsbGV0LnYxLkxpc3REZXBvc2l0c1RvQ29uZmlybVJlcXVlc3QaLS5zZXdhLndhbGxldC52MS5MaXN0RGVwb3NpdHNUb0NvbmZpcm1SZXNwb25zZSIukAIBirUYJwoQZGVwb3NpdHMuY29uZmlybSABKgdkZWZhdWx0MggKAggFEgIIHhLAAQoMQWRqdXN0V2FsbGV0EiMuc2V3YS53YWxsZXQudjEuQWRqdXN0V2FsbGV0UmVxdWVzdBokLnNld2Eud2FsbGV0LnYxLkFkanVzdFdhbGxldFJlc3BvbnNlImWQAgKKtRheCg13YWxsZXQuYWRqdXN0GAEgAyoHZGVmYXVsdDIICgIIChICCB46EUFDQ09VTlRfTk9UX0ZPVU5EOhRJTlNVRkZJQ0lFTlRfQkFMQU5DRToNV0FMTEVUX0ZST1pFThK3AQoOVW5mcmVlemVXYWxsZXQSJS5zZXdhLndhbGxldC52MS5VbmZyZWV6ZVdhbGxldFJlcXVlc3QaJi5zZXdhLndhbGxldC52MS5VbmZyZWV6ZVdhbGxldFJlc3BvbnNlIlaQAgKKtRhPCg93YWxsZXQudW5mcmVlemUYASADKgdkZWZhdWx0MgkKAggeEgMIrAI6EUFDQ09VTlRfTk9UX0ZPVU5EOhFMRURHRVJfTk9UX1BST1ZFRBKDAQoLUHJvdmVMZWRnZXISIi5zZXdhLndhbGxldC52MS5Qcm92ZUxlZGdlclJlcXVlc3QaIy5zZXdhLndhbGxldC52MS5Qcm92ZUxlZGdlclJlc3BvbnNlIiuQAgGKtRgkCgx3YWxsZXQucHJvdmUgASoHZGVmYXVsdDIJCgIIPBIDCKwCYgZwcm90bzM", [file_google_protobuf_timestamp, file_google_type_money, file_sewa_api_v1_options, file_sewa_promotion_v1_promotion]);
 
 /**
  * Balances of an account, whole rupiah.
@@ -33,7 +35,7 @@ export type Wallet = Message<"sewa.wallet.v1.Wallet"> & {
   accountId: string;
 
   /**
-   * Can be spent.
+   * Can be spent, after the promo credit.
    *
    * @generated from field: google.type.Money available = 2;
    */
@@ -47,14 +49,14 @@ export type Wallet = Message<"sewa.wallet.v1.Wallet"> & {
   held?: Money | undefined;
 
   /**
-   * Given by promotions; spent first.
+   * Given by promotions; spent first, by orders and renewals, and never paid out.
    *
    * @generated from field: google.type.Money promo = 4;
    */
   promo?: Money | undefined;
 
   /**
-   * Earned; can be paid out.
+   * Earned, for example by referrals; can be paid out, and is never spent unasked.
    *
    * @generated from field: google.type.Money withdrawable = 5;
    */
@@ -66,6 +68,13 @@ export type Wallet = Message<"sewa.wallet.v1.Wallet"> & {
    * @generated from field: google.protobuf.Timestamp update_time = 6;
    */
   updateTime?: Timestamp | undefined;
+
+  /**
+   * Since when no money moves because something differs in the books; absent if nothing does.
+   *
+   * @generated from field: google.protobuf.Timestamp freeze_time = 30;
+   */
+  freezeTime?: Timestamp | undefined;
 };
 
 /**
@@ -150,6 +159,20 @@ export type Transaction = Message<"sewa.wallet.v1.Transaction"> & {
    * @generated from field: google.type.Money tax = 10;
    */
   tax?: Money | undefined;
+
+  /**
+   * Change of the promo credit; absent if none.
+   *
+   * @generated from field: google.type.Money promo_change = 11;
+   */
+  promoChange?: Money | undefined;
+
+  /**
+   * Change of what can be paid out; absent if none.
+   *
+   * @generated from field: google.type.Money withdrawable_change = 12;
+   */
+  withdrawableChange?: Money | undefined;
 };
 
 /**
@@ -227,6 +250,20 @@ export enum Transaction_Kind {
    * @generated from enum value: KIND_REVERSAL = 8;
    */
   REVERSAL = 8,
+
+  /**
+   * A promotion gave something.
+   *
+   * @generated from enum value: KIND_PROMOTION = 9;
+   */
+  PROMOTION = 9,
+
+  /**
+   * What a promotion gave was taken back, because the payment it was given for was.
+   *
+   * @generated from enum value: KIND_PROMOTION_REVOKED = 10;
+   */
+  PROMOTION_REVOKED = 10,
 }
 
 /**
@@ -373,6 +410,20 @@ export type Deposit = Message<"sewa.wallet.v1.Deposit"> & {
    * @generated from field: int32 confirmations_needed = 19;
    */
   confirmationsNeeded: number;
+
+  /**
+   * The order it pays for; empty for a top-up of the wallet.
+   *
+   * @generated from field: string order_id = 20;
+   */
+  orderId: string;
+
+  /**
+   * What promotions gave with it, in the transaction that credited it. Empty in lists.
+   *
+   * @generated from field: repeated sewa.wallet.v1.DepositBonus bonuses = 21;
+   */
+  bonuses: DepositBonus[];
 };
 
 /**
@@ -396,7 +447,7 @@ export enum Deposit_Method {
   UNSPECIFIED = 0,
 
   /**
-   * The sandbox gateway: finished by SandboxService.SettleDeposit. Sandbox accounts only.
+   * The sandbox gateway: finished on the page at `pay_url`, or by SandboxService.SettleDeposit. Sandbox accounts only.
    *
    * @generated from enum value: METHOD_SANDBOX = 1;
    */
@@ -500,6 +551,55 @@ export const Deposit_StateSchema: GenEnum<Deposit_State> = /*@__PURE__*/
   enumDesc(file_sewa_wallet_v1_wallet, 2, 1);
 
 /**
+ * What a promotion gives with a deposit to its payer.
+ *
+ * @generated from message sewa.wallet.v1.DepositBonus
+ */
+export type DepositBonus = Message<"sewa.wallet.v1.DepositBonus"> & {
+  /**
+   * The promotion.
+   *
+   * @generated from field: string promotion_id = 1;
+   */
+  promotionId: string;
+
+  /**
+   * Its name.
+   *
+   * @generated from field: string display_name = 2;
+   */
+  displayName: string;
+
+  /**
+   * What is given: promo credit, or, for KIND_DEPOSIT_CASHBACK, money on the available balance.
+   *
+   * @generated from field: sewa.promotion.v1.Promotion.Kind kind = 3;
+   */
+  kind: Promotion_Kind;
+
+  /**
+   * How much, whole rupiah.
+   *
+   * @generated from field: google.type.Money amount = 4;
+   */
+  amount?: Money | undefined;
+
+  /**
+   * What of it was taken back, because the payment was; absent unless it was.
+   *
+   * @generated from field: google.type.Money taken_back = 5;
+   */
+  takenBack?: Money | undefined;
+};
+
+/**
+ * Describes the message sewa.wallet.v1.DepositBonus.
+ * Use `create(DepositBonusSchema)` to create a new message.
+ */
+export const DepositBonusSchema: GenMessage<DepositBonus> = /*@__PURE__*/
+  messageDesc(file_sewa_wallet_v1_wallet, 3);
+
+/**
  * One way of paying, step by step.
  *
  * @generated from message sewa.wallet.v1.PaymentInstruction
@@ -525,7 +625,7 @@ export type PaymentInstruction = Message<"sewa.wallet.v1.PaymentInstruction"> & 
  * Use `create(PaymentInstructionSchema)` to create a new message.
  */
 export const PaymentInstructionSchema: GenMessage<PaymentInstruction> = /*@__PURE__*/
-  messageDesc(file_sewa_wallet_v1_wallet, 3);
+  messageDesc(file_sewa_wallet_v1_wallet, 4);
 
 /**
  * Money that came for a deposit, or was taken back. Never changed. All of it moves through the ledger in the transaction that writes it down.
@@ -548,7 +648,7 @@ export type Payment = Message<"sewa.wallet.v1.Payment"> & {
   paid?: Money | undefined;
 
   /**
-   * Change of the available balance; negative for a reversal.
+   * What was credited to the available balance, or held for the order it pays; negative for a reversal.
    *
    * @generated from field: google.type.Money credited = 3;
    */
@@ -574,7 +674,7 @@ export type Payment = Message<"sewa.wallet.v1.Payment"> & {
  * Use `create(PaymentSchema)` to create a new message.
  */
 export const PaymentSchema: GenMessage<Payment> = /*@__PURE__*/
-  messageDesc(file_sewa_wallet_v1_wallet, 4);
+  messageDesc(file_sewa_wallet_v1_wallet, 5);
 
 /**
  * How it compares with what was asked for. The first that fits, from DUPLICATE down to EXACT.
@@ -636,7 +736,7 @@ export enum Payment_Kind {
  * Describes the enum sewa.wallet.v1.Payment.Kind.
  */
 export const Payment_KindSchema: GenEnum<Payment_Kind> = /*@__PURE__*/
-  enumDesc(file_sewa_wallet_v1_wallet, 4, 0);
+  enumDesc(file_sewa_wallet_v1_wallet, 5, 0);
 
 /**
  * One way to pay.
@@ -720,7 +820,7 @@ export type DepositChannel = Message<"sewa.wallet.v1.DepositChannel"> & {
  * Use `create(DepositChannelSchema)` to create a new message.
  */
 export const DepositChannelSchema: GenMessage<DepositChannel> = /*@__PURE__*/
-  messageDesc(file_sewa_wallet_v1_wallet, 5);
+  messageDesc(file_sewa_wallet_v1_wallet, 6);
 
 /**
  * What kind of way.
@@ -789,7 +889,7 @@ export enum DepositChannel_Kind {
  * Describes the enum sewa.wallet.v1.DepositChannel.Kind.
  */
 export const DepositChannel_KindSchema: GenEnum<DepositChannel_Kind> = /*@__PURE__*/
-  enumDesc(file_sewa_wallet_v1_wallet, 5, 0);
+  enumDesc(file_sewa_wallet_v1_wallet, 6, 0);
 
 /**
  * What a proof of the ledger found.
@@ -845,7 +945,7 @@ export type LedgerProof = Message<"sewa.wallet.v1.LedgerProof"> & {
  * Use `create(LedgerProofSchema)` to create a new message.
  */
 export const LedgerProofSchema: GenMessage<LedgerProof> = /*@__PURE__*/
-  messageDesc(file_sewa_wallet_v1_wallet, 6);
+  messageDesc(file_sewa_wallet_v1_wallet, 7);
 
 /**
  * One difference.
@@ -861,7 +961,7 @@ export type LedgerFinding = Message<"sewa.wallet.v1.LedgerFinding"> & {
   accountId: string;
 
   /**
-   * The journal; empty if it concerns a balance.
+   * The journal; empty if it concerns another row.
    *
    * @generated from field: string journal_id = 2;
    */
@@ -875,11 +975,18 @@ export type LedgerFinding = Message<"sewa.wallet.v1.LedgerFinding"> & {
   rule: string;
 
   /**
-   * What is there and what should be, in rupiah.
+   * What is there and what should be; amounts in rupiah.
    *
    * @generated from field: string detail = 4;
    */
   detail: string;
+
+  /**
+   * The row it concerns: its table and its key within the account, for example `orders 0192f0c1-0000-7000-8000-000000000001`.
+   *
+   * @generated from field: string row = 5;
+   */
+  row: string;
 };
 
 /**
@@ -887,7 +994,7 @@ export type LedgerFinding = Message<"sewa.wallet.v1.LedgerFinding"> & {
  * Use `create(LedgerFindingSchema)` to create a new message.
  */
 export const LedgerFindingSchema: GenMessage<LedgerFinding> = /*@__PURE__*/
-  messageDesc(file_sewa_wallet_v1_wallet, 7);
+  messageDesc(file_sewa_wallet_v1_wallet, 8);
 
 /**
  * Asks for the balances.
@@ -908,7 +1015,7 @@ export type GetWalletRequest = Message<"sewa.wallet.v1.GetWalletRequest"> & {
  * Use `create(GetWalletRequestSchema)` to create a new message.
  */
 export const GetWalletRequestSchema: GenMessage<GetWalletRequest> = /*@__PURE__*/
-  messageDesc(file_sewa_wallet_v1_wallet, 8);
+  messageDesc(file_sewa_wallet_v1_wallet, 9);
 
 /**
  * The balances.
@@ -929,7 +1036,7 @@ export type GetWalletResponse = Message<"sewa.wallet.v1.GetWalletResponse"> & {
  * Use `create(GetWalletResponseSchema)` to create a new message.
  */
 export const GetWalletResponseSchema: GenMessage<GetWalletResponse> = /*@__PURE__*/
-  messageDesc(file_sewa_wallet_v1_wallet, 9);
+  messageDesc(file_sewa_wallet_v1_wallet, 10);
 
 /**
  * Asks for transactions.
@@ -971,7 +1078,7 @@ export type ListTransactionsRequest = Message<"sewa.wallet.v1.ListTransactionsRe
  * Use `create(ListTransactionsRequestSchema)` to create a new message.
  */
 export const ListTransactionsRequestSchema: GenMessage<ListTransactionsRequest> = /*@__PURE__*/
-  messageDesc(file_sewa_wallet_v1_wallet, 10);
+  messageDesc(file_sewa_wallet_v1_wallet, 11);
 
 /**
  * A page of transactions.
@@ -999,7 +1106,56 @@ export type ListTransactionsResponse = Message<"sewa.wallet.v1.ListTransactionsR
  * Use `create(ListTransactionsResponseSchema)` to create a new message.
  */
 export const ListTransactionsResponseSchema: GenMessage<ListTransactionsResponse> = /*@__PURE__*/
-  messageDesc(file_sewa_wallet_v1_wallet, 11);
+  messageDesc(file_sewa_wallet_v1_wallet, 12);
+
+/**
+ * Asks what a deposit would bring.
+ *
+ * @generated from message sewa.wallet.v1.PreviewDepositRequest
+ */
+export type PreviewDepositRequest = Message<"sewa.wallet.v1.PreviewDepositRequest"> & {
+  /**
+   * Whole rupiah, 10000 to 1000000000.
+   *
+   * @generated from field: google.type.Money amount = 1;
+   */
+  amount?: Money | undefined;
+};
+
+/**
+ * Describes the message sewa.wallet.v1.PreviewDepositRequest.
+ * Use `create(PreviewDepositRequestSchema)` to create a new message.
+ */
+export const PreviewDepositRequestSchema: GenMessage<PreviewDepositRequest> = /*@__PURE__*/
+  messageDesc(file_sewa_wallet_v1_wallet, 13);
+
+/**
+ * What a deposit would bring.
+ *
+ * @generated from message sewa.wallet.v1.PreviewDepositResponse
+ */
+export type PreviewDepositResponse = Message<"sewa.wallet.v1.PreviewDepositResponse"> & {
+  /**
+   * What would be credited to the available balance for what is paid.
+   *
+   * @generated from field: google.type.Money amount = 1;
+   */
+  amount?: Money | undefined;
+
+  /**
+   * What promotions would add.
+   *
+   * @generated from field: repeated sewa.wallet.v1.DepositBonus bonuses = 2;
+   */
+  bonuses: DepositBonus[];
+};
+
+/**
+ * Describes the message sewa.wallet.v1.PreviewDepositResponse.
+ * Use `create(PreviewDepositResponseSchema)` to create a new message.
+ */
+export const PreviewDepositResponseSchema: GenMessage<PreviewDepositResponse> = /*@__PURE__*/
+  messageDesc(file_sewa_wallet_v1_wallet, 14);
 
 /**
  * Opens a deposit.
@@ -1041,7 +1197,7 @@ export type CreateDepositRequest = Message<"sewa.wallet.v1.CreateDepositRequest"
  * Use `create(CreateDepositRequestSchema)` to create a new message.
  */
 export const CreateDepositRequestSchema: GenMessage<CreateDepositRequest> = /*@__PURE__*/
-  messageDesc(file_sewa_wallet_v1_wallet, 12);
+  messageDesc(file_sewa_wallet_v1_wallet, 15);
 
 /**
  * The deposit.
@@ -1062,7 +1218,7 @@ export type CreateDepositResponse = Message<"sewa.wallet.v1.CreateDepositRespons
  * Use `create(CreateDepositResponseSchema)` to create a new message.
  */
 export const CreateDepositResponseSchema: GenMessage<CreateDepositResponse> = /*@__PURE__*/
-  messageDesc(file_sewa_wallet_v1_wallet, 13);
+  messageDesc(file_sewa_wallet_v1_wallet, 16);
 
 /**
  * Asks for a deposit.
@@ -1083,7 +1239,7 @@ export type GetDepositRequest = Message<"sewa.wallet.v1.GetDepositRequest"> & {
  * Use `create(GetDepositRequestSchema)` to create a new message.
  */
 export const GetDepositRequestSchema: GenMessage<GetDepositRequest> = /*@__PURE__*/
-  messageDesc(file_sewa_wallet_v1_wallet, 14);
+  messageDesc(file_sewa_wallet_v1_wallet, 17);
 
 /**
  * The deposit.
@@ -1104,7 +1260,7 @@ export type GetDepositResponse = Message<"sewa.wallet.v1.GetDepositResponse"> & 
  * Use `create(GetDepositResponseSchema)` to create a new message.
  */
 export const GetDepositResponseSchema: GenMessage<GetDepositResponse> = /*@__PURE__*/
-  messageDesc(file_sewa_wallet_v1_wallet, 15);
+  messageDesc(file_sewa_wallet_v1_wallet, 18);
 
 /**
  * Asks for deposits.
@@ -1146,7 +1302,7 @@ export type ListDepositsRequest = Message<"sewa.wallet.v1.ListDepositsRequest"> 
  * Use `create(ListDepositsRequestSchema)` to create a new message.
  */
 export const ListDepositsRequestSchema: GenMessage<ListDepositsRequest> = /*@__PURE__*/
-  messageDesc(file_sewa_wallet_v1_wallet, 16);
+  messageDesc(file_sewa_wallet_v1_wallet, 19);
 
 /**
  * A page of deposits.
@@ -1174,7 +1330,7 @@ export type ListDepositsResponse = Message<"sewa.wallet.v1.ListDepositsResponse"
  * Use `create(ListDepositsResponseSchema)` to create a new message.
  */
 export const ListDepositsResponseSchema: GenMessage<ListDepositsResponse> = /*@__PURE__*/
-  messageDesc(file_sewa_wallet_v1_wallet, 17);
+  messageDesc(file_sewa_wallet_v1_wallet, 20);
 
 /**
  * Asks for the ways to pay.
@@ -1209,7 +1365,7 @@ export type ListDepositChannelsRequest = Message<"sewa.wallet.v1.ListDepositChan
  * Use `create(ListDepositChannelsRequestSchema)` to create a new message.
  */
 export const ListDepositChannelsRequestSchema: GenMessage<ListDepositChannelsRequest> = /*@__PURE__*/
-  messageDesc(file_sewa_wallet_v1_wallet, 18);
+  messageDesc(file_sewa_wallet_v1_wallet, 21);
 
 /**
  * The ways to pay.
@@ -1237,7 +1393,7 @@ export type ListDepositChannelsResponse = Message<"sewa.wallet.v1.ListDepositCha
  * Use `create(ListDepositChannelsResponseSchema)` to create a new message.
  */
 export const ListDepositChannelsResponseSchema: GenMessage<ListDepositChannelsResponse> = /*@__PURE__*/
-  messageDesc(file_sewa_wallet_v1_wallet, 19);
+  messageDesc(file_sewa_wallet_v1_wallet, 22);
 
 /**
  * Confirms a bank transfer.
@@ -1272,7 +1428,7 @@ export type ConfirmDepositRequest = Message<"sewa.wallet.v1.ConfirmDepositReques
  * Use `create(ConfirmDepositRequestSchema)` to create a new message.
  */
 export const ConfirmDepositRequestSchema: GenMessage<ConfirmDepositRequest> = /*@__PURE__*/
-  messageDesc(file_sewa_wallet_v1_wallet, 20);
+  messageDesc(file_sewa_wallet_v1_wallet, 23);
 
 /**
  * The deposit.
@@ -1293,7 +1449,161 @@ export type ConfirmDepositResponse = Message<"sewa.wallet.v1.ConfirmDepositRespo
  * Use `create(ConfirmDepositResponseSchema)` to create a new message.
  */
 export const ConfirmDepositResponseSchema: GenMessage<ConfirmDepositResponse> = /*@__PURE__*/
-  messageDesc(file_sewa_wallet_v1_wallet, 21);
+  messageDesc(file_sewa_wallet_v1_wallet, 24);
+
+/**
+ * Asks for the bank transfers that wait for staff.
+ *
+ * @generated from message sewa.wallet.v1.ListDepositsToConfirmRequest
+ */
+export type ListDepositsToConfirmRequest = Message<"sewa.wallet.v1.ListDepositsToConfirmRequest"> & {
+  /**
+   * Items per page, 50 if 0, at most 200.
+   *
+   * @generated from field: int32 page_size = 1;
+   */
+  pageSize: number;
+
+  /**
+   * Token of the previous page; empty for the first.
+   *
+   * @generated from field: string page_token = 2;
+   */
+  pageToken: string;
+
+  /**
+   * True for those only that somebody has confirmed and that need a second person.
+   *
+   * @generated from field: bool second_person_only = 3;
+   */
+  secondPersonOnly: boolean;
+};
+
+/**
+ * Describes the message sewa.wallet.v1.ListDepositsToConfirmRequest.
+ * Use `create(ListDepositsToConfirmRequestSchema)` to create a new message.
+ */
+export const ListDepositsToConfirmRequestSchema: GenMessage<ListDepositsToConfirmRequest> = /*@__PURE__*/
+  messageDesc(file_sewa_wallet_v1_wallet, 25);
+
+/**
+ * A page of bank transfers that wait for staff.
+ *
+ * @generated from message sewa.wallet.v1.ListDepositsToConfirmResponse
+ */
+export type ListDepositsToConfirmResponse = Message<"sewa.wallet.v1.ListDepositsToConfirmResponse"> & {
+  /**
+   * The transfers, the oldest deposit first.
+   *
+   * @generated from field: repeated sewa.wallet.v1.DepositToConfirm deposits = 1;
+   */
+  deposits: DepositToConfirm[];
+
+  /**
+   * Token of the next page; empty at the end.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message sewa.wallet.v1.ListDepositsToConfirmResponse.
+ * Use `create(ListDepositsToConfirmResponseSchema)` to create a new message.
+ */
+export const ListDepositsToConfirmResponseSchema: GenMessage<ListDepositsToConfirmResponse> = /*@__PURE__*/
+  messageDesc(file_sewa_wallet_v1_wallet, 26);
+
+/**
+ * A bank transfer that waits for staff.
+ *
+ * @generated from message sewa.wallet.v1.DepositToConfirm
+ */
+export type DepositToConfirm = Message<"sewa.wallet.v1.DepositToConfirm"> & {
+  /**
+   * The deposit, as lists show it. One that expired is here if somebody confirmed a transfer for it.
+   *
+   * @generated from field: sewa.wallet.v1.Deposit deposit = 1;
+   */
+  deposit?: Deposit | undefined;
+
+  /**
+   * Whose deposit it is.
+   *
+   * @generated from field: string account_id = 2;
+   */
+  accountId: string;
+
+  /**
+   * Name of the account.
+   *
+   * @generated from field: string account_name = 3;
+   */
+  accountName: string;
+
+  /**
+   * True if the amount is one that two people have to confirm.
+   *
+   * @generated from field: bool second_person_needed = 4;
+   */
+  secondPersonNeeded: boolean;
+
+  /**
+   * Transfers for it that one person has confirmed and that are not credited yet, the oldest first.
+   *
+   * @generated from field: repeated sewa.wallet.v1.TransferConfirmation confirmations = 5;
+   */
+  confirmations: TransferConfirmation[];
+};
+
+/**
+ * Describes the message sewa.wallet.v1.DepositToConfirm.
+ * Use `create(DepositToConfirmSchema)` to create a new message.
+ */
+export const DepositToConfirmSchema: GenMessage<DepositToConfirm> = /*@__PURE__*/
+  messageDesc(file_sewa_wallet_v1_wallet, 27);
+
+/**
+ * What one person has seen on a statement.
+ *
+ * @generated from message sewa.wallet.v1.TransferConfirmation
+ */
+export type TransferConfirmation = Message<"sewa.wallet.v1.TransferConfirmation"> & {
+  /**
+   * The bank's reference.
+   *
+   * @generated from field: string bank_reference = 1;
+   */
+  bankReference: string;
+
+  /**
+   * What arrived, whole rupiah.
+   *
+   * @generated from field: google.type.Money received = 2;
+   */
+  received?: Money | undefined;
+
+  /**
+   * Who confirmed it: somebody else has to be the second person.
+   *
+   * @generated from field: string confirmed_by = 3;
+   */
+  confirmedBy: string;
+
+  /**
+   * When.
+   *
+   * @generated from field: google.protobuf.Timestamp confirm_time = 4;
+   */
+  confirmTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message sewa.wallet.v1.TransferConfirmation.
+ * Use `create(TransferConfirmationSchema)` to create a new message.
+ */
+export const TransferConfirmationSchema: GenMessage<TransferConfirmation> = /*@__PURE__*/
+  messageDesc(file_sewa_wallet_v1_wallet, 28);
 
 /**
  * Adjusts a balance.
@@ -1328,7 +1638,7 @@ export type AdjustWalletRequest = Message<"sewa.wallet.v1.AdjustWalletRequest"> 
  * Use `create(AdjustWalletRequestSchema)` to create a new message.
  */
 export const AdjustWalletRequestSchema: GenMessage<AdjustWalletRequest> = /*@__PURE__*/
-  messageDesc(file_sewa_wallet_v1_wallet, 22);
+  messageDesc(file_sewa_wallet_v1_wallet, 29);
 
 /**
  * The adjustment.
@@ -1349,7 +1659,56 @@ export type AdjustWalletResponse = Message<"sewa.wallet.v1.AdjustWalletResponse"
  * Use `create(AdjustWalletResponseSchema)` to create a new message.
  */
 export const AdjustWalletResponseSchema: GenMessage<AdjustWalletResponse> = /*@__PURE__*/
-  messageDesc(file_sewa_wallet_v1_wallet, 23);
+  messageDesc(file_sewa_wallet_v1_wallet, 30);
+
+/**
+ * Asks for the end of a freeze.
+ *
+ * @generated from message sewa.wallet.v1.UnfreezeWalletRequest
+ */
+export type UnfreezeWalletRequest = Message<"sewa.wallet.v1.UnfreezeWalletRequest"> & {
+  /**
+   * The account.
+   *
+   * @generated from field: string account_id = 1;
+   */
+  accountId: string;
+
+  /**
+   * What was found and done; kept in the audit trail.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message sewa.wallet.v1.UnfreezeWalletRequest.
+ * Use `create(UnfreezeWalletRequestSchema)` to create a new message.
+ */
+export const UnfreezeWalletRequestSchema: GenMessage<UnfreezeWalletRequest> = /*@__PURE__*/
+  messageDesc(file_sewa_wallet_v1_wallet, 31);
+
+/**
+ * The wallet.
+ *
+ * @generated from message sewa.wallet.v1.UnfreezeWalletResponse
+ */
+export type UnfreezeWalletResponse = Message<"sewa.wallet.v1.UnfreezeWalletResponse"> & {
+  /**
+   * The wallet, not frozen.
+   *
+   * @generated from field: sewa.wallet.v1.Wallet wallet = 1;
+   */
+  wallet?: Wallet | undefined;
+};
+
+/**
+ * Describes the message sewa.wallet.v1.UnfreezeWalletResponse.
+ * Use `create(UnfreezeWalletResponseSchema)` to create a new message.
+ */
+export const UnfreezeWalletResponseSchema: GenMessage<UnfreezeWalletResponse> = /*@__PURE__*/
+  messageDesc(file_sewa_wallet_v1_wallet, 32);
 
 /**
  * Asks for a proof.
@@ -1370,7 +1729,7 @@ export type ProveLedgerRequest = Message<"sewa.wallet.v1.ProveLedgerRequest"> & 
  * Use `create(ProveLedgerRequestSchema)` to create a new message.
  */
 export const ProveLedgerRequestSchema: GenMessage<ProveLedgerRequest> = /*@__PURE__*/
-  messageDesc(file_sewa_wallet_v1_wallet, 24);
+  messageDesc(file_sewa_wallet_v1_wallet, 33);
 
 /**
  * The proof.
@@ -1391,7 +1750,7 @@ export type ProveLedgerResponse = Message<"sewa.wallet.v1.ProveLedgerResponse"> 
  * Use `create(ProveLedgerResponseSchema)` to create a new message.
  */
 export const ProveLedgerResponseSchema: GenMessage<ProveLedgerResponse> = /*@__PURE__*/
-  messageDesc(file_sewa_wallet_v1_wallet, 25);
+  messageDesc(file_sewa_wallet_v1_wallet, 34);
 
 /**
  * Error reasons of this service.
@@ -1407,7 +1766,7 @@ export enum WalletErrorReason {
   UNSPECIFIED = 0,
 
   /**
-   * The available balance is too small.
+   * The available balance, with promo credit where that can be spent, is too small.
    *
    * @generated from enum value: WALLET_ERROR_REASON_INSUFFICIENT_BALANCE = 1;
    */
@@ -1489,6 +1848,20 @@ export enum WalletErrorReason {
    * @generated from enum value: WALLET_ERROR_REASON_CONFIRMED_AMOUNT_DIFFERS = 12;
    */
   CONFIRMED_AMOUNT_DIFFERS = 12,
+
+  /**
+   * Something differs in the account's books. No money of it moves until staff have looked.
+   *
+   * @generated from enum value: WALLET_ERROR_REASON_WALLET_FROZEN = 30;
+   */
+  WALLET_FROZEN = 30,
+
+  /**
+   * Something still differs in the account's books.
+   *
+   * @generated from enum value: WALLET_ERROR_REASON_LEDGER_NOT_PROVED = 31;
+   */
+  LEDGER_NOT_PROVED = 31,
 }
 
 /**
@@ -1535,6 +1908,18 @@ export const WalletService: GenService<{
     methodKind: "unary";
     input: typeof ListDepositChannelsRequestSchema;
     output: typeof ListDepositChannelsResponseSchema;
+  },
+  /**
+   * Shows what promotions would give with a deposit that was opened now and paid as asked. Nothing is promised: what is limited may be used up by then.
+   *
+   * Example request: `{"amount": {"currencyCode": "IDR", "units": "250000"}}`
+   *
+   * @generated from rpc sewa.wallet.v1.WalletService.PreviewDeposit
+   */
+  previewDeposit: {
+    methodKind: "unary";
+    input: typeof PreviewDepositRequestSchema;
+    output: typeof PreviewDepositResponseSchema;
   },
   /**
    * Opens a deposit at a payment gateway. Money is credited when the gateway confirms it, exactly once.
@@ -1586,6 +1971,16 @@ export const WalletService: GenService<{
     output: typeof ConfirmDepositResponseSchema;
   },
   /**
+   * Staff: lists the bank transfers that wait for staff, of all accounts, the oldest first: those not seen on a statement yet, and those that need a second person.
+   *
+   * @generated from rpc sewa.wallet.v1.WalletService.ListDepositsToConfirm
+   */
+  listDepositsToConfirm: {
+    methodKind: "unary";
+    input: typeof ListDepositsToConfirmRequestSchema;
+    output: typeof ListDepositsToConfirmResponseSchema;
+  },
+  /**
    * Staff: adds to or takes from an account's available balance, with a reason that its owner sees.
    *
    * Example request: `{"accountId": "0192f0c1-0000-7000-8000-000000000001", "amount": {"currencyCode": "IDR", "units": "-5000"}, "reason": "double credit of 3 May"}`
@@ -1598,7 +1993,20 @@ export const WalletService: GenService<{
     output: typeof AdjustWalletResponseSchema;
   },
   /**
-   * Recomputes the books and reports every difference: of the caller's own account, or, for staff, of any one or of all. Reads only.
+   * Staff: lifts the freeze of a wallet whose books are in order again. Lifting it where there is none changes nothing.
+   *
+   * Example request: `{"accountId": "0192f0c1-0000-7000-8000-000000000001", "reason": "the row was restored from last night's backup"}`
+   *
+   * @generated from rpc sewa.wallet.v1.WalletService.UnfreezeWallet
+   */
+  unfreezeWallet: {
+    methodKind: "unary";
+    input: typeof UnfreezeWalletRequestSchema;
+    output: typeof UnfreezeWalletResponseSchema;
+  },
+  /**
+   * Recomputes the books, and what orders, subscriptions and deposits say about money, and reports every difference: of the caller's own account, or, for staff,
+   * of any one or of all. Reads only. Servers do the same by themselves all the time, and freeze the wallet of an account where something differs.
    *
    * @generated from rpc sewa.wallet.v1.WalletService.ProveLedger
    */
