@@ -12,6 +12,8 @@ pub(crate) enum Style {
     Grpc,
     /// JSON, posted; a GET without a body if the message is empty.
     Rest,
+    /// The same over HTTP/1.1, one call at a time on each connection; see [`crate::http1`].
+    Rest1,
 }
 
 /// What arrives.
@@ -78,7 +80,7 @@ pub(crate) fn window(more: u32) -> Vec<u8> {
 /// The headers that all calls of a connection share.
 pub(crate) fn head(style: Style, port: u16, path: &str, empty: bool) -> Vec<u8> {
     // Static table: 2 is `:method: GET`, 3 `:method: POST`, 6 `:scheme: http`.
-    let method = if style == Style::Rest && empty { 2 } else { 3 };
+    let method = if style != Style::Grpc && empty { 2 } else { 3 };
     let mut block = vec![0x80 | method, 0x80 | 6];
     literal(&mut block, ":path", path);
     literal(&mut block, ":authority", &format!("127.0.0.1:{port}"));
@@ -134,11 +136,11 @@ pub(crate) fn request(
     out[start..start + 3].copy_from_slice(&length.to_be_bytes()[1..]);
     let prefix = match style {
         Style::Grpc => 5,
-        Style::Rest if message.is_empty() => {
+        Style::Rest | Style::Rest1 if message.is_empty() => {
             out[start + 4] |= END_STREAM;
             return 0;
         }
-        Style::Rest => 0,
+        Style::Rest | Style::Rest1 => 0,
     };
     header(out, prefix + message.len(), DATA, END_STREAM, stream);
     if style == Style::Grpc {

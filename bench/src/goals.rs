@@ -270,28 +270,36 @@ pub(crate) fn rest_order() -> Shot {
     of_all(Style::Rest, "/v1/orders", order_as_json(), Keys::Fresh)
 }
 
-/// The same read and the same order by REST and by gRPC.
+/// The same read and the same order by REST, in both versions of HTTP, and by gRPC.
 async fn rest_against_grpc(server: &Server, plan: Plan) -> anyhow::Result<()> {
     let wallet = "/sewa.wallet.v1.WalletService/GetWallet";
-    let read = (
-        rest_read(),
-        of_all(Style::Grpc, wallet, Vec::new(), Keys::None),
-    );
+    let read = of_all(Style::Grpc, wallet, Vec::new(), Keys::None);
     let order = orders(1).concat();
-    let place = (rest_order(), of_all(Style::Grpc, PLACE, order, Keys::Fresh));
-    let (mut reads, mut waits) = (Vec::new(), Vec::new());
-    for _ in 0..plan.pairs {
-        let rest = load::run(server.port, read.0.clone(), 64, plan.seconds).await?;
-        let grpc = load::run(server.port, read.1.clone(), 64, plan.seconds).await?;
-        println!("  P10: reads: {} against {}", show(&rest), show(&grpc));
-        reads.push(rest.rate / grpc.rate);
-        let rest = load::run(server.port, place.0.clone(), 64, plan.seconds).await?;
-        let grpc = load::run(server.port, place.1.clone(), 64, plan.seconds).await?;
-        println!("  P10: orders: {} against {}", show(&rest), show(&grpc));
-        waits.push(rest.p99.as_secs_f64() / grpc.p99.as_secs_f64());
+    let place = of_all(Style::Grpc, PLACE, order, Keys::Fresh);
+    for (style, name) in [(Style::Rest1, "HTTP/1.1"), (Style::Rest, "HTTP/2")] {
+        let by_rest = |shot: Shot| Shot { style, ..shot };
+        let (mut reads, mut waits) = (Vec::new(), Vec::new());
+        for _ in 0..plan.pairs {
+            let rest = load::run(server.port, by_rest(rest_read()), 64, plan.seconds).await?;
+            let grpc = load::run(server.port, read.clone(), 64, plan.seconds).await?;
+            println!(
+                "  P10: {name} reads: {} against {}",
+                show(&rest),
+                show(&grpc)
+            );
+            reads.push(rest.rate / grpc.rate);
+            let rest = load::run(server.port, by_rest(rest_order()), 64, plan.seconds).await?;
+            let grpc = load::run(server.port, place.clone(), 64, plan.seconds).await?;
+            println!(
+                "  P10: {name} orders: {} against {}",
+                show(&rest),
+                show(&grpc)
+            );
+            waits.push(rest.p99.as_secs_f64() / grpc.p99.as_secs_f64());
+        }
+        line(&format!("P10 {name} reads"), &reads, 0.8);
+        spread_at_most(&format!("P10 {name} p99"), &waits, 1.25);
     }
-    line("P10 reads", &reads, 0.8);
-    spread_at_most("P10 p99", &waits, 1.25);
     Ok(())
 }
 

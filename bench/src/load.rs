@@ -1,4 +1,4 @@
-//! The load: unary gRPC calls in a closed loop with a fixed number in flight. The generator shares the machine with what it measures, so it is as cheap as one can
+//! The load: unary calls in a closed loop with a fixed number in flight. The generator shares the machine with what it measures, so it is as cheap as one can
 //! be: one thread, frames written by hand ([`crate::frames`]), no header compression.
 
 use std::collections::HashMap;
@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::frames::{self, Frame, Statuses, Style};
+use crate::http1;
 
 /// One kind of call: where, as whom, and with what.
 #[derive(Clone)]
@@ -111,9 +112,14 @@ async fn connections(
     in_flight: usize,
     seconds: u64,
 ) -> anyhow::Result<Vec<u32>> {
-    let count = in_flight.div_ceil(STREAMS).max(2).min(in_flight);
     let begin = Instant::now();
     let (count_from, end) = (begin + WARM_UP, begin + Duration::from_secs(seconds));
+    if shot.style == Style::Rest1 {
+        let all = (0..in_flight)
+            .map(|number| http1::connection(port, shot, number, in_flight, count_from, end));
+        return Ok(futures_util::future::try_join_all(all).await?.concat());
+    }
+    let count = in_flight.div_ceil(STREAMS).max(2).min(in_flight);
     let mut all = Vec::new();
     for number in 0..count {
         let streams = in_flight / count + usize::from(number < in_flight % count);

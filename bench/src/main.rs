@@ -7,6 +7,7 @@ mod baseline;
 mod frames;
 mod gateway;
 mod goals;
+mod http1;
 mod load;
 mod measure;
 mod open;

@@ -11,6 +11,8 @@ pub mod sewa;
 
 mod call;
 mod client;
+#[doc(hidden)]
+pub mod codec;
 mod credentials;
 mod deadline;
 mod details;

@@ -1,5 +1,6 @@
-//! What a running server holds. Built by hand in one place (`serve`), cloned, and without behaviour of its own.
+//! What a running server holds. Built by hand in one place (`serve`), shared, and without behaviour of its own.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -23,9 +24,26 @@ use crate::service::order::place::PlaceLanes;
 use crate::service::wallet::model::Balance;
 use crate::service::{billing, catalog, identity, operation, order, provider, wallet};
 
-/// The parts every slice may use.
+/// The parts every slice may use. A clone costs one count: layers and handlers make several for each call.
 #[derive(Clone)]
-pub struct App {
+pub struct App(Arc<Parts>);
+
+impl Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl From<Parts> for App {
+    fn from(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+}
+
+/// What an [`App`] is made of.
+pub struct Parts {
     /// PostgreSQL.
     pub db: PgPool,
     /// The present time.
@@ -37,11 +55,11 @@ pub struct App {
     /// The tail of the event log; wake it after a commit that wrote events.
     pub tail: Tail,
     /// Settings.
-    pub config: Arc<Config>,
+    pub config: Config,
     /// Cancelled when the process is asked to stop: streams end, workers finish what they are at.
     pub stop: CancellationToken,
     /// Signs and verifies access tokens.
-    pub signer: Arc<Signer>,
+    pub signer: Signer,
     /// Which accounts have a complete billing profile.
     pub billing: billing::complete::Complete,
     /// What is for sale, as last read.
@@ -61,7 +79,6 @@ pub struct App {
 }
 
 /// What callers poll, read for all who ask at the same time together.
-#[derive(Clone)]
 pub struct Lookups {
     /// A balance and when it last changed; none of an account that never had money.
     pub balances: Reads<AccountId, (Balance, DateTime<Utc>)>,

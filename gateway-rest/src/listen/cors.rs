@@ -138,13 +138,12 @@ pub struct CorsLayer {
     inner: cors::CorsLayer,
 }
 
-impl<S: Clone> Layer<S> for CorsLayer {
+impl<S> Layer<S> for CorsLayer {
     type Service = CorsService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
         CorsService {
-            with: self.inner.layer(inner.clone()),
-            without: inner,
+            cors: self.inner.layer(inner),
         }
     }
 }
@@ -152,8 +151,7 @@ impl<S: Clone> Layer<S> for CorsLayer {
 /// The layer at work.
 #[derive(Debug, Clone)]
 pub struct CorsService<S> {
-    with: cors::Cors<S>,
-    without: S,
+    cors: cors::Cors<S>,
 }
 
 impl<S> Service<Request<Body>> for CorsService<S>
@@ -177,9 +175,9 @@ where
         let is_preflight =
             headers.contains_key(ORIGIN) && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
         if request.method() == Method::OPTIONS && !is_preflight {
-            Box::pin(self.without.clone().oneshot(request))
+            Box::pin(self.cors.get_ref().clone().oneshot(request))
         } else {
-            Box::pin(self.with.clone().oneshot(request))
+            Box::pin(self.cors.clone().oneshot(request))
         }
     }
 }

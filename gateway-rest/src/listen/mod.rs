@@ -13,10 +13,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
+use hyper::service::{Service as HyperService, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tonic::body::Body;
@@ -134,13 +134,12 @@ fn server(listen: &Listen) -> auto::Builder<TokioExecutor> {
 fn for_peer<S, B>(
     service: S,
     peer: SocketAddr,
-) -> impl Service<
+) -> impl HyperService<
     Request<Incoming>,
     Response = Response<Body>,
     Error = Infallible,
-    Future = impl Future<Output = Result<Response<Body>, Infallible>> + Send,
-> + Clone
-+ Send
+    Future = impl Future<Output = Result<Response<Body>, Infallible>> + Send + 'static,
+> + Send
 + 'static
 where
     S: Service<Request<Body>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
@@ -148,7 +147,7 @@ where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<StdError>,
 {
-    tower::service_fn(move |request: Request<Incoming>| {
+    service_fn(move |request: Request<Incoming>| {
         let service = service.clone();
         let framing = plain::framing(&request);
         async move {
@@ -168,7 +167,7 @@ where
 }
 
 /// One connection, from its first byte to its end.
-async fn attend<S, B>(
+async fn attend<S>(
     server: auto::Builder<TokioExecutor>,
     socket: TcpStream,
     service: S,
@@ -176,13 +175,10 @@ async fn attend<S, B>(
     watcher: Watcher,
 ) -> Result<(), StdError>
 where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
-        + Clone
+    S: HyperService<Request<Incoming>, Response = Response<Body>, Error = Infallible>
         + Send
         + 'static,
-    S::Future: Send,
-    B: http_body::Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<StdError>,
+    S::Future: Send + 'static,
 {
     // Fails if the client was gone before it was greeted.
     socket.set_nodelay(true)?;
@@ -200,7 +196,7 @@ where
     }
 }
 
-async fn converse<I, S, B>(
+async fn converse<I, S>(
     server: &auto::Builder<TokioExecutor>,
     io: I,
     service: S,
@@ -208,16 +204,13 @@ async fn converse<I, S, B>(
 ) -> Result<(), StdError>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
-        + Clone
+    S: HyperService<Request<Incoming>, Response = Response<Body>, Error = Infallible>
         + Send
         + 'static,
-    S::Future: Send,
-    B: http_body::Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<StdError>,
+    S::Future: Send + 'static,
 {
     let connection = server
-        .serve_connection(TokioIo::new(io), TowerToHyperService::new(service))
+        .serve_connection(TokioIo::new(io), service)
         .into_owned();
     watcher.watch(connection).await
 }

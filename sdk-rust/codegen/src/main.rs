@@ -59,6 +59,7 @@ fn main() -> Result<()> {
     }
     builder
         .build_server(true)
+        .codec_path("crate::codec::Codec")
         .server_mod_attribute(".", "#[cfg(feature = \"server\")]")
         .emit_rerun_if_changed(false)
         .out_dir(&generated)

@@ -844,7 +844,7 @@ pub mod hypervisor_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.hypervisor.v1.HypervisorService/ListAddressPools",
             );
@@ -878,7 +878,7 @@ pub mod hypervisor_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.hypervisor.v1.HypervisorService/CreateAddressPool",
             );
@@ -910,7 +910,7 @@ pub mod hypervisor_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.hypervisor.v1.HypervisorService/UpdateAddressPool",
             );
@@ -941,7 +941,7 @@ pub mod hypervisor_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.hypervisor.v1.HypervisorService/ListPoolAddresses",
             );
@@ -973,7 +973,7 @@ pub mod hypervisor_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.hypervisor.v1.HypervisorService/ReserveAddress",
             );
@@ -1005,7 +1005,7 @@ pub mod hypervisor_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.hypervisor.v1.HypervisorService/FreeAddress",
             );
@@ -1035,7 +1035,7 @@ pub mod hypervisor_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.hypervisor.v1.HypervisorService/ListNodes",
             );
@@ -1064,7 +1064,7 @@ pub mod hypervisor_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.hypervisor.v1.HypervisorService/StartNodeMaintenance",
             );
@@ -1096,7 +1096,7 @@ pub mod hypervisor_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.hypervisor.v1.HypervisorService/EndNodeMaintenance",
             );
@@ -1126,7 +1126,7 @@ pub mod hypervisor_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.hypervisor.v1.HypervisorService/ListTemplates",
             );
@@ -1363,7 +1363,7 @@ pub mod hypervisor_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListAddressPoolsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1412,7 +1412,7 @@ pub mod hypervisor_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CreateAddressPoolSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1461,7 +1461,7 @@ pub mod hypervisor_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = UpdateAddressPoolSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1510,7 +1510,7 @@ pub mod hypervisor_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListPoolAddressesSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1556,7 +1556,7 @@ pub mod hypervisor_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ReserveAddressSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1602,7 +1602,7 @@ pub mod hypervisor_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = FreeAddressSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1647,7 +1647,7 @@ pub mod hypervisor_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListNodesSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1696,7 +1696,7 @@ pub mod hypervisor_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = StartNodeMaintenanceSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1745,7 +1745,7 @@ pub mod hypervisor_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = EndNodeMaintenanceSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1791,7 +1791,7 @@ pub mod hypervisor_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListTemplatesSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,

@@ -807,7 +807,7 @@ pub mod instance_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.instance.v1.InstanceService/ListInstances",
             );
@@ -834,7 +834,7 @@ pub mod instance_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.instance.v1.InstanceService/GetInstance",
             );
@@ -863,7 +863,7 @@ pub mod instance_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.instance.v1.InstanceService/UpdateInstance",
             );
@@ -892,7 +892,7 @@ pub mod instance_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.instance.v1.InstanceService/PowerOnInstance",
             );
@@ -924,7 +924,7 @@ pub mod instance_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.instance.v1.InstanceService/PowerOffInstance",
             );
@@ -956,7 +956,7 @@ pub mod instance_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.instance.v1.InstanceService/ShutdownInstance",
             );
@@ -988,7 +988,7 @@ pub mod instance_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.instance.v1.InstanceService/RebootInstance",
             );
@@ -1020,7 +1020,7 @@ pub mod instance_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.instance.v1.InstanceService/RebuildInstance",
             );
@@ -1053,7 +1053,7 @@ pub mod instance_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.instance.v1.InstanceService/ShowFirstPassword",
             );
@@ -1085,7 +1085,7 @@ pub mod instance_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.instance.v1.InstanceService/ResetInstancePassword",
             );
@@ -1118,7 +1118,7 @@ pub mod instance_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.instance.v1.InstanceService/DeleteInstance",
             );
@@ -1366,7 +1366,7 @@ pub mod instance_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListInstancesSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1411,7 +1411,7 @@ pub mod instance_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetInstanceSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1457,7 +1457,7 @@ pub mod instance_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = UpdateInstanceSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1503,7 +1503,7 @@ pub mod instance_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = PowerOnInstanceSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1549,7 +1549,7 @@ pub mod instance_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = PowerOffInstanceSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1595,7 +1595,7 @@ pub mod instance_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ShutdownInstanceSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1641,7 +1641,7 @@ pub mod instance_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RebootInstanceSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1687,7 +1687,7 @@ pub mod instance_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RebuildInstanceSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1733,7 +1733,7 @@ pub mod instance_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ShowFirstPasswordSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1782,7 +1782,7 @@ pub mod instance_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ResetInstancePasswordSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1828,7 +1828,7 @@ pub mod instance_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DeleteInstanceSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -2261,7 +2261,7 @@ pub mod snapshot_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.instance.v1.SnapshotService/CreateSnapshot",
             );
@@ -2288,7 +2288,7 @@ pub mod snapshot_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.instance.v1.SnapshotService/GetSnapshot",
             );
@@ -2315,7 +2315,7 @@ pub mod snapshot_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.instance.v1.SnapshotService/ListSnapshots",
             );
@@ -2345,7 +2345,7 @@ pub mod snapshot_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.instance.v1.SnapshotService/RestoreSnapshot",
             );
@@ -2378,7 +2378,7 @@ pub mod snapshot_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.instance.v1.SnapshotService/DeleteSnapshot",
             );
@@ -2563,7 +2563,7 @@ pub mod snapshot_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CreateSnapshotSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -2608,7 +2608,7 @@ pub mod snapshot_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetSnapshotSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -2654,7 +2654,7 @@ pub mod snapshot_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListSnapshotsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -2700,7 +2700,7 @@ pub mod snapshot_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RestoreSnapshotSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -2746,7 +2746,7 @@ pub mod snapshot_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DeleteSnapshotSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -3082,7 +3082,7 @@ pub mod ssh_key_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.instance.v1.SshKeyService/CreateSshKey",
             );
@@ -3109,7 +3109,7 @@ pub mod ssh_key_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.instance.v1.SshKeyService/GetSshKey",
             );
@@ -3134,7 +3134,7 @@ pub mod ssh_key_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.instance.v1.SshKeyService/ListSshKeys",
             );
@@ -3161,7 +3161,7 @@ pub mod ssh_key_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.instance.v1.SshKeyService/DeleteSshKey",
             );
@@ -3330,7 +3330,7 @@ pub mod ssh_key_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CreateSshKeySvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -3375,7 +3375,7 @@ pub mod ssh_key_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetSshKeySvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -3420,7 +3420,7 @@ pub mod ssh_key_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListSshKeysSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -3465,7 +3465,7 @@ pub mod ssh_key_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DeleteSshKeySvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,

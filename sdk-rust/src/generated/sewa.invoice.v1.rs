@@ -647,7 +647,7 @@ pub mod invoice_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.invoice.v1.InvoiceService/ListInvoices",
             );
@@ -674,7 +674,7 @@ pub mod invoice_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.invoice.v1.InvoiceService/GetInvoice",
             );
@@ -699,7 +699,7 @@ pub mod invoice_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.invoice.v1.InvoiceService/DownloadInvoice",
             );
@@ -726,7 +726,7 @@ pub mod invoice_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.invoice.v1.InvoiceService/SearchInvoices",
             );
@@ -753,7 +753,7 @@ pub mod invoice_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.invoice.v1.InvoiceService/GetTaxPeriod",
             );
@@ -781,7 +781,7 @@ pub mod invoice_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.invoice.v1.InvoiceService/ExportTaxInvoices",
             );
@@ -968,7 +968,7 @@ pub mod invoice_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListInvoicesSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1013,7 +1013,7 @@ pub mod invoice_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetInvoiceSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1059,7 +1059,7 @@ pub mod invoice_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DownloadInvoiceSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1105,7 +1105,7 @@ pub mod invoice_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SearchInvoicesSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1150,7 +1150,7 @@ pub mod invoice_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetTaxPeriodSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1196,7 +1196,7 @@ pub mod invoice_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ExportTaxInvoicesSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,

@@ -788,7 +788,7 @@ pub mod promotion_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.promotion.v1.PromotionService/CreatePromotion",
             );
@@ -821,7 +821,7 @@ pub mod promotion_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.promotion.v1.PromotionService/UpdatePromotion",
             );
@@ -851,7 +851,7 @@ pub mod promotion_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.promotion.v1.PromotionService/GetPromotion",
             );
@@ -878,7 +878,7 @@ pub mod promotion_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.promotion.v1.PromotionService/ListPromotions",
             );
@@ -910,7 +910,7 @@ pub mod promotion_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.promotion.v1.PromotionService/CreateCoupon",
             );
@@ -939,7 +939,7 @@ pub mod promotion_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.promotion.v1.PromotionService/UpdateCoupon",
             );
@@ -966,7 +966,7 @@ pub mod promotion_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.promotion.v1.PromotionService/ListCoupons",
             );
@@ -993,7 +993,7 @@ pub mod promotion_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.promotion.v1.PromotionService/GetReferral",
             );
@@ -1203,7 +1203,7 @@ pub mod promotion_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CreatePromotionSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1249,7 +1249,7 @@ pub mod promotion_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = UpdatePromotionSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1295,7 +1295,7 @@ pub mod promotion_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetPromotionSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1341,7 +1341,7 @@ pub mod promotion_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListPromotionsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1387,7 +1387,7 @@ pub mod promotion_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CreateCouponSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1433,7 +1433,7 @@ pub mod promotion_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = UpdateCouponSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1478,7 +1478,7 @@ pub mod promotion_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListCouponsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1523,7 +1523,7 @@ pub mod promotion_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetReferralSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,

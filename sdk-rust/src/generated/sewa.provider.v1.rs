@@ -739,7 +739,7 @@ pub mod provider_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.provider.v1.ProviderService/ListProviderAccounts",
             );
@@ -769,7 +769,7 @@ pub mod provider_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.provider.v1.ProviderService/GetProviderAccount",
             );
@@ -801,7 +801,7 @@ pub mod provider_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.provider.v1.ProviderService/CreateProviderAccount",
             );
@@ -833,7 +833,7 @@ pub mod provider_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.provider.v1.ProviderService/UpdateProviderAccount",
             );
@@ -865,7 +865,7 @@ pub mod provider_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.provider.v1.ProviderService/SetProviderCredentials",
             );
@@ -897,7 +897,7 @@ pub mod provider_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.provider.v1.ProviderService/TestProviderAccount",
             );
@@ -929,7 +929,7 @@ pub mod provider_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.provider.v1.ProviderService/DisableProviderAccount",
             );
@@ -961,7 +961,7 @@ pub mod provider_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.provider.v1.ProviderService/EnableProviderAccount",
             );
@@ -991,7 +991,7 @@ pub mod provider_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.provider.v1.ProviderService/CompareProviderAccount",
             );
@@ -1217,7 +1217,7 @@ pub mod provider_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListProviderAccountsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1266,7 +1266,7 @@ pub mod provider_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetProviderAccountSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1315,7 +1315,7 @@ pub mod provider_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CreateProviderAccountSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1364,7 +1364,7 @@ pub mod provider_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = UpdateProviderAccountSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1413,7 +1413,7 @@ pub mod provider_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SetProviderCredentialsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1462,7 +1462,7 @@ pub mod provider_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = TestProviderAccountSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1511,7 +1511,7 @@ pub mod provider_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DisableProviderAccountSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1560,7 +1560,7 @@ pub mod provider_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = EnableProviderAccountSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1609,7 +1609,7 @@ pub mod provider_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CompareProviderAccountSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,

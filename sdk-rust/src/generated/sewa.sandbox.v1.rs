@@ -595,7 +595,7 @@ pub mod sandbox_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.sandbox.v1.SandboxService/SettleDeposit",
             );
@@ -624,7 +624,7 @@ pub mod sandbox_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.sandbox.v1.SandboxService/InjectFault",
             );
@@ -651,7 +651,7 @@ pub mod sandbox_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.sandbox.v1.SandboxService/ListFaults",
             );
@@ -678,7 +678,7 @@ pub mod sandbox_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.sandbox.v1.SandboxService/ClearFaults",
             );
@@ -707,7 +707,7 @@ pub mod sandbox_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.sandbox.v1.SandboxService/CreateTestClock",
             );
@@ -734,7 +734,7 @@ pub mod sandbox_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.sandbox.v1.SandboxService/GetTestClock",
             );
@@ -763,7 +763,7 @@ pub mod sandbox_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/sewa.sandbox.v1.SandboxService/AdvanceTestClock",
             );
@@ -964,7 +964,7 @@ pub mod sandbox_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SettleDepositSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1009,7 +1009,7 @@ pub mod sandbox_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = InjectFaultSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1054,7 +1054,7 @@ pub mod sandbox_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListFaultsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1099,7 +1099,7 @@ pub mod sandbox_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ClearFaultsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1145,7 +1145,7 @@ pub mod sandbox_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CreateTestClockSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1190,7 +1190,7 @@ pub mod sandbox_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetTestClockSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1236,7 +1236,7 @@ pub mod sandbox_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = AdvanceTestClockSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,

@@ -45,7 +45,8 @@ impl Bearers {
         {
             return Ok(caller.clone());
         }
-        let caller = identity::authenticate(app, bearer, now).await?;
+        // Boxed, as it is rare and large: the room for it would be part of every call.
+        let caller = Box::pin(identity::authenticate(app, bearer, now)).await?;
         let mut seen = self.lock()?;
         if seen.len() >= CAPACITY {
             let now = Instant::now();

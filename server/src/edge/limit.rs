@@ -90,7 +90,7 @@ impl Limits {
         if let Some((connection, script)) = &self.redis {
             match tokio::time::timeout(
                 PATIENCE,
-                take_shared(connection.clone(), script, class, &key, *limit),
+                Box::pin(take_shared(connection.clone(), script, class, &key, *limit)),
             )
             .await
             {

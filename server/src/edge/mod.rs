@@ -287,7 +287,7 @@ async fn admit(
             .status());
     }
     if method.step_up {
-        factor::require_confirmed(&shared.app, &caller, now).await?;
+        Box::pin(factor::require_confirmed(&shared.app, &caller, now)).await?;
     }
     let client_key = idempotency_key(method, request.headers())?;
     let (mut parts, body) = request.into_parts();

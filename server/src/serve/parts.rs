@@ -1,12 +1,10 @@
 //! Builds the parts of a server from its settings.
 
-use std::sync::Arc;
-
 use anyhow::{Context, bail};
 use sqlx::migrate::Migrate;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{App, Lookups};
+use crate::app::{App, Lookups, Parts};
 use crate::base::agreed::Agreed;
 use crate::base::clock::Clock;
 use crate::base::contract::Contract;
@@ -51,15 +49,13 @@ pub async fn build(config: Config, stop: CancellationToken) -> anyhow::Result<(A
         fanout::start(client.clone(), connection.clone(), &tail);
     }
     let limits = Limits::new(&config, redis.map(|(_, connection)| connection));
-    let app = App {
-        signer: Arc::new(
-            identity::tokens::Signer::load(&db, &master)
-                .await
-                .context("signing keys")?
-                .lasting(chrono::Duration::seconds(i64::from(
-                    config.access_token_seconds,
-                ))),
-        ),
+    let app = Parts {
+        signer: identity::tokens::Signer::load(&db, &master)
+            .await
+            .context("signing keys")?
+            .lasting(chrono::Duration::seconds(i64::from(
+                config.access_token_seconds,
+            ))),
         billing: billing::complete::Complete::default(),
         catalog: catalog::Cache::default(),
         providers: Providers::new(simulator::clouds(&db, &clock, config.simulator_boot_ms)),
@@ -73,10 +69,10 @@ pub async fn build(config: Config, stop: CancellationToken) -> anyhow::Result<(A
         agreed,
         master,
         tail,
-        config: Arc::new(config),
+        config,
         stop,
     };
-    Ok((app, limits))
+    Ok((app.into(), limits))
 }
 
 /// The way to Redis. It is connected when it is first used, and again whenever it was away: a server starts and works without it.

@@ -48,7 +48,8 @@ pub async fn is_complete(app: &App, account: AccountId) -> Result<bool, sqlx::Er
     if app.billing.knows(account, now) {
         return Ok(true);
     }
-    let complete = store::get(&app.db, account).await?.is_complete();
+    // Boxed, as it is rare and large.
+    let complete = Box::pin(store::get(&app.db, account)).await?.is_complete();
     if complete {
         app.billing.learn(account, now);
     }

@@ -73,7 +73,9 @@ impl Cache {
         if let Some(snapshot) = known.trusted() {
             return Ok(Arc::clone(snapshot));
         }
-        let (snapshot, failure) = match (read(db, known.snapshot.as_ref()).await, known.snapshot) {
+        // Boxed, as it is rare and large, and whoever places an order carries the room for it.
+        let found = Box::pin(read(db, known.snapshot.as_ref())).await;
+        let (snapshot, failure) = match (found, known.snapshot) {
             (Ok(fresh), _) => (fresh, None),
             (Err(cause), Some(old)) => (old, Some(cause)),
             (Err(cause), None) => return Err(cause),

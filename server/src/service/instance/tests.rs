@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::ask::{self, Target};
 use super::error::Error;
 use super::*;
-use crate::app::{App, Lookups};
+use crate::app::{App, Lookups, Parts};
 use crate::base::agreed::Agreed;
 use crate::base::clock::Clock;
 use crate::base::crypto::MasterKey;
@@ -42,8 +42,8 @@ impl World {
     pub(super) async fn new(db: PgPool, boot_ms: u64) -> Self {
         let (clock, master, tail) = (Clock, MasterKey::new([7; 32]), Tail::start(db.clone()));
         let cloud = Arc::new(Simulator::new(db.clone(), clock.clone(), boot_ms));
-        let app = App {
-            signer: Arc::new(identity::tokens::Signer::load(&db, &master).await.unwrap()),
+        let app = Parts {
+            signer: identity::tokens::Signer::load(&db, &master).await.unwrap(),
             billing: billing::complete::Complete::default(),
             catalog: catalog::Cache::default(),
             providers: Providers::new([(
@@ -65,11 +65,11 @@ impl World {
             clock,
             master,
             tail,
-            config: Arc::new(Config::default()),
+            config: Config::default(),
             stop: CancellationToken::new(),
         };
         Self {
-            app,
+            app: app.into(),
             cloud,
             account: AccountId::new(),
         }

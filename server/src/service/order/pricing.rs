@@ -72,6 +72,19 @@ pub async fn reduced(
     if offers.is_empty() && draft.coupon_code.is_empty() {
         return Ok(quote);
     }
+    // Boxed, as it is large, and most orders have neither.
+    Box::pin(reduce(app, caller, &offers, &goods, draft, quote, now)).await
+}
+
+async fn reduce(
+    app: &App,
+    caller: &Caller,
+    offers: &[Offer],
+    goods: &Goods,
+    draft: &Draft,
+    quote: Quote,
+    now: DateTime<Utc>,
+) -> Result<Quote, Error> {
     let mut connection = app.db.acquire().await?;
     let mut offer = None;
     if !offers.is_empty() {
@@ -84,7 +97,7 @@ pub async fn reduced(
             is_new,
         };
         let ids: Vec<_> = offers.iter().map(|o| o.reduction.promotion).collect();
-        offer = promotion::look(&mut connection, &ids, buyer, &goods, now).await?;
+        offer = promotion::look(&mut connection, &ids, buyer, goods, now).await?;
     }
     let quote = with_offer(draft, quote, offer, now)?;
     with_coupon(&mut connection, caller, draft, quote, now).await

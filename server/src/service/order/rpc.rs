@@ -94,13 +94,14 @@ impl OrderService for Orders {
         });
         let quote = match quoted {
             Ok(quote) => quote,
-            Err(refused) => return refuse_kept(&self.app, &call, refused).await,
+            Err(refused) => return Box::pin(refuse_kept(&self.app, &call, refused)).await,
         };
         let account = call.caller.account()?;
         if !call.caller.sandbox {
             let complete = billing::complete::is_complete(&self.app, account).await;
             if !complete.map_err(|e| status::database(&e))? {
-                return refuse_kept(&self.app, &call, Error::BillingProfileIncomplete).await;
+                let refused = Error::BillingProfileIncomplete;
+                return Box::pin(refuse_kept(&self.app, &call, refused)).await;
             }
         }
         let reference = Some(request.client_reference).filter(|r| !r.is_empty());
@@ -126,25 +127,19 @@ impl OrderService for Orders {
                 "must be empty: the plan's provider takes none",
             )));
         }
+        // Only the first way is common. The others are boxed, or every order would carry the room for them.
         match payment {
             Payment::Wallet if !order.quote.is_reduced() && given.is_nothing() => {
-                return place::from_wallet(&self.app, call, order).await;
+                place::from_wallet(&self.app, call, order).await
             }
             Payment::Gateway => {
                 let way = request.gateway.unwrap_or_default();
-                return direct::place(&self.app, &call, order, &given, way).await;
+                Box::pin(direct::place(&self.app, &call, order, &given, way)).await
             }
-            Payment::Wallet | Payment::StaffApproval => {}
+            Payment::Wallet | Payment::StaffApproval => {
+                Box::pin(place_alone(&self.app, &call, order, &given, expected)).await
+            }
         }
-        let mut write = match writes::begin(&self.app.db, &call).await? {
-            Claim::Fresh(write) => write,
-            Claim::Repeat(stored) => return stored.reply(&call),
-        };
-        let (app, caller) = (&self.app, &call.caller);
-        let outcome = alone::place(app, caller, &mut write.tx, order, &given, expected).await;
-        let reply = write.finish(outcome.map_err(Status::from)).await;
-        self.app.tail.wake();
-        reply
     }
 
     async fn get_order(
@@ -423,6 +418,24 @@ async fn keep_before(
         write.keep_before(&show(&order, true));
     }
     Ok(())
+}
+
+/// Places an order in a transaction of its own.
+async fn place_alone(
+    app: &App,
+    call: &Call,
+    order: Order,
+    given: &boot::Asked,
+    expected: Option<Rupiah>,
+) -> Result<Response<PlaceOrderResponse>, Status> {
+    let mut write = match writes::begin(&app.db, call).await? {
+        Claim::Fresh(write) => write,
+        Claim::Repeat(stored) => return stored.reply(call),
+    };
+    let outcome = alone::place(app, &call.caller, &mut write.tx, order, given, expected).await;
+    let reply = write.finish(outcome.map_err(Status::from)).await;
+    app.tail.wake();
+    reply
 }
 
 /// A refusal decided before the ledger was asked is an outcome of the call all the same: it is kept for a repeat of the key.
