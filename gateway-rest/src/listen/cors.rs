@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
+use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY};
 use http::{HeaderName, HeaderValue, Method, Request, Response, Uri};
 use tonic::body::Body;
 use tower::{Layer, Service, ServiceExt as _};
@@ -132,7 +132,8 @@ fn checked(origin: &str) -> Result<HeaderValue, InvalidOrigin> {
     HeaderValue::from_str(origin).map_err(|_| invalid())
 }
 
-/// Answers preflights, and tells browsers what a page may read. OPTIONS that is no preflight passes, because it may be somebody's method.
+/// Answers preflights, and tells browsers what a page may read. OPTIONS that is no preflight passes, because it may be somebody's method. Requests without an origin
+/// are no page's, and their answers say only that they differ by it.
 #[derive(Debug, Clone)]
 pub struct CorsLayer {
     inner: cors::CorsLayer,
@@ -172,8 +173,17 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let headers = request.headers();
-        let is_preflight =
-            headers.contains_key(ORIGIN) && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+        if !headers.contains_key(ORIGIN) {
+            let answering = self.cors.get_ref().clone().oneshot(request);
+            return Box::pin(async move {
+                let mut response = answering.await?;
+                // A cache must not give this answer to a page, which would need to be told what it may read.
+                let origin = HeaderValue::from_static("origin");
+                response.headers_mut().append(VARY, origin);
+                Ok(response)
+            });
+        }
+        let is_preflight = headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
         if request.method() == Method::OPTIONS && !is_preflight {
             Box::pin(self.cors.get_ref().clone().oneshot(request))
         } else {

@@ -259,6 +259,10 @@ async fn pages_of_other_origins_do_what_the_settings_say() {
         ] {
             assert!(exposed.split(',').any(|it| it == name), "{name}: {exposed}");
         }
+        // Who is no page is told nothing of it, but a cache must know that a page's answer differs.
+        let plain = http.send(Method::GET, "/v1/wallet", &[], None).await;
+        assert_eq!(plain.header("access-control-expose-headers"), "");
+        assert_eq!(plain.header("vary"), "origin");
         // OPTIONS by itself is a method like others.
         let options = http.send(Method::OPTIONS, "/v1/wallet", &[], None).await;
         assert_eq!(
