@@ -191,10 +191,13 @@ async fn follow(
 
 /// The greatest position taken, the oldest transaction still open, and a transaction number taken after the position was read, if that is beyond `known`. Where
 /// nothing is new none is taken, because numbers are finite.
+///
+/// The message makes PostgreSQL write down that the position was taken before it answers. Whoever took it may have rolled back, which is never waited for to be
+/// written, and a crash would then give the position out again, for an event that everybody here believes to have read.
 async fn sample(pool: &PgPool, known: i64) -> Result<(i64, i64, Option<i64>), sqlx::Error> {
     let row = sqlx::query!(
         r#"select s.last as "last!", pg_snapshot_xmin(pg_current_snapshot())::text::bigint as "open!",
-            case when s.last > $1 then pg_current_xact_id()::text::bigint end as own
+            case when s.last > $1 and pg_logical_emit_message(true, 'sewa', '') is not null then pg_current_xact_id()::text::bigint end as own
         from (select case when is_called then last_value else 0 end as last from events_seq) s"#,
         known,
     )
@@ -277,6 +280,10 @@ pub async fn list(
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what PostgreSQL has written is asked only here"
+)]
 mod tests {
     use super::*;
 
@@ -287,6 +294,35 @@ mod tests {
         }
         for bad in ["", "c", "c12", "x0000000000000001", "c00000000000000zz"] {
             assert_eq!(position(bad), None, "{bad}");
+        }
+    }
+
+    #[sqlx::test(migrations = "../migrations")]
+    async fn a_position_is_trusted_once_a_crash_cannot_give_it_out_again(pool: sqlx::PgPool) {
+        // Databases of tests do not wait for the disk otherwise.
+        let durable = (*pool.connect_options())
+            .clone()
+            .options([("synchronous_commit", "on")]);
+        let pool = sqlx::PgPool::connect_with(durable).await.unwrap();
+        let tail = Tail::start(pool.clone().into());
+        for _ in 0..20 {
+            // More than PostgreSQL writes down ahead.
+            let mut tx = pool.begin().await.unwrap();
+            let taken = sqlx::query_as::<_, (i64, String)>(
+                "select max(seq), pg_current_wal_insert_lsn()::text from (select nextval('events_seq') seq from generate_series(1, 40)) taken",
+            );
+            let (taken, written) = taken.fetch_one(&mut *tx).await.unwrap();
+            tx.rollback().await.unwrap();
+            tail.wake();
+            tail.beyond(taken - 1).await;
+            let kept =
+                sqlx::query_scalar::<_, bool>("select pg_current_wal_flush_lsn() >= $1::pg_lsn")
+                    .bind(written)
+                    .fetch_one(&pool);
+            assert!(
+                kept.await.unwrap(),
+                "position {taken} may be given out again"
+            );
         }
     }
 }
