@@ -7,6 +7,8 @@ use std::collections::HashMap;
 
 use prost_reflect::{DescriptorPool, EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor};
 
+use crate::json::wire::Wire;
+
 /// Index of a message in [`Schema::messages`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct MessageId(u32);
@@ -66,6 +68,10 @@ pub(crate) struct Field {
     pub(crate) json_key: Box<str>,
     pub(crate) json_name: Box<str>,
     pub(crate) shape: Shape,
+    /// How its values are encoded; those of a map, not its entries.
+    pub(crate) wire: Wire,
+    /// How the keys of a map are encoded.
+    pub(crate) key_wire: Wire,
     /// Whether "unset" differs from "zero".
     pub(crate) presence: bool,
     /// Index of the (not synthetic) oneof this field is a member of.
@@ -90,9 +96,19 @@ pub(crate) struct Message {
     pub(crate) oneofs: Vec<Box<str>>,
     /// Both names of every field. Where one field's JSON name is another's proto name, the JSON name wins.
     names: HashMap<Box<str>, u16>,
+    /// Numbers of the fields, sorted.
+    numbers: Vec<(u32, u16)>,
 }
 
 impl Message {
+    /// The index of the field with this number.
+    pub(crate) fn index(&self, number: u32) -> Option<u16> {
+        let at = self
+            .numbers
+            .binary_search_by_key(&number, |(number, _)| *number);
+        Some(self.numbers[at.ok()?].1)
+    }
+
     /// Looks a field up by its JSON name or its proto name.
     pub(crate) fn field(&self, name: &str) -> Option<(u16, &Field)> {
         let index = *self.names.get(name)?;
@@ -221,6 +237,13 @@ fn flatten_message(
                 kind if field.is_list() => Shape::List(type_of(kind)),
                 kind => Shape::One(type_of(kind)),
             };
+            let (value, key_wire) = match field.kind() {
+                Kind::Message(entry) if field.is_map() => {
+                    let key = entry.map_entry_key_field().kind();
+                    (entry.map_entry_value_field(), Wire::of(&key, false))
+                }
+                _ => (field.clone(), Wire::Bytes),
+            };
             let oneof = field.containing_oneof().and_then(|oneof| {
                 let at = oneof_names.iter().position(|name| **name == *oneof.name());
                 at.and_then(|at| u16::try_from(at).ok())
@@ -230,6 +253,8 @@ fn flatten_message(
                 json_key: format!("{}:", serde_json::Value::from(field.json_name())).into(),
                 json_name: Box::from(field.json_name()),
                 shape,
+                wire: Wire::of(&value.kind(), value.is_group()),
+                key_wire,
                 presence: field.supports_presence(),
                 oneof,
                 desc: field,
@@ -243,12 +268,19 @@ fn flatten_message(
     for (index, field) in (0_u16..).zip(&fields) {
         names.insert(field.json_name.clone(), index);
     }
+    let mut numbers: Vec<_> = fields
+        .iter()
+        .zip(0_u16..)
+        .map(|(field, index)| (field.desc.number(), index))
+        .collect();
+    numbers.sort_unstable();
     Message {
         form: form_of(desc.full_name()),
         desc,
         fields,
         oneofs: oneof_names,
         names,
+        numbers,
     }
 }
 

@@ -4,6 +4,7 @@
 //! so the failure becomes a terminal line or event, or breaks the connection where the body is raw bytes. Dropping the response
 //! body drops the call, which cancels the handler.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,6 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, header};
 use http_body::Frame;
 use http_body_util::StreamBody;
-use prost_reflect::{DynamicMessage, Value};
 use tokio::time::Instant;
 use tonic::body::Body;
 
@@ -20,7 +20,8 @@ use super::failure::Failure;
 use super::frames::Frames;
 use super::{headers, unary};
 use crate::gateway::Core;
-use crate::route::Route;
+use crate::json::wire::{self, Malformed};
+use crate::route::{FieldRef, Route};
 
 /// One thing that happened on a stream.
 enum Step {
@@ -159,8 +160,7 @@ pub(crate) fn json_content_type(format: StreamFormat) -> Option<HeaderValue> {
 
 fn raw_content_type(core: &Core, route: &Route, bytes: &Bytes) -> Option<HeaderValue> {
     let schema = &core.schemas.main;
-    let message = unary::decode(schema, route, bytes).ok()?;
-    let content_type = unary::http_body(schema, route, &message)?.content_type?;
+    let content_type = unary::http_body(schema, route, bytes).ok()?.content_type?;
     HeaderValue::from_str(&content_type).ok()
 }
 
@@ -249,10 +249,9 @@ fn event(
 ) -> Result<Bytes, Failure> {
     let schema = &core.schemas.main;
     let route = &core.routes.list[route_index];
-    let message = unary::decode(schema, route, bytes)?;
     let mut out = Vec::with_capacity(bytes.len() * 3 + 64);
     if format == StreamFormat::Sse {
-        if let Some(cursor) = cursor(core, route, &message) {
+        if let Some(cursor) = cursor(core, route, bytes).map_err(unary::unreadable)? {
             out.extend_from_slice(b"id: ");
             out.extend_from_slice(cursor.as_bytes());
             out.push(b'\n');
@@ -260,7 +259,7 @@ fn event(
         out.extend_from_slice(b"data: ");
     }
     // JSON escapes control characters, so a message is one line whatever its strings hold.
-    unary::write_json(schema, route, &message, &mut out);
+    unary::write_json(schema, route, bytes, &mut out)?;
     out.extend_from_slice(line_end(format));
     Ok(out.into())
 }
@@ -282,20 +281,16 @@ fn line_end(format: StreamFormat) -> &'static [u8] {
 }
 
 /// The cursor of a message, if it has one that fits on a line.
-fn cursor(core: &Core, route: &Route, message: &DynamicMessage) -> Option<String> {
-    let (last, outer) = route.cursor_field.as_ref()?.split_last()?;
-    let schema = &core.schemas.main;
-    let mut holder = std::borrow::Cow::Borrowed(message);
+fn cursor(core: &Core, route: &Route, bytes: &[u8]) -> Result<Option<String>, Malformed> {
+    let Some((last, outer)) = route.cursor_field.as_deref().and_then(<[_]>::split_last) else {
+        return Ok(None);
+    };
+    let number = |field: &FieldRef| field.get(&core.schemas.main).desc.number();
+    let mut holder = Cow::Borrowed(bytes);
     for step in outer {
-        holder = match holder.get_field(&step.get(schema).desc).into_owned() {
-            Value::Message(inner) => std::borrow::Cow::Owned(inner),
-            _ => return None,
-        };
+        holder = Cow::Owned(wire::submessage(&holder, number(step))?.into_owned());
     }
-    match holder.get_field(&last.get(schema).desc).as_ref() {
-        Value::String(text) if !text.is_empty() && !text.contains(['\n', '\r', '\0']) => {
-            Some(text.clone())
-        }
-        _ => None,
-    }
+    let text = wire::last(&holder, number(last))?.map_or(Ok(""), wire::text)?;
+    let fits = !text.is_empty() && !text.contains(['\n', '\r', '\0']);
+    Ok(fits.then(|| text.to_owned()))
 }

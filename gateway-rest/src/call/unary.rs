@@ -1,17 +1,18 @@
 //! A unary answer: one message and a status, or one failure.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Response};
-use prost_reflect::{DynamicMessage, Value};
 use tonic::Code;
 use tonic::body::Body;
 
 use super::failure::{Failure, Schemas};
 use super::frames::Frames;
+use crate::json::wire::{self, Malformed, Raw};
 use crate::json::write::Writer;
-use crate::route::{FieldRef, Route};
+use crate::route::Route;
 use crate::schema::{Form, MessageId, Schema, Shape, Type};
 
 /// A body for HTTP.
@@ -105,44 +106,35 @@ async fn read_one(frames: &mut Frames) -> Result<Option<Bytes>, Failure> {
 
 /// Turns the bytes of a response message into the body of an HTTP response.
 pub(crate) fn payload(schema: &Schema, route: &Route, bytes: &Bytes) -> Result<Payload, Failure> {
-    let message = decode(schema, route, bytes)?;
-    if let Some(raw) = http_body(schema, route, &message) {
-        return Ok(raw);
+    if returns_http_body(schema, route) {
+        return http_body(schema, route, bytes);
     }
     let mut out = Vec::with_capacity(bytes.len() * 3 + 64);
-    write_json(schema, route, &message, &mut out);
+    write_json(schema, route, bytes, &mut out)?;
     Ok(Payload {
         content_type: Some("application/json".to_owned()),
         bytes: out.into(),
     })
 }
 
-/// Decodes a response message.
-pub(crate) fn decode(
-    schema: &Schema,
-    route: &Route,
-    bytes: &Bytes,
-) -> Result<DynamicMessage, Failure> {
-    let desc = schema.message(route.output).desc.clone();
-    DynamicMessage::decode(desc, bytes.clone())
-        .map_err(|_| Failure::internal("the service sent a message the gateway cannot read"))
-}
-
 /// Writes the message, or the part of it `response_body` names.
 pub(crate) fn write_json(
     schema: &Schema,
     route: &Route,
-    message: &DynamicMessage,
+    bytes: &[u8],
     out: &mut Vec<u8>,
-) {
+) -> Result<(), Failure> {
     let mut writer = Writer::new(schema, out);
-    match route.response_body {
-        None => writer.message(route.output, message),
-        Some(field) => {
-            let field = field.get(schema);
-            writer.field_value(field.shape, &message.get_field(&field.desc));
-        }
-    }
+    let written = match route.response_body {
+        None => writer.message(route.output, bytes),
+        Some(field) => writer.field(schema.message(field.message), field.get(schema), bytes),
+    };
+    written.map_err(unreadable)
+}
+
+/// The failure of a call whose answer is no message of its type.
+pub(crate) fn unreadable(_: Malformed) -> Failure {
+    Failure::internal("the service sent a message the gateway cannot read")
 }
 
 /// The type of what goes out, if that is a message.
@@ -160,33 +152,25 @@ pub(crate) fn returns_http_body(schema: &Schema, route: &Route) -> bool {
 }
 
 /// The raw body of a route that answers with `HttpBody`.
-pub(crate) fn http_body(
-    schema: &Schema,
-    route: &Route,
-    message: &DynamicMessage,
-) -> Option<Payload> {
-    if !returns_http_body(schema, route) {
-        return None;
-    }
-    let inner = match route.response_body.map(|field: FieldRef| field.get(schema)) {
-        None => std::borrow::Cow::Borrowed(message),
-        Some(field) => match message.get_field(&field.desc).into_owned() {
-            Value::Message(inner) => std::borrow::Cow::Owned(inner),
-            _ => return None,
-        },
+pub(crate) fn http_body(schema: &Schema, route: &Route, bytes: &Bytes) -> Result<Payload, Failure> {
+    let read = || {
+        let inner = match route.response_body {
+            None => Cow::Borrowed(&**bytes),
+            Some(field) => wire::submessage(bytes, field.get(schema).desc.number())?,
+        };
+        let content_type = wire::last(&inner, 1)?.map_or(Ok(""), wire::text)?;
+        let data = match wire::last(&inner, 2)? {
+            None => Bytes::new(),
+            Some(Raw::Bytes(data)) if matches!(inner, Cow::Borrowed(_)) => bytes.slice_ref(data),
+            Some(Raw::Bytes(data)) => Bytes::copy_from_slice(data),
+            Some(_) => return Err(Malformed),
+        };
+        Ok(Payload {
+            content_type: (!content_type.is_empty()).then(|| content_type.to_owned()),
+            bytes: data,
+        })
     };
-    let content_type = match inner.get_field_by_number(1).as_deref() {
-        Some(Value::String(text)) if !text.is_empty() => Some(text.clone()),
-        _ => None,
-    };
-    let bytes = match inner.get_field_by_number(2).as_deref() {
-        Some(Value::Bytes(bytes)) => bytes.clone(),
-        _ => Bytes::new(),
-    };
-    Some(Payload {
-        content_type,
-        bytes,
-    })
+    read().map_err(unreadable)
 }
 
 /// The failure of a call that took too long.

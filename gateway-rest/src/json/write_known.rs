@@ -1,61 +1,80 @@
 //! Printing the well-known types that have a JSON form of their own.
 
-use prost_reflect::{DynamicMessage, Value};
-
+use super::wire::{self, Malformed, Raw};
 use super::write::Writer;
 use crate::schema::{Form, Message};
 
 /// Writes a message whose form is not plain.
-pub(super) fn message(writer: &mut Writer<'_>, message: &Message, value: &DynamicMessage) {
+pub(super) fn message(
+    writer: &mut Writer<'_>,
+    message: &Message,
+    bytes: &[u8],
+) -> Result<(), Malformed> {
     match message.form {
         Form::Timestamp => {
-            let (seconds, nanos) = seconds_and_nanos(value);
+            let (seconds, nanos) = seconds_and_nanos(bytes)?;
             timestamp(writer, seconds, nanos);
         }
         Form::Duration => {
-            let (seconds, nanos) = seconds_and_nanos(value);
+            let (seconds, nanos) = seconds_and_nanos(bytes)?;
             duration(writer, seconds, nanos);
         }
-        Form::FieldMask => field_mask(writer, value),
-        Form::Wrapped => first_field(writer, message, value),
-        Form::Struct | Form::ListValue => first_field(writer, message, value),
-        Form::Value => dynamic_value(writer, message, value),
-        Form::Any => any(writer, value),
+        Form::FieldMask => field_mask(writer, bytes)?,
+        Form::Wrapped | Form::Struct | Form::ListValue => first_field(writer, message, bytes)?,
+        Form::Value => dynamic_value(writer, message, bytes)?,
+        Form::Any => any(writer, bytes)?,
         Form::Empty | Form::Plain | Form::HttpBody => writer.raw("{}"),
     }
+    Ok(())
 }
 
 /// Wrappers, `Struct` and `ListValue` print as their only field.
-fn first_field(writer: &mut Writer<'_>, message: &Message, value: &DynamicMessage) {
+fn first_field(writer: &mut Writer<'_>, message: &Message, bytes: &[u8]) -> Result<(), Malformed> {
     match message.fields.first() {
-        Some(field) => writer.field_value(field.shape, &value.get_field(&field.desc)),
-        None => writer.raw("null"),
+        Some(field) => writer.field(message, field, bytes),
+        None => Err(Malformed),
     }
 }
 
-fn dynamic_value(writer: &mut Writer<'_>, message: &Message, value: &DynamicMessage) {
-    let set = message
-        .fields
-        .iter()
-        .find(|field| value.has_field(&field.desc));
-    match set {
-        Some(field) => writer.field_value(field.shape, &value.get_field(&field.desc)),
-        None => writer.raw("null"),
+/// A `Value` prints as the member of its oneof that is set.
+fn dynamic_value(
+    writer: &mut Writer<'_>,
+    message: &Message,
+    bytes: &[u8],
+) -> Result<(), Malformed> {
+    match wire::fields(message, bytes)?.last() {
+        Some((index, _)) => {
+            let field = &message.fields[usize::from(*index)];
+            writer.field(message, field, bytes)
+        }
+        None => {
+            writer.raw("null");
+            Ok(())
+        }
     }
 }
 
-fn seconds_and_nanos(value: &DynamicMessage) -> (i64, i32) {
-    let field = |number| value.get_field_by_number(number);
-    let seconds = match field(1).as_deref() {
-        Some(Value::I64(seconds)) => *seconds,
-        _ => 0,
-    };
-    let nanos = match field(2).as_deref() {
-        Some(Value::I32(nanos)) => *nanos,
-        _ => 0,
-    };
-    (seconds, nanos)
+/// The two parts of a `Timestamp` or `Duration`, the second from nothing to less than a second, whatever the service sent.
+fn seconds_and_nanos(mut bytes: &[u8]) -> Result<(i64, i32), Malformed> {
+    let (mut seconds, mut nanos) = (0_i64, 0_i32);
+    while !bytes.is_empty() {
+        match wire::next(&mut bytes)? {
+            (1, Raw::Varint(value)) => seconds = value.cast_signed(),
+            #[expect(clippy::cast_possible_truncation, reason = "an int32")]
+            (2, Raw::Varint(value)) => nanos = value as i32,
+            (1 | 2, _) => return Err(Malformed),
+            _ => {}
+        }
+    }
+    let whole = nanos.div_euclid(SECOND);
+    Ok((
+        seconds.saturating_add(i64::from(whole)),
+        nanos.rem_euclid(SECOND),
+    ))
 }
+
+/// Nanoseconds.
+const SECOND: i32 = 1_000_000_000;
 
 /// `2030-01-31T09:30:00Z`, with 3, 6 or 9 digits of fraction if there is any.
 fn timestamp(writer: &mut Writer<'_>, seconds: i64, nanos: i32) {
@@ -69,7 +88,7 @@ fn timestamp(writer: &mut Writer<'_>, seconds: i64, nanos: i32) {
     writer.display(format_args!(
         "\"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}"
     ));
-    fraction(writer, nanos.unsigned_abs());
+    fraction(writer, nanos);
     writer.raw("Z\"");
 }
 
@@ -93,37 +112,39 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
 }
 
 fn duration(writer: &mut Writer<'_>, seconds: i64, nanos: i32) {
-    let sign = if seconds < 0 || nanos < 0 { "-" } else { "" };
-    writer.display(format_args!("\"{sign}{}", seconds.unsigned_abs()));
-    fraction(writer, nanos.unsigned_abs());
+    let (sign, seconds, nanos) = match (seconds, nanos) {
+        (..0, 1..) => ("-", (seconds + 1).unsigned_abs(), SECOND - nanos),
+        (..0, _) => ("-", seconds.unsigned_abs(), nanos),
+        _ => ("", seconds.unsigned_abs(), nanos),
+    };
+    writer.display(format_args!("\"{sign}{seconds}"));
+    fraction(writer, nanos);
     writer.raw("s\"");
 }
 
-fn fraction(writer: &mut Writer<'_>, nanos: u32) {
+fn fraction(writer: &mut Writer<'_>, nanos: i32) {
     if nanos == 0 {
-    } else if nanos.is_multiple_of(1_000_000) {
+    } else if nanos % 1_000_000 == 0 {
         writer.display(format_args!(".{:03}", nanos / 1_000_000));
-    } else if nanos.is_multiple_of(1000) {
+    } else if nanos % 1000 == 0 {
         writer.display(format_args!(".{:06}", nanos / 1000));
     } else {
         writer.display(format_args!(".{nanos:09}"));
     }
 }
 
-fn field_mask(writer: &mut Writer<'_>, value: &DynamicMessage) {
-    let paths = value.get_field_by_number(1);
+fn field_mask(writer: &mut Writer<'_>, mut bytes: &[u8]) -> Result<(), Malformed> {
     let mut joined = String::new();
-    if let Some(Value::List(paths)) = paths.as_deref() {
-        for path in paths {
-            if let Value::String(path) = path {
-                if !joined.is_empty() {
-                    joined.push(',');
-                }
-                camel_case(path, &mut joined);
+    while !bytes.is_empty() {
+        if let (1, raw) = wire::next(&mut bytes)? {
+            if !joined.is_empty() {
+                joined.push(',');
             }
+            camel_case(wire::text(raw)?, &mut joined);
         }
     }
     writer.string(&joined);
+    Ok(())
 }
 
 /// `foo_bar` to `fooBar`; an underscore that does not stand before a small letter is kept, so nothing is lost.
@@ -140,55 +161,54 @@ fn camel_case(path: &str, out: &mut String) {
     }
 }
 
-/// `{"@type": …}` with the fields beside it; a type this pool does not know, or bytes that are not of that type, go out as
-/// base64 under `value`, so that one foreign detail cannot make a whole answer unreadable.
-fn any(writer: &mut Writer<'_>, value: &DynamicMessage) {
-    let url = value.get_field_by_number(1);
-    let payload = value.get_field_by_number(2);
-    let (Some(Value::String(url)), Some(Value::Bytes(payload))) =
-        (url.as_deref(), payload.as_deref())
-    else {
-        return writer.raw("{}");
+fn any(writer: &mut Writer<'_>, bytes: &[u8]) -> Result<(), Malformed> {
+    let url = wire::last(bytes, 1)?.map_or(Ok(""), wire::text)?;
+    let payload = match wire::last(bytes, 2)? {
+        None => &[],
+        Some(Raw::Bytes(payload)) => payload,
+        Some(_) => return Err(Malformed),
     };
     if url.is_empty() && payload.is_empty() {
-        return writer.raw("{}");
+        writer.raw("{}");
+    } else {
+        any_parts(writer, url, payload);
     }
-    any_parts(writer, url, payload);
+    Ok(())
 }
 
-/// Each `Any` starts a decoder of its own, so nothing but this bounds how deep they nest; deeper ones go out as base64.
+/// Nothing but this bounds how deep they nest, because each is bytes to the one around it; deeper ones go out as base64.
 const MAX_ANY_DEPTH: u8 = 4;
 
-/// As `any`, from its two parts.
+/// `{"@type": …}` with the fields beside it; a type this pool does not know, or bytes that are not of that type, go out as
+/// base64 under `value`, so that one foreign detail cannot make a whole answer unreadable.
 pub(crate) fn any_parts(writer: &mut Writer<'_>, url: &str, payload: &[u8]) {
-    let schema = writer.schema;
-    let known = url
-        .rsplit_once('/')
-        .filter(|_| writer.any_depth < MAX_ANY_DEPTH)
-        .and_then(|(_, name)| schema.find(name))
-        .and_then(|id| {
-            let message = schema.message(id);
-            let decoded = DynamicMessage::decode(message.desc.clone(), payload).ok()?;
-            Some((id, message, decoded))
-        });
     writer.any_depth += 1;
     writer.raw("{\"@type\":");
     writer.string(url);
-    match known {
-        Some((_, message, decoded)) if matches!(message.form, Form::Plain | Form::HttpBody) => {
-            writer.fields(message, &decoded, false);
-        }
-        Some((id, _, decoded)) => {
-            writer.raw(",\"value\":");
-            writer.message(id, &decoded);
-        }
-        None => {
-            writer.raw(",\"value\":");
-            writer.bytes(payload);
-        }
+    let (written, depth) = (writer.out.len(), writer.depth);
+    if known(writer, url, payload).is_err() {
+        writer.out.truncate(written);
+        writer.depth = depth;
+        writer.raw(",\"value\":");
+        writer.bytes(payload);
     }
     writer.raw("}");
     writer.any_depth -= 1;
+}
+
+fn known(writer: &mut Writer<'_>, url: &str, payload: &[u8]) -> Result<(), Malformed> {
+    let schema = writer.schema;
+    let id = url
+        .rsplit_once('/')
+        .filter(|_| writer.any_depth <= MAX_ANY_DEPTH)
+        .and_then(|(_, name)| schema.find(name))
+        .ok_or(Malformed)?;
+    let message = schema.message(id);
+    if matches!(message.form, Form::Plain | Form::HttpBody) {
+        return writer.fields(message, payload, false);
+    }
+    writer.raw(",\"value\":");
+    writer.message(id, payload)
 }
 
 #[cfg(test)]
