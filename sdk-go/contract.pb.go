@@ -25,4 +25,4 @@ import (
 )
 
 // ContractDigest is the SHA-256, in hexadecimal, of the contract this module was generated from: what a server sends as x-sewa-contract.
-const ContractDigest = "9048a0150f24cf8ad5546e7f2877c8486b470233b81482cf179592f99720d0b1"
+const ContractDigest = "15813d0b6c32994f638b41ab0bc35a9c2a36996c6aff1f97207dee7994d9c838"

@@ -104,14 +104,15 @@ pub(crate) fn failure(headers: &HeaderMap) -> Option<Status> {
 /// tonic panics over details that are not base64, and a server must not be able to do that to a client.
 pub(crate) fn drop_malformed_details(headers: &mut HeaderMap) {
     const DETAILS: &str = "grpc-status-details-bin";
-    let decoder = base64::engine::GeneralPurpose::new(
+    // A constant, because making its tables takes longer than the look at the headers.
+    const DECODER: base64::engine::GeneralPurpose = base64::engine::GeneralPurpose::new(
         &base64::alphabet::STANDARD,
         base64::engine::GeneralPurposeConfig::new()
             .with_decode_padding_mode(base64::engine::DecodePaddingMode::Indifferent),
     );
     if headers
         .get(DETAILS)
-        .is_some_and(|value| decoder.decode(value.as_bytes()).is_err())
+        .is_some_and(|value| DECODER.decode(value.as_bytes()).is_err())
     {
         headers.remove(DETAILS);
     }

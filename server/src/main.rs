@@ -10,6 +10,10 @@ use sewa_server::config::{Config, Role};
 use sewa_server::{cli, dev, logs, serve};
 use tokio::net::TcpListener;
 
+/// A call takes some hundred pieces of memory, many of them of more than the kilobyte up to which the system's allocator is quick (docs/decisions/0018-mimalloc.md).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Sells and resells virtual servers: API, ledger, provisioning and renewal in one binary.
 #[derive(Parser)]
 #[command(name = "sewa", version, arg_required_else_help = true)]

@@ -1104,7 +1104,7 @@ type PlaceOrderRequest struct {
 	ExpectedTotal *money.Money `protobuf:"bytes,3,opt,name=expected_total,json=expectedTotal,proto3" json:"expected_total,omitempty"`
 	// The caller's own reference, unique for ever within the account; empty for none.
 	ClientReference string `protobuf:"bytes,4,opt,name=client_reference,json=clientReference,proto3" json:"client_reference,omitempty"`
-	// How to pay at a gateway; with PAYMENT_GATEWAY only.
+	// How to pay at a gateway: set with PAYMENT_GATEWAY and only then.
 	Gateway *GatewayPayment `protobuf:"bytes,5,opt,name=gateway,proto3" json:"gateway,omitempty"`
 	// SSH keys of the account that open the machine for its administrator, at most 10. Their texts are taken as they are now; what becomes of the keys afterwards does not
 	// change the machine. The order does not repeat them.
@@ -2298,7 +2298,7 @@ const file_sewa_order_v1_order_proto_rawDesc = "" +
 	"\x13PreviewOrderRequest\x125\n" +
 	"\x05draft\x18\x01 \x01(\v2\x19.sewa.order.v1.OrderDraftB\x04\xe2A\x01\x02R\x05draft\"B\n" +
 	"\x14PreviewOrderResponse\x12*\n" +
-	"\x05quote\x18\x01 \x01(\v2\x14.sewa.order.v1.QuoteR\x05quote\"\xf7\x02\n" +
+	"\x05quote\x18\x01 \x01(\v2\x14.sewa.order.v1.QuoteR\x05quote\"\xf5\x02\n" +
 	"\x11PlaceOrderRequest\x125\n" +
 	"\x05draft\x18\x01 \x01(\v2\x19.sewa.order.v1.OrderDraftB\x04\xe2A\x01\x02R\x05draft\x126\n" +
 	"\apayment\x18\x02 \x01(\x0e2\x16.sewa.order.v1.PaymentB\x04\xe2A\x01\x02R\apayment\x12;\n" +
@@ -2306,7 +2306,7 @@ const file_sewa_order_v1_order_proto_rawDesc = "" +
 	"\x10client_reference\x18\x04 \x01(\tB\x00R\x0fclientReference\x127\n" +
 	"\agateway\x18\x05 \x01(\v2\x1d.sewa.order.v1.GatewayPaymentR\agateway\x12$\n" +
 	"\vssh_key_ids\x18\x1e \x03(\tB\x04\xe2A\x01\x04R\tsshKeyIds\x12(\n" +
-	"\tuser_data\x18\x1f \x01(\tB\v\xe2A\x01\x04\xa0\xb5\x18\x01\x80\x01\x01R\buserData:\x00\"v\n" +
+	"\tuser_data\x18\x1f \x01(\tB\v\xe2A\x01\x04\xa0\xb5\x18\x01\x80\x01\x01R\buserData\"v\n" +
 	"\x12PlaceOrderResponse\x12*\n" +
 	"\x05order\x18\x01 \x01(\v2\x14.sewa.order.v1.OrderR\x05order\x124\n" +
 	"\toperation\x18\x02 \x01(\v2\x16.sewa.api.v1.OperationR\toperation\"2\n" +

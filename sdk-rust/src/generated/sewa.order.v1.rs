@@ -435,7 +435,7 @@ pub struct PlaceOrderRequest {
     /// The caller's own reference, unique for ever within the account; empty for none.
     #[prost(string, tag = "4")]
     pub client_reference: ::prost::alloc::string::String,
-    /// How to pay at a gateway; with PAYMENT_GATEWAY only.
+    /// How to pay at a gateway: set with PAYMENT_GATEWAY and only then.
     #[prost(message, optional, tag = "5")]
     pub gateway: ::core::option::Option<GatewayPayment>,
     /// SSH keys of the account that open the machine for its administrator, at most 10. Their texts are taken as they are now; what becomes of the keys afterwards does not

@@ -24,7 +24,7 @@ import { file_sewa_report_v1_report } from "./sewa/report/v1/report_pb.js";
 import { file_sewa_sandbox_v1_sandbox } from "./sewa/sandbox/v1/sandbox_pb.js";
 import { file_sewa_wallet_v1_wallet } from "./sewa/wallet/v1/wallet_pb.js";
 
-export const DIGEST = "9048a0150f24cf8ad5546e7f2877c8486b470233b81482cf179592f99720d0b1";
+export const DIGEST = "15813d0b6c32994f638b41ab0bc35a9c2a36996c6aff1f97207dee7994d9c838";
 export const FILES: readonly DescFile[] = [
   file_sewa_api_v1_billing,
   file_sewa_api_v1_errors,

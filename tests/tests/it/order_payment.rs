@@ -365,6 +365,7 @@ async fn a_way_to_pay_that_is_not_there_is_refused_and_nothing_is_ordered() {
     without.gateway = None;
     let error = refused(shop.budi.orders().place_order(without).await);
     assert!(error.is("INVALID_REQUEST"), "{error:?}");
+    assert_eq!(error.field_violations()[0].field, "gateway");
     let mut besides = by_gateway(&shop.budi, "web-1", Method::Tripay, "BRIVA").await;
     besides.payment = Payment::Wallet.into();
     let error = refused(shop.budi.orders().place_order(besides).await);

@@ -77,6 +77,14 @@ impl OrderService for Orders {
             PaymentProto::Gateway => Payment::Gateway,
             PaymentProto::Wallet | PaymentProto::Unspecified => Payment::Wallet,
         };
+        // A rule between two fields would cost a rule of the contract the translation of the whole request into another language, for every order.
+        if request.gateway.is_some() != (payment == Payment::Gateway) {
+            return Err(status::invalid(status::Invalid::new(
+                "gateway",
+                "GATEWAY_WITH_PAYMENT",
+                "must be set with PAYMENT_GATEWAY and only then",
+            )));
+        }
         let draft = convert::draft(request.draft)?;
         let catalogue = catalog::snapshot(&self.app).await?;
         let expected = request.expected_total.as_ref().map(|t| Rupiah(t.units));

@@ -690,7 +690,7 @@ class PlaceOrderRequest(_message.Message):
 
     @_builtins.property
     def gateway(self) -> Global___GatewayPayment:
-        """How to pay at a gateway; with PAYMENT_GATEWAY only."""
+        """How to pay at a gateway: set with PAYMENT_GATEWAY and only then."""
 
     @_builtins.property
     def ssh_key_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
