@@ -29,9 +29,9 @@ pub(crate) async fn fill(pool: &PgPool, fleet: i64, due: i64) -> anyhow::Result<
         .await?;
     sqlx::query(
         "insert into subscriptions (account_id, instance_id, order_id, price_idr, period, anchor_at, anchor_number, period_number, paid_until, auto_renew, policy,
-            state, next_step, next_step_at, on_test_clock, revision)
+            state, next_step, next_step_at, on_test_clock, revision, present_starts_at, present_period, present_price, present_bought, present_paid)
          select ('00000000-0000-7000-8000-' || lpad(to_hex(1 + i % 1000), 12, '0'))::uuid, gen_random_uuid(), gen_random_uuid(), 5000, 3, t - interval '1 month', 1, 1, t,
-            true, 'prepaid', 'ACTIVE', 'renew', t, false, 1
+            true, 'prepaid', 'ACTIVE', 'renew', t, false, 1, t - interval '1 month', 3, 5000, 5000, 5000
          from (select i, case when i <= $2 then now() - interval '1 hour' + i * interval '1 microsecond' else now() + interval '10 days' + i * interval '1 second' end as t
                from generate_series(1, $1) i) n",
     )
