@@ -25,4 +25,4 @@ import (
 )
 
 // ContractDigest is the SHA-256, in hexadecimal, of the contract this module was generated from: what a server sends as x-sewa-contract.
-const ContractDigest = "9048a0150f24cf8ad5546e7f2877c8486b470233b81482cf179592f99720d0b1"
+const ContractDigest = "68b040b924b63c2b2314920f4921e3e25aaf21f941aabb6b4816462522dc9f25"
