@@ -218,10 +218,11 @@ impl ConsolesLayer {
             // Nobody hears it if it was the viewer who left.
             let _ = tell.send((code_of(end), end.as_str()));
             drop((viewer, screen));
+            // Whoever opens the next one need not wait until the last words of this one are heard.
+            self.forget(&console).await;
             (end, bytes)
         };
         let ((), (end, bytes)) = tokio::join!(carrying, relaying);
-        self.forget(&console).await;
         tracing::info!(
             console = %console.id, instance = %console.instance, account = %console.account, principal = %console.principal,
             seconds = began.elapsed().as_secs(), bytes, end = end.as_str(), "a console ended"

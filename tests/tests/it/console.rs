@@ -344,20 +344,24 @@ async fn silence_garbage_and_the_end_of_the_server_end_a_console() {
     viewer.send(Message::Text("hello".into())).await;
     let end = viewer.end().await.unwrap();
     assert_eq!(end.0, CloseCode::Unsupported, "{end:?}");
+    none_is_left(&world).await;
     let mut viewer = in_front(&world, &budi, &machine.id).await;
     viewer.say(&vec![0; 300 << 10]).await;
     let end = viewer.end().await;
     // It may be cut off before it has said everything.
     assert!(end.is_none_or(|(code, _)| code == CloseCode::Size));
+    none_is_left(&world).await;
     let mut viewer = in_front(&world, &budi, &machine.id).await;
     viewer.say(&[255; 4000]).await;
     let end = viewer.end().await.unwrap();
     assert_eq!(end.1, "the screen went dark", "{end:?}");
     // Before RFB has begun, and what is no WebSocket at all.
+    none_is_left(&world).await;
     let path = path_to(&budi, &machine.id).await;
     let mut viewer = look(&world, &path).await.unwrap();
     viewer.say(&[0; 64]).await;
     assert_eq!(viewer.end().await.unwrap().0, CloseCode::Normal);
+    none_is_left(&world).await;
     let path = path_to(&budi, &machine.id).await;
     let mut raw = tokio::net::TcpStream::connect(world.servers[0].address())
         .await
