@@ -12,6 +12,8 @@ use sewa_gateway::listen::{Cors, CorsLayer, Tls, TlsError};
 use crate::base::crypto::MasterKey;
 use crate::base::vault::{self, Vault};
 use crate::provider::payment::settings::PaymentSettings;
+pub use crate::serve::rest_limits::RestLimits;
+use crate::service::instance::model::console::ConsoleLimits;
 use crate::service::invoice::settings::SellerSettings;
 
 /// Response headers of the API that a page of another origin may read.
@@ -87,6 +89,8 @@ pub struct Config {
     pub cors_max_age_seconds: u64,
     /// What one REST request may cost.
     pub rest: RestLimits,
+    /// How long consoles may last.
+    pub console: ConsoleLimits,
     /// Speed of the simulator provider: milliseconds a machine takes to boot.
     pub simulator_boot_ms: u64,
     /// Payment gateways.
@@ -117,6 +121,7 @@ impl Default for Config {
                 ("login".to_owned(), 5),
                 ("register".to_owned(), 3),
                 ("order".to_owned(), 10),
+                ("console".to_owned(), 20),
             ]),
             access_token_seconds: 900,
             step_up_seconds: 600,
@@ -129,6 +134,7 @@ impl Default for Config {
             cors_exposed_headers: Vec::new(),
             cors_max_age_seconds: 3600,
             rest: RestLimits::default(),
+            console: ConsoleLimits::default(),
             simulator_boot_ms: 1500,
             payments: PaymentSettings::default(),
             seller: SellerSettings::default(),
@@ -187,70 +193,6 @@ impl Retention {
         .into_iter()
         .filter(|(_, seconds)| !(1..=TEN_YEARS).contains(seconds))
         .map(|(name, seconds)| format!("retention.{name} must be 1 to {TEN_YEARS}, not {seconds}"))
-        .collect()
-    }
-}
-
-/// Bounds on one REST request, as the gateway counts them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct RestLimits {
-    /// Bytes of a request body, after decompression.
-    pub body_bytes: usize,
-    /// Seconds a request body may take to arrive.
-    pub body_seconds: usize,
-    /// Nesting of a JSON body; at most 256.
-    pub json_depth: usize,
-    /// Keys in a query string.
-    pub query_keys: usize,
-    /// Bytes of the path.
-    pub path_bytes: usize,
-    /// Bytes of path, query and all headers together.
-    pub header_bytes: usize,
-}
-
-impl Default for RestLimits {
-    fn default() -> Self {
-        let limits = sewa_gateway::Limits::default();
-        Self {
-            body_bytes: limits.body_bytes,
-            body_seconds: usize::try_from(limits.body_patience.as_secs()).unwrap_or(usize::MAX),
-            json_depth: limits.json_depth,
-            query_keys: limits.query_keys,
-            path_bytes: limits.path_bytes,
-            header_bytes: limits.header_bytes,
-        }
-    }
-}
-
-impl RestLimits {
-    /// The gateway's settings with these bounds.
-    pub fn gateway(&self) -> sewa_gateway::GatewayConfig {
-        let mut config = sewa_gateway::GatewayConfig::default();
-        config.limits.body_bytes = self.body_bytes;
-        config.limits.body_patience = Duration::from_secs(self.body_seconds as u64);
-        config.limits.json_depth = self.json_depth;
-        config.limits.query_keys = self.query_keys;
-        config.limits.path_bytes = self.path_bytes;
-        config.limits.header_bytes = self.header_bytes;
-        config
-    }
-
-    fn problems(&self) -> Vec<String> {
-        [
-            ("body_bytes", self.body_bytes, 1024..=64 << 20),
-            ("body_seconds", self.body_seconds, 1..=300),
-            ("json_depth", self.json_depth, 8..=256),
-            ("query_keys", self.query_keys, 1..=100_000),
-            ("path_bytes", self.path_bytes, 256..=64 << 10),
-            ("header_bytes", self.header_bytes, 4096..=1 << 20),
-        ]
-        .into_iter()
-        .filter(|(_, value, allowed)| !allowed.contains(value))
-        .map(|(name, value, allowed)| {
-            let (from, to) = allowed.into_inner();
-            format!("rest.{name} must be {from} to {to}, not {value}")
-        })
         .collect()
     }
 }
@@ -404,6 +346,7 @@ impl Config {
             problems.push(problem);
         }
         problems.extend(self.rest.problems());
+        problems.extend(self.console.problems());
         problems.extend(self.payments.problems());
         problems.extend(self.seller.problems());
         if problems.is_empty() {

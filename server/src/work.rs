@@ -150,6 +150,12 @@ fn forget(jobs: &mut JoinSet<()>, app: &App) {
         ms(60_000),
         |app| async move { instance::boot::forget_passwords(&app).await },
     ));
+    jobs.spawn(every(
+        app.clone(),
+        "forget ended consoles",
+        ms(60_000),
+        |app| async move { instance::console::forget(&app).await },
+    ));
 }
 
 /// What makes machines what they should be.

@@ -10,6 +10,7 @@ use sewa_sdk::sewa::event::v1::{Event, ListEventsRequest};
 use sewa_sdk::sewa::hypervisor::v1::hypervisor_service_client::HypervisorServiceClient;
 use sewa_sdk::sewa::identity::v1::Tokens;
 use sewa_sdk::sewa::identity::v1::identity_service_client::IdentityServiceClient;
+use sewa_sdk::sewa::instance::v1::console_service_client::ConsoleServiceClient;
 use sewa_sdk::sewa::instance::v1::instance_service_client::InstanceServiceClient;
 use sewa_sdk::sewa::instance::v1::snapshot_service_client::SnapshotServiceClient;
 use sewa_sdk::sewa::instance::v1::ssh_key_service_client::SshKeyServiceClient;
@@ -89,6 +90,7 @@ impl Actor {
         orders: OrderServiceClient,
         instances: InstanceServiceClient,
         snapshots: SnapshotServiceClient,
+        consoles: ConsoleServiceClient,
         ssh_keys: SshKeyServiceClient,
         lifecycle: LifecycleServiceClient,
         operations: OperationServiceClient,

@@ -17,6 +17,7 @@ pub mod redis;
 pub mod seen;
 pub mod server;
 pub mod settled;
+pub mod viewer;
 pub mod world;
 
 pub use actor::Actor;

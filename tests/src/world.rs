@@ -389,7 +389,7 @@ impl Settings {
             .with("SELLER__NAME", "PT Sewa Awan Nusantara")
             .with("SELLER__ADDRESS", "Jl. Jenderal Sudirman 1\nJakarta 10220")
             .with("SELLER__NPWP", "01.234.567.8-901.000");
-        let classes = ["DEFAULT", "LOGIN", "REGISTER", "ORDER"];
+        let classes = ["DEFAULT", "LOGIN", "REGISTER", "ORDER", "CONSOLE"];
         classes.iter().fold(settings, |settings, class| {
             settings.with(&format!("RATES__{class}"), unlimited)
         })

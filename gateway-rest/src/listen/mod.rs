@@ -209,8 +209,9 @@ where
         + 'static,
     S::Future: Send + 'static,
 {
+    // With upgrades, for services that go on as something else than HTTP; those are theirs to end.
     let connection = server
-        .serve_connection(TokioIo::new(io), service)
+        .serve_connection_with_upgrades(TokioIo::new(io), service)
         .into_owned();
     watcher.watch(connection).await
 }

@@ -66,6 +66,10 @@ const (
 	InstanceErrorReason_INSTANCE_ERROR_REASON_SNAPSHOT_LIMIT InstanceErrorReason = 15
 	// The snapshot is not there yet, or not any more.
 	InstanceErrorReason_INSTANCE_ERROR_REASON_SNAPSHOT_NOT_AVAILABLE InstanceErrorReason = 16
+	// The provider shows no console of the machine at present. The machine itself may be well.
+	InstanceErrorReason_INSTANCE_ERROR_REASON_CONSOLE_UNAVAILABLE InstanceErrorReason = 17
+	// The instance has as many consoles open as it may have, or ways to them that were not used yet.
+	InstanceErrorReason_INSTANCE_ERROR_REASON_CONSOLE_LIMIT InstanceErrorReason = 18
 )
 
 // Enum value maps for InstanceErrorReason.
@@ -88,6 +92,8 @@ var (
 		14: "INSTANCE_ERROR_REASON_SNAPSHOT_NOT_FOUND",
 		15: "INSTANCE_ERROR_REASON_SNAPSHOT_LIMIT",
 		16: "INSTANCE_ERROR_REASON_SNAPSHOT_NOT_AVAILABLE",
+		17: "INSTANCE_ERROR_REASON_CONSOLE_UNAVAILABLE",
+		18: "INSTANCE_ERROR_REASON_CONSOLE_LIMIT",
 	}
 	InstanceErrorReason_value = map[string]int32{
 		"INSTANCE_ERROR_REASON_UNSPECIFIED":               0,
@@ -107,6 +113,8 @@ var (
 		"INSTANCE_ERROR_REASON_SNAPSHOT_NOT_FOUND":        14,
 		"INSTANCE_ERROR_REASON_SNAPSHOT_LIMIT":            15,
 		"INSTANCE_ERROR_REASON_SNAPSHOT_NOT_AVAILABLE":    16,
+		"INSTANCE_ERROR_REASON_CONSOLE_UNAVAILABLE":       17,
+		"INSTANCE_ERROR_REASON_CONSOLE_LIMIT":             18,
 	}
 )
 
@@ -1797,7 +1805,7 @@ const file_sewa_instance_v1_instance_proto_rawDesc = "" +
 	"\x10confirm_hostname\x18\x02 \x01(\tB\x04\xe2A\x01\x02R\x0fconfirmHostname\x12\x14\n" +
 	"\x04etag\x18\x03 \x01(\tB\x00R\x04etag\"N\n" +
 	"\x16DeleteInstanceResponse\x124\n" +
-	"\toperation\x18\x01 \x01(\v2\x16.sewa.api.v1.OperationR\toperation*\xf3\x0f\n" +
+	"\toperation\x18\x01 \x01(\v2\x16.sewa.api.v1.OperationR\toperation*\xef\x11\n" +
 	"\x13InstanceErrorReason\x12%\n" +
 	"!INSTANCE_ERROR_REASON_UNSPECIFIED\x10\x00\x12c\n" +
 	"(INSTANCE_ERROR_REASON_INSTANCE_NOT_FOUND\x10\x01\x1a5\x9a\xb5\x181\n" +
@@ -1835,7 +1843,11 @@ const file_sewa_instance_v1_instance_proto_rawDesc = "" +
 	"$INSTANCE_ERROR_REASON_SNAPSHOT_LIMIT\x10\x0f\x1aM\x9a\xb5\x18I\n" +
 	"\x13FAILED_PRECONDITION\x12\x05limit\x18\x03\")Delete a snapshot of this instance first.\x12\xa5\x01\n" +
 	",INSTANCE_ERROR_REASON_SNAPSHOT_NOT_AVAILABLE\x10\x10\x1as\x9a\xb5\x18o\n" +
-	"\x13FAILED_PRECONDITION\x12\x05state\x18\x02\"ORead the snapshot again; only one that is AVAILABLE can be restored or deleted.2\xfc\x17\n" +
+	"\x13FAILED_PRECONDITION\x12\x05state\x18\x02\"ORead the snapshot again; only one that is AVAILABLE can be restored or deleted.\x12k\n" +
+	")INSTANCE_ERROR_REASON_CONSOLE_UNAVAILABLE\x10\x11\x1a<\x9a\xb5\x188\n" +
+	"\vUNAVAILABLE\x18\x02\"'Open the console again in some seconds.\x12\x8c\x01\n" +
+	"#INSTANCE_ERROR_REASON_CONSOLE_LIMIT\x10\x12\x1ac\x9a\xb5\x18_\n" +
+	"\x13FAILED_PRECONDITION\x12\x05limit\x18\x02\"?Close one of them; a way that was not used ends after a minute.2\xfc\x17\n" +
 	"\x0fInstanceService\x12\xa3\x01\n" +
 	"\rListInstances\x12&.sewa.instance.v1.ListInstancesRequest\x1a'.sewa.instance.v1.ListInstancesResponse\"A\x8a\xb5\x18% \x01*\adefault2\b\n" +
 	"\x02\b\x05\x12\x02\b\x1e\n" +

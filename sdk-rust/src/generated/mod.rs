@@ -149,6 +149,11 @@ impl ::core::fmt::Debug for identity::v1::CreateApiKeyResponse {
         f.write_str("CreateApiKeyResponse { [redacted] }")
     }
 }
+impl ::core::fmt::Debug for instance::v1::OpenConsoleResponse {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.write_str("OpenConsoleResponse { [redacted] }")
+    }
+}
 impl ::core::fmt::Debug for instance::v1::RebuildInstanceRequest {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
         f.write_str("RebuildInstanceRequest { [redacted] }")

@@ -81,6 +81,8 @@ ids! {
     SshKeyId,
     /// A copy of a machine's disk.
     SnapshotId,
+    /// A look at a machine's screen.
+    ConsoleId,
     /// An invoice or a credit note.
     InvoiceId,
     /// A run of the proof of a day.

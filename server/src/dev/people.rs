@@ -94,6 +94,7 @@ async fn reseller(connection: &mut PgConnection) -> anyhow::Result<Option<String
         "sandbox",
         "profile",
         "snapshots",
+        "console",
         "ssh_keys",
         "referral",
         "billing",

@@ -44,6 +44,7 @@ const TABLE: &[(&str, &[&[&str]])] = &[
     ("billing.read", &[MEMBERS, SUPPORT, FINANCE]),
     ("billing.write", &[OWNERS]),
     ("catalog.write", &[BUSINESS]),
+    ("console.open", &[MEMBERS]),
     ("deposits.confirm", &[FINANCE]),
     ("events.read", &[CUSTOMERS]),
     ("hypervisors.read", &[SYSADMIN]),

@@ -1,12 +1,14 @@
 //! The server: builds the parts, puts the layers in order on one port, and stops gracefully.
 //!
-//! From outside inwards: health and metrics pages, callbacks of payment gateways, the sandbox's payment page, CORS, the API's description, REST (`sewa_gateway`), gRPC-Web, the edge, the services in rank order, reflection and health.
+//! From outside inwards: health and metrics pages, callbacks of payment gateways, the sandbox's payment page, consoles, CORS, the API's description, REST (`sewa_gateway`), gRPC-Web, the edge, the services in rank order, reflection and health.
 
 pub mod callbacks;
+pub mod consoles;
 pub mod describe;
 pub mod pages;
 pub mod parts;
 pub mod paypage;
+pub mod rest_limits;
 
 use std::time::Duration;
 
@@ -18,6 +20,7 @@ use sewa_sdk::sewa::catalog::v1::catalog_service_server::CatalogServiceServer;
 use sewa_sdk::sewa::event::v1::event_service_server::EventServiceServer;
 use sewa_sdk::sewa::hypervisor::v1::hypervisor_service_server::HypervisorServiceServer;
 use sewa_sdk::sewa::identity::v1::identity_service_server::IdentityServiceServer;
+use sewa_sdk::sewa::instance::v1::console_service_server::ConsoleServiceServer;
 use sewa_sdk::sewa::instance::v1::instance_service_server::InstanceServiceServer;
 use sewa_sdk::sewa::instance::v1::snapshot_service_server::SnapshotServiceServer;
 use sewa_sdk::sewa::instance::v1::ssh_key_service_server::SshKeyServiceServer;
@@ -140,6 +143,9 @@ fn routes(app: &App) -> anyhow::Result<Routes> {
         .add_service(SnapshotServiceServer::new(
             instance::rpc::snapshots::SnapshotCalls { app: app.clone() },
         ))
+        .add_service(ConsoleServiceServer::new(
+            instance::rpc::consoles::Consoles { app: app.clone() },
+        ))
         .add_service(SshKeyServiceServer::new(instance::rpc::ssh_keys::SshKeys {
             app: app.clone(),
         }))
@@ -193,10 +199,12 @@ async fn accept(
         .layer(tonic_web::GrpcWebLayer::new())
         .layer(EdgeLayer::new(app.clone(), limits))
         .service(routes(app)?);
+    let consoles = consoles::ConsolesLayer::new(app.clone());
     let service = ServiceBuilder::new()
         .layer(pages::PagesLayer::new(app.clone()))
         .layer(callbacks::CallbacksLayer::new(app.clone()))
         .layer(paypage::PayPageLayer::new(app.clone()))
+        .layer(consoles.clone())
         .layer(app.config.cors().map_err(anyhow::Error::msg)?)
         .layer(openapi::Site::new(&document).layer())
         .service(gateway.layer().layer(grpc));
@@ -211,5 +219,7 @@ async fn accept(
         app.stop.clone().cancelled_owned(),
     )
     .await;
+    // They are no requests any more, and end by themselves when the server stops.
+    consoles.ended().await;
     Ok(())
 }

@@ -202,6 +202,7 @@ async fn serve(listener: TcpListener, dialect: Dialect, cloud: Arc<Mutex<Cloud>>
             // A connection that is dropped on purpose ends in an error.
             let _ = hyper::server::conn::http1::Builder::new()
                 .serve_connection(TokioIo::new(stream), service)
+                .with_upgrades()
                 .await;
         });
     }
@@ -220,10 +221,13 @@ impl std::fmt::Display for Dropped {
 impl std::error::Error for Dropped {}
 
 async fn answer(
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
     dialect: Dialect,
     cloud: Arc<Mutex<Cloud>>,
 ) -> Result<Response<Full<Bytes>>, Dropped> {
+    if dialect == Dialect::Proxmox && request.uri().path().ends_with("/vncwebsocket") {
+        return Ok(proxmox::console::open(&mut request, &cloud));
+    }
     let authorization = request
         .headers()
         .get("authorization")

@@ -182,7 +182,8 @@ fn instance(vm: &Vm) -> Value {
         "v6_network_size": 0,
         "label": vm.label,
         "internal_ip": "",
-        "kvm": "",
+        // Another one each time, until it can be looked at.
+        "kvm": if making { String::new() } else { format!("https://my.vultr.com/subs/vps/novnc/api.php?data={}", Uuid::now_v7().simple()) },
         "hostname": "web-1",
         "os_id": if vm.restored() { 164 } else { vm.image.parse::<u64>().unwrap_or_default() },
         "app_id": 0,

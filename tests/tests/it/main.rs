@@ -14,6 +14,8 @@ mod capabilities;
 mod catalog;
 mod clock;
 mod command_line;
+mod console;
+mod console_browser;
 mod contract;
 mod contract_errors;
 mod contract_methods;

@@ -5,6 +5,7 @@
 //! never made while a transaction is open.
 
 pub mod cloud;
+pub mod consoles;
 pub mod digitalocean;
 pub mod line;
 pub mod linode;
@@ -23,6 +24,7 @@ use async_trait::async_trait;
 use chrono::TimeDelta;
 use secrecy::SecretString;
 
+use self::consoles::Consoles;
 use self::snapshots::Snapshots;
 use self::vendor::Vendor;
 use crate::base::id::{AccountId, InstanceId};
@@ -99,6 +101,11 @@ pub trait Compute: Send + Sync {
 
     /// Snapshots of disks, where this cloud has them.
     fn snapshots(&self) -> Option<&dyn Snapshots> {
+        None
+    }
+
+    /// Consoles, where this cloud has them: those that have the capability `console`.
+    fn consoles(&self) -> Option<&dyn Consoles> {
         None
     }
 }

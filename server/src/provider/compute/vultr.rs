@@ -18,6 +18,7 @@ use crate::provider::compute::cloud::{
     Cloud, Listed, PAGES, Root, Standing, list, microdollars, name_of, reference_of, refusal, text,
     user_data,
 };
+use crate::provider::compute::consoles::Consoles;
 use crate::provider::compute::line::{Ask, Dialect, Line, Reply};
 use crate::provider::compute::snapshots::Snapshots;
 use crate::provider::compute::vendor::Access;
@@ -43,7 +44,7 @@ pub const CAPABILITIES: Capabilities = Capabilities {
     resize: true,
     resize_down: false,
     resize_off: false,
-    console: false,
+    console: true,
 };
 
 /// An account at Vultr.
@@ -297,6 +298,10 @@ impl Compute for Vultr {
     }
 
     fn snapshots(&self) -> Option<&dyn Snapshots> {
+        Some(self)
+    }
+
+    fn consoles(&self) -> Option<&dyn Consoles> {
         Some(self)
     }
 }

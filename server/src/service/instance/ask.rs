@@ -209,7 +209,10 @@ pub async fn update(
     Ok(instance::save(connection, &[(instance.state, instance)]).await?)
 }
 
-async fn locked(connection: &mut PgConnection, target: Target<'_>) -> Result<Instance, Error> {
+pub(super) async fn locked(
+    connection: &mut PgConnection,
+    target: Target<'_>,
+) -> Result<Instance, Error> {
     let instance = store::get_for_update(connection, target.account, target.id)
         .await?
         .ok_or(Error::InstanceNotFound)?;

@@ -6,7 +6,8 @@ use tonic::Status;
 
 use crate::base::id::{ImageId, SshKeyId};
 use crate::base::status;
-use crate::service::instance::model::{InvalidTransition, Refused, snapshot, ssh_key};
+use crate::provider::compute::ProviderError;
+use crate::service::instance::model::{InvalidTransition, Refused, console, snapshot, ssh_key};
 
 /// Errors of instances.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +54,12 @@ pub enum Error {
     /// The snapshot is not there.
     #[error("the snapshot is {0:?}")]
     SnapshotNotAvailable(snapshot::State),
+    /// The provider shows no console now.
+    #[error("the provider shows no console")]
+    ConsoleUnavailable(#[source] ProviderError),
+    /// The instance has as many consoles as it may have.
+    #[error("too many consoles")]
+    ConsoleLimit,
     /// A password could not be sealed or opened.
     #[error("a secret could not be sealed or opened")]
     Secret(#[source] anyhow::Error),
@@ -164,6 +171,17 @@ impl From<Error> for Status {
                     .meta("state", state.as_str())
                     .status()
             }
+            Error::ConsoleUnavailable(_) => status::refuse(
+                Reason::ConsoleUnavailable,
+                "the provider shows no console of the machine at present",
+            )
+            .status(),
+            Error::ConsoleLimit => status::refuse(
+                Reason::ConsoleLimit,
+                "the instance has as many consoles open as it may",
+            )
+            .meta("limit", console::LIMIT)
+            .status(),
             Error::Secret(cause) => status::internal(cause),
             Error::Database(error) => status::database(&error),
         }

@@ -1,10 +1,10 @@
 //! Machines that were sold.
 //!
-//! Owns: `instances`, `snapshots`, `ssh_keys`, `first_boots`. Calls: operation, provider, and catalog for images and plans. Reads `operations` of operation and `subscriptions` of lifecycle for what an instance shows.
+//! Owns: `instances`, `snapshots`, `ssh_keys`, `first_boots`, `consoles`. Calls: operation, provider, and catalog for images and plans. Reads `operations` of operation and `subscriptions` of lifecycle for what an instance shows.
 //! Emits: INSTANCE_CHANGED.
 //!
 //! What should be and what is seen are kept apart. Whoever wants a change records an operation here, in a transaction; the reconciler (`job.rs`) makes it so, outside
-//! any transaction, and writes down what it saw. Orders make machines by `provision`, and changes of plan go through `resize`. Snapshots are asked for in `snapshot` and seen to in `snapshot_work`. The patrol (`patrol.rs`) notices what changed without anybody's asking.
+//! any transaction, and writes down what it saw. Orders make machines by `provision`, and changes of plan go through `resize`. Snapshots are asked for in `snapshot` and seen to in `snapshot_work`. Consoles are opened in `console` and relayed in `relay`. The patrol (`patrol.rs`) notices what changed without anybody's asking.
 
 pub mod ask;
 #[cfg(test)]
@@ -13,6 +13,7 @@ pub mod boot;
 #[cfg(test)]
 mod boot_tests;
 pub mod cloud;
+pub mod console;
 pub mod convert;
 pub mod error;
 pub mod job;
@@ -25,6 +26,7 @@ pub mod plan;
 pub mod provision;
 #[cfg(test)]
 mod provision_tests;
+pub mod relay;
 pub mod resize;
 pub mod rpc;
 pub mod snapshot;

@@ -48,6 +48,9 @@ pub(super) fn obey(cloud: &mut Cloud, node: &str, vmid: u64, rest: &[&str], call
         }
         return data(Value::Object(shown));
     }
+    if rest == ["vncproxy"] {
+        return super::console::offer(cloud, node, vmid, call);
+    }
     if lock.is_some() {
         return failure("VM is locked (clone)");
     }

@@ -1,5 +1,6 @@
 //! The dialect of Proxmox VE: forms, `{"data": …}`, tasks, locks, and failures that are sentences beside a 500.
 
+pub mod console;
 mod guest;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,8 @@ pub struct Cluster {
     pub full_late: bool,
     /// False if no guest has an agent.
     pub agent: bool,
+    /// What is on the screens of guests.
+    pub screens: console::Screens,
     tasks: Vec<Task>,
 }
 
@@ -71,6 +74,7 @@ impl Default for Cluster {
             memory: MEMORY,
             full_late: false,
             agent: true,
+            screens: console::Screens::default(),
             tasks: Vec::new(),
         }
     }

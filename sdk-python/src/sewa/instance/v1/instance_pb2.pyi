@@ -64,6 +64,10 @@ class _InstanceErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_I
     """The instance has as many snapshots as it may have."""
     INSTANCE_ERROR_REASON_SNAPSHOT_NOT_AVAILABLE: _InstanceErrorReason.ValueType  # 16
     """The snapshot is not there yet, or not any more."""
+    INSTANCE_ERROR_REASON_CONSOLE_UNAVAILABLE: _InstanceErrorReason.ValueType  # 17
+    """The provider shows no console of the machine at present. The machine itself may be well."""
+    INSTANCE_ERROR_REASON_CONSOLE_LIMIT: _InstanceErrorReason.ValueType  # 18
+    """The instance has as many consoles open as it may have, or ways to them that were not used yet."""
 
 class InstanceErrorReason(_InstanceErrorReason, metaclass=_InstanceErrorReasonEnumTypeWrapper):
     """Error reasons of this service."""
@@ -102,6 +106,10 @@ INSTANCE_ERROR_REASON_SNAPSHOT_LIMIT: InstanceErrorReason.ValueType  # 15
 """The instance has as many snapshots as it may have."""
 INSTANCE_ERROR_REASON_SNAPSHOT_NOT_AVAILABLE: InstanceErrorReason.ValueType  # 16
 """The snapshot is not there yet, or not any more."""
+INSTANCE_ERROR_REASON_CONSOLE_UNAVAILABLE: InstanceErrorReason.ValueType  # 17
+"""The provider shows no console of the machine at present. The machine itself may be well."""
+INSTANCE_ERROR_REASON_CONSOLE_LIMIT: InstanceErrorReason.ValueType  # 18
+"""The instance has as many consoles open as it may have, or ways to them that were not used yet."""
 Global___InstanceErrorReason: _TypeAlias = InstanceErrorReason  # noqa: Y015
 
 @_typing.final

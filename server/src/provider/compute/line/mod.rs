@@ -7,6 +7,7 @@
 pub mod breaker;
 pub mod pace;
 pub mod trust;
+pub mod upgrade;
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -178,17 +179,7 @@ impl Line {
     }
 
     async fn once(&self, ask: &Ask) -> Result<Reply, ProviderError> {
-        let _place = self
-            .places
-            .acquire()
-            .await
-            .map_err(|_| ProviderError::Unavailable("the line is closed".to_owned()))?;
-        {
-            let mut state = self.state();
-            let now = Instant::now();
-            state.pace.admit(now)?;
-            state.breaker.admit(now)?;
-        }
+        let _place = self.enter().await?;
         let mut call = Counted {
             line: self,
             failed: true,

@@ -28,11 +28,11 @@ const SCREENS: [&str; 5] = [
     "spiceshell",
 ];
 
-pub(super) fn number(provider_ref: &str) -> Result<u32, ProviderError> {
+pub(in crate::provider::compute) fn number(provider_ref: &str) -> Result<u32, ProviderError> {
     provider_ref.parse().map_err(|_| ProviderError::NotFound)
 }
 
-pub(super) fn unreadable(what: &str) -> ProviderError {
+pub(in crate::provider::compute) fn unreadable(what: &str) -> ProviderError {
     ProviderError::Unavailable(format!("{what} cannot be read"))
 }
 
@@ -44,6 +44,10 @@ impl Proxmox {
     pub fn new(access: &Access) -> anyhow::Result<Self> {
         let line = Line::new(access, "", DIALECT)?;
         Ok(Self { line })
+    }
+
+    pub(in crate::provider::compute) fn line(&self) -> &Line {
+        &self.line
     }
 
     pub(super) async fn read(&self, path: String) -> Result<Value, ProviderError> {
@@ -59,7 +63,7 @@ impl Proxmox {
     }
 
     /// Sends a change, and returns its data: the number of a task, or nothing.
-    pub(super) async fn change(
+    pub(in crate::provider::compute) async fn change(
         &self,
         method: Method,
         path: String,
@@ -133,7 +137,10 @@ impl Proxmox {
     }
 
     /// A guest as it is now; `None` if there is none of that number. Guests move between nodes, so it is looked for each time.
-    pub(super) async fn see(&self, vmid: u32) -> Result<Option<Seen>, ProviderError> {
+    pub(in crate::provider::compute) async fn see(
+        &self,
+        vmid: u32,
+    ) -> Result<Option<Seen>, ProviderError> {
         for _ in 0..2 {
             let entries = self.entries().await?;
             let Some(entry) = entries.iter().find(|e| e.vmid == vmid && e.machine) else {
@@ -270,7 +277,7 @@ impl Proxmox {
     }
 }
 
-pub(super) fn path_of(seen: &Seen) -> String {
+pub(in crate::provider::compute) fn path_of(seen: &Seen) -> String {
     format!("/nodes/{}/qemu/{}", escaped(&seen.node), seen.vmid)
 }
 

@@ -10,7 +10,7 @@
 //! Changes answer with the number of a task. It is followed for a moment, which is enough for most; what takes longer shows in `get` as work under way. A failure
 //! is a 500 with a sentence in its reason phrase: what it means is read from that sentence, and one that nobody knows may have had an effect.
 
-mod asking;
+pub(super) mod asking;
 mod failure;
 pub mod guest;
 pub mod view;
@@ -28,6 +28,7 @@ use self::failure::{Meaning, meaning, refused, said};
 use self::guest::{Entry, Size, boot_disk, credentials, escaped, given, mark_of, whole_config};
 use self::view::{Cluster, Template};
 use crate::provider::compute::cloud::{Cloud, Listed, Standing, name_of};
+use crate::provider::compute::consoles::Consoles;
 use crate::provider::compute::line::{Dialect, Line};
 use crate::provider::compute::{
     Boot, Capabilities, Compute, CreateMachine, Machine, Power, ProviderError, Reference,
@@ -49,7 +50,7 @@ pub const CAPABILITIES: Capabilities = Capabilities {
     resize: true,
     resize_down: true,
     resize_off: true,
-    console: false,
+    console: true,
 };
 /// How long the task of a clone is followed. Shorter than a creation may take.
 const CLONING: Duration = Duration::from_secs(6);
@@ -294,6 +295,10 @@ impl Compute for Proxmox {
         let path = format!("{}?purge=1&destroy-unreferenced-disks=1", path_of(&seen));
         let task = self.change(Method::DELETE, path, &[]).await?;
         self.follow(&task, FOLLOWED).await.map(drop)
+    }
+
+    fn consoles(&self) -> Option<&dyn Consoles> {
+        Some(self)
     }
 }
 

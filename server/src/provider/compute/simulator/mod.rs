@@ -4,8 +4,10 @@
 //! an account may have it lose answers, fail, dawdle, run full or lose machines. It lives in tables of its own, so that it survives restarts and is one cloud
 //! for all replicas; its calls use connections of their own, never a transaction of the platform.
 
+pub mod console;
 pub mod faults;
 pub mod model;
+pub mod screen;
 pub mod snapshots;
 pub mod store;
 #[cfg(test)]
@@ -24,6 +26,7 @@ use crate::base::clock::Clock;
 use crate::base::crypto;
 use crate::base::db::PgPool;
 use crate::base::id::AccountId;
+use crate::provider::compute::consoles::Consoles;
 use crate::provider::compute::simulator::model::{Action, Pace, Row};
 use crate::provider::compute::simulator::store::{Change, Times};
 use crate::provider::compute::snapshots::Snapshots;
@@ -33,7 +36,7 @@ use crate::provider::compute::{
 
 /// Its name in the catalogue.
 pub const NAME: &str = "simulator";
-/// The same cloud under another name, which can do less: it sets no passwords on machines that exist, makes them no larger and takes no snapshots.
+/// The same cloud under another name, which can do less: it sets no passwords on machines that exist, makes them no larger, takes no snapshots and shows no consoles.
 pub const BASIC: &str = "simulator-basic";
 /// Both names.
 pub const NAMES: [&str; 2] = [NAME, BASIC];
@@ -173,7 +176,7 @@ impl Compute for Simulator {
             resize: !self.basic,
             resize_down: !self.basic,
             resize_off: true,
-            console: false,
+            console: !self.basic,
         }
     }
 
@@ -340,6 +343,10 @@ impl Compute for Simulator {
     }
 
     fn snapshots(&self) -> Option<&dyn Snapshots> {
+        (!self.basic).then_some(self)
+    }
+
+    fn consoles(&self) -> Option<&dyn Consoles> {
         (!self.basic).then_some(self)
     }
 }

@@ -1,5 +1,6 @@
 //! The rules of instances: what they are, how they move, and what may be asked of them. Pure.
 
+pub mod console;
 pub mod snapshot;
 pub mod ssh_key;
 pub mod state;

@@ -1,6 +1,7 @@
 //! The SQL of instances.
 
 pub mod boot;
+pub mod consoles;
 mod making;
 pub mod snapshots;
 pub mod ssh_keys;
