@@ -25,4 +25,4 @@ import (
 )
 
 // ContractDigest is the SHA-256, in hexadecimal, of the contract this module was generated from: what a server sends as x-sewa-contract.
-const ContractDigest = "9048a0150f24cf8ad5546e7f2877c8486b470233b81482cf179592f99720d0b1"
+const ContractDigest = "287946cbb311351d4f185d2cf279a12e81a04371106f104d8ea974564b5dbd73"

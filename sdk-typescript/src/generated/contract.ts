@@ -10,6 +10,7 @@ import { file_sewa_event_v1_event } from "./sewa/event/v1/event_pb.js";
 import { file_sewa_hypervisor_v1_hypervisor } from "./sewa/hypervisor/v1/hypervisor_pb.js";
 import { file_sewa_identity_v1_identity } from "./sewa/identity/v1/identity_pb.js";
 import { file_sewa_instance_v1_instance } from "./sewa/instance/v1/instance_pb.js";
+import { file_sewa_instance_v1_metrics } from "./sewa/instance/v1/metrics_pb.js";
 import { file_sewa_instance_v1_snapshot } from "./sewa/instance/v1/snapshot_pb.js";
 import { file_sewa_instance_v1_ssh_key } from "./sewa/instance/v1/ssh_key_pb.js";
 import { file_sewa_inventory_v1_inventory } from "./sewa/inventory/v1/inventory_pb.js";
@@ -24,7 +25,7 @@ import { file_sewa_report_v1_report } from "./sewa/report/v1/report_pb.js";
 import { file_sewa_sandbox_v1_sandbox } from "./sewa/sandbox/v1/sandbox_pb.js";
 import { file_sewa_wallet_v1_wallet } from "./sewa/wallet/v1/wallet_pb.js";
 
-export const DIGEST = "9048a0150f24cf8ad5546e7f2877c8486b470233b81482cf179592f99720d0b1";
+export const DIGEST = "287946cbb311351d4f185d2cf279a12e81a04371106f104d8ea974564b5dbd73";
 export const FILES: readonly DescFile[] = [
   file_sewa_api_v1_billing,
   file_sewa_api_v1_errors,
@@ -36,6 +37,7 @@ export const FILES: readonly DescFile[] = [
   file_sewa_hypervisor_v1_hypervisor,
   file_sewa_identity_v1_identity,
   file_sewa_instance_v1_instance,
+  file_sewa_instance_v1_metrics,
   file_sewa_instance_v1_snapshot,
   file_sewa_instance_v1_ssh_key,
   file_sewa_inventory_v1_inventory,

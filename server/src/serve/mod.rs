@@ -19,6 +19,7 @@ use sewa_sdk::sewa::event::v1::event_service_server::EventServiceServer;
 use sewa_sdk::sewa::hypervisor::v1::hypervisor_service_server::HypervisorServiceServer;
 use sewa_sdk::sewa::identity::v1::identity_service_server::IdentityServiceServer;
 use sewa_sdk::sewa::instance::v1::instance_service_server::InstanceServiceServer;
+use sewa_sdk::sewa::instance::v1::metrics_service_server::MetricsServiceServer;
 use sewa_sdk::sewa::instance::v1::snapshot_service_server::SnapshotServiceServer;
 use sewa_sdk::sewa::instance::v1::ssh_key_service_server::SshKeyServiceServer;
 use sewa_sdk::sewa::inventory::v1::inventory_service_server::InventoryServiceServer;
@@ -137,6 +138,9 @@ fn routes(app: &App) -> anyhow::Result<Routes> {
         .add_service(InstanceServiceServer::new(instance::rpc::Instances {
             app: app.clone(),
         }))
+        .add_service(MetricsServiceServer::new(
+            instance::rpc::metrics::MetricsCalls { app: app.clone() },
+        ))
         .add_service(SnapshotServiceServer::new(
             instance::rpc::snapshots::SnapshotCalls { app: app.clone() },
         ))

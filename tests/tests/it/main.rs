@@ -42,6 +42,7 @@ mod limits;
 mod malformed;
 mod malformed_rest;
 mod malformed_wire;
+mod metrics;
 mod one_port;
 mod openapi;
 mod operation;

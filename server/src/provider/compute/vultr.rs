@@ -19,6 +19,7 @@ use crate::provider::compute::cloud::{
     user_data,
 };
 use crate::provider::compute::line::{Ask, Dialect, Line, Reply};
+use crate::provider::compute::metrics::Metrics;
 use crate::provider::compute::snapshots::Snapshots;
 use crate::provider::compute::vendor::Access;
 use crate::provider::compute::{
@@ -297,6 +298,10 @@ impl Compute for Vultr {
     }
 
     fn snapshots(&self) -> Option<&dyn Snapshots> {
+        Some(self)
+    }
+
+    fn metrics(&self) -> Option<&dyn Metrics> {
         Some(self)
     }
 }

@@ -29,6 +29,7 @@ use self::guest::{Entry, Size, boot_disk, credentials, escaped, given, mark_of, 
 use self::view::{Cluster, Template};
 use crate::provider::compute::cloud::{Cloud, Listed, Standing, name_of};
 use crate::provider::compute::line::{Dialect, Line};
+use crate::provider::compute::metrics::Metrics;
 use crate::provider::compute::{
     Boot, Capabilities, Compute, CreateMachine, Machine, Power, ProviderError, Reference,
 };
@@ -294,6 +295,10 @@ impl Compute for Proxmox {
         let path = format!("{}?purge=1&destroy-unreferenced-disks=1", path_of(&seen));
         let task = self.change(Method::DELETE, path, &[]).await?;
         self.follow(&task, FOLLOWED).await.map(drop)
+    }
+
+    fn metrics(&self) -> Option<&dyn Metrics> {
+        Some(self)
     }
 }
 

@@ -5,6 +5,8 @@
 //! for all replicas; its calls use connections of their own, never a transaction of the platform.
 
 pub mod faults;
+mod load;
+mod metrics;
 pub mod model;
 pub mod snapshots;
 pub mod store;
@@ -24,6 +26,7 @@ use crate::base::clock::Clock;
 use crate::base::crypto;
 use crate::base::db::PgPool;
 use crate::base::id::AccountId;
+use crate::provider::compute::metrics::Metrics;
 use crate::provider::compute::simulator::model::{Action, Pace, Row};
 use crate::provider::compute::simulator::store::{Change, Times};
 use crate::provider::compute::snapshots::Snapshots;
@@ -33,7 +36,7 @@ use crate::provider::compute::{
 
 /// Its name in the catalogue.
 pub const NAME: &str = "simulator";
-/// The same cloud under another name, which can do less: it sets no passwords on machines that exist, makes them no larger and takes no snapshots.
+/// The same cloud under another name, which can do less: it sets no passwords on machines that exist, makes them no larger, takes no snapshots and measures nothing.
 pub const BASIC: &str = "simulator-basic";
 /// Both names.
 pub const NAMES: [&str; 2] = [NAME, BASIC];
@@ -340,6 +343,10 @@ impl Compute for Simulator {
     }
 
     fn snapshots(&self) -> Option<&dyn Snapshots> {
+        (!self.basic).then_some(self)
+    }
+
+    fn metrics(&self) -> Option<&dyn Metrics> {
         (!self.basic).then_some(self)
     }
 }

@@ -1,6 +1,8 @@
 //! The rules of instances: what they are, how they move, and what may be asked of them. Pure.
 
+pub mod meter;
 pub mod snapshot;
+pub mod span;
 pub mod ssh_key;
 pub mod state;
 pub mod view;

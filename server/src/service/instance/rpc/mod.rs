@@ -1,5 +1,6 @@
 //! Instances: the wire.
 
+pub mod metrics;
 pub mod snapshots;
 pub mod ssh_keys;
 
