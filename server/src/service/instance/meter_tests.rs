@@ -168,6 +168,24 @@ fn what_a_provider_has_written_down_is_taken_as_it_is() {
 }
 
 #[test]
+fn each_minute_has_a_reading_in_it() {
+    let minute = TimeDelta::minutes(1);
+    for last in [0, 100, 255] {
+        let meter = Meter {
+            instance: InstanceId(Uuid::from_u128(last)),
+            ..meter(None)
+        };
+        let mut at = meter.next(noon(), minute);
+        for _ in 0..200 {
+            let next = meter.next(at + TimeDelta::seconds(10), minute);
+            assert_eq!(next - at, minute);
+            at = next;
+        }
+        assert!(at - noon() < minute * 202);
+    }
+}
+
+#[test]
 fn overage_is_what_was_sent_beyond_the_plan() {
     let moved = |sent, included| Traffic {
         instance: InstanceId(Uuid::from_u128(1)),

@@ -109,7 +109,10 @@ async fn collect(
     for (meter, reading) in first.iter().zip(readings) {
         match reading {
             Ok(reading) => read.push((meter, meter.book(&reading, read_at))),
-            Err(error) => failed.push((meter, read_at + after(&error, interval))),
+            Err(error) => {
+                tracing::debug!(instance = %meter.instance, %error, "a machine could not be read");
+                failed.push((meter, read_at + after(&error, interval)));
+            }
         }
     }
     store::meters::put_off(&app.db, &failed).await?;
@@ -183,8 +186,11 @@ async fn write(
         .map_err(|status: Status| anyhow::anyhow!("the catalogue: {}", status.message()))?;
     let mut tx = app.db.begin().await?;
     let all: Vec<(&Meter, &Booking)> = read.iter().map(|(m, b)| (*m, b)).collect();
-    let due = read_at + interval;
-    let held: HashSet<InstanceId> = store::meters::advance(&mut tx, &all, read_at, due)
+    let due: Vec<DateTime<Utc>> = all
+        .iter()
+        .map(|(meter, _)| meter.next(read_at, interval))
+        .collect();
+    let held: HashSet<InstanceId> = store::meters::advance(&mut tx, &all, &due, read_at)
         .await?
         .into_iter()
         .collect();
@@ -247,13 +253,11 @@ fn ended(
 ) {
     let (mut machines, mut from, mut to) = (Vec::new(), Vec::new(), Vec::new());
     for (meter, booking) in read {
-        let (Some(until), Some(first)) = (booking.read_until, booking.samples.first()) else {
+        let first = booking.samples.first().map(|sample| sample.at);
+        let (Some(until), Some(began)) = (booking.read_until, meter.read_until.or(first)) else {
             continue;
         };
-        let began = meter
-            .read_until
-            .unwrap_or(first.at)
-            .max(until - keeps.kept());
+        let began = began.max(until - keeps.kept());
         let (began, end) = (floor(began, into.span()), floor(until, into.span()));
         if began < end {
             machines.push((meter.account, meter.instance));

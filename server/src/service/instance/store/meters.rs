@@ -117,6 +117,9 @@ pub async fn lease(
 /// # Errors
 /// Of the database.
 pub async fn put_off(pool: &PgPool, meters: &[(&Meter, DateTime<Utc>)]) -> Result<(), sqlx::Error> {
+    if meters.is_empty() {
+        return Ok(());
+    }
     sqlx::query!(
         "update meters m set due_at = n.due from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::timestamptz[]) as n (a, i, f, due)
         where m.account_id = n.a and m.instance_id = n.i and m.fence = n.f and m.due_at is not null",
@@ -138,8 +141,8 @@ pub async fn put_off(pool: &PgPool, meters: &[(&Meter, DateTime<Utc>)]) -> Resul
 pub async fn advance(
     connection: &mut PgConnection,
     read: &[(&Meter, &Booking)],
+    due: &[DateTime<Utc>],
     now: DateTime<Utc>,
-    due: DateTime<Utc>,
 ) -> Result<Vec<InstanceId>, sqlx::Error> {
     let last = |m: &Meter, b: &Booking| b.last.or(m.last);
     let of = |bytes: fn(&Counters) -> i64| {
@@ -148,10 +151,10 @@ pub async fn advance(
             .collect::<Vec<i64>>()
     };
     sqlx::query_scalar!(
-        r#"update meters m set due_at = $12, asked_at = $11, read_at = n.re, uptime_seconds = n.up, network_in = n.ni, network_out = n.ne, disk_read = n.dr,
+        r#"update meters m set due_at = n.due, asked_at = $11, read_at = n.re, uptime_seconds = n.up, network_in = n.ni, network_out = n.ne, disk_read = n.dr,
             disk_write = n.dw, read_until = n.un
         from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::timestamptz[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[],
-            $10::timestamptz[]) as n (a, i, f, re, up, ni, ne, dr, dw, un)
+            $10::timestamptz[], $12::timestamptz[]) as n (a, i, f, re, up, ni, ne, dr, dw, un, due)
         where m.account_id = n.a and m.instance_id = n.i and m.fence = n.f and m.due_at is not null
         returning m.instance_id as "instance: InstanceId""#,
         &read.iter().map(|(m, _)| m.account.0).collect::<Vec<_>>(),
