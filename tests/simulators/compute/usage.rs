@@ -127,7 +127,6 @@ fn metric(vm: &Vm, name: &str, direction: &str, start: i64, end: i64) -> Value {
         }
         json!({"metric": metric, "values": values})
     };
-    #[expect(clippy::cast_precision_loss, reason = "a time and a size are small")]
     let result = match (name, direction) {
         ("cpu", _) => {
             let passed = |at: i64| (at - vm.usage.measured_since.timestamp()) as f64;

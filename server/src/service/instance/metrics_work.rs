@@ -209,15 +209,8 @@ async fn write(
         (Resolution::FiveMinutes, Resolution::Minute),
         (Resolution::Hour, Resolution::FiveMinutes),
     ] {
-        let (machines, from, to) = ended(&ours, into, keeps);
-        let over = Over {
-            machines: &machines,
-            from: &from,
-            to: &to,
-        };
-        if !machines.is_empty() {
-            store::metrics::average(&mut tx, into, &over).await?;
-        }
+        let over = ended(&ours, into, keeps);
+        store::metrics::average(&mut tx, into, &over).await?;
     }
     let plan_of = |meter: &Meter| {
         let plan = catalogue.plan(meter.plan);
@@ -241,31 +234,21 @@ fn samples_of(read: &[(&Meter, &Booking)], step: Step) -> Vec<((AccountId, Insta
 }
 
 /// The spans that are over since each machine was last read, of a resolution whose finer samples are kept for so long.
-#[expect(clippy::type_complexity, reason = "three columns of one statement")]
-fn ended(
-    read: &[(&Meter, &Booking)],
-    into: Resolution,
-    keeps: Resolution,
-) -> (
-    Vec<(AccountId, InstanceId)>,
-    Vec<DateTime<Utc>>,
-    Vec<DateTime<Utc>>,
-) {
-    let (mut machines, mut from, mut to) = (Vec::new(), Vec::new(), Vec::new());
-    for (meter, booking) in read {
+fn ended(read: &[(&Meter, &Booking)], into: Resolution, keeps: Resolution) -> Vec<Over> {
+    let over = |meter: &Meter, booking: &Booking| {
         let first = booking.samples.first().map(|sample| sample.at);
-        let (Some(until), Some(began)) = (booking.read_until, meter.read_until.or(first)) else {
-            continue;
+        let until = booking.read_until?;
+        let began = meter.read_until.or(first)?.max(until - keeps.kept());
+        let over = Over {
+            machine: (meter.account, meter.instance),
+            from: floor(began, into.span()),
+            to: floor(until, into.span()),
         };
-        let began = began.max(until - keeps.kept());
-        let (began, end) = (floor(began, into.span()), floor(until, into.span()));
-        if began < end {
-            machines.push((meter.account, meter.instance));
-            from.push(began);
-            to.push(end);
-        }
-    }
-    (machines, from, to)
+        (over.from < over.to).then_some(over)
+    };
+    let all = read.iter();
+    all.filter_map(|(meter, booking)| over(meter, booking))
+        .collect()
 }
 
 /// Bytes to add to months, and those that providers count.

@@ -118,7 +118,6 @@ fn moved(
                 continue;
             }
             let from = (*before).max(*at - GAP);
-            #[expect(clippy::cast_precision_loss, reason = "ten minutes at most")]
             let seconds = (*at - from).num_milliseconds() as f64 / 1000.0;
             let amount = bytes(megabits * MEGABIT * seconds);
             all.push(Moved {

@@ -221,10 +221,6 @@ impl Sample {
 
     /// What was measured of a kind.
     pub fn value(&self, kind: Kind) -> Option<f64> {
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "nobody sees the last bit of such a number of bytes"
-        )]
         let whole = |number: Option<i64>| number.map(|n| n as f64);
         match kind {
             Kind::Cpu => self.cpu_percent.map(f64::from),
@@ -291,10 +287,6 @@ where
 }
 
 /// A number of bytes, or of bytes a second, from what a cloud says in other units. Less than nothing is nothing.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "it is rounded and within bounds"
-)]
 fn bytes(number: f64) -> i64 {
     if number.is_finite() {
         number.round().clamp(0.0, 9e18) as i64
@@ -304,10 +296,6 @@ fn bytes(number: f64) -> i64 {
 }
 
 /// A percentage within its bounds.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "a percentage needs no more digits"
-)]
 fn percent(number: f64) -> f32 {
     if number.is_finite() {
         number.clamp(0.0, 100.0) as f32

@@ -55,14 +55,15 @@ pub async fn insert(
     Ok(())
 }
 
-/// Spans of machines whose samples are to be averaged: whole multiples of the coarser resolution.
-pub struct Over<'s> {
-    /// The machines.
-    pub machines: &'s [Machine],
-    /// Where each begins.
-    pub from: &'s [DateTime<Utc>],
-    /// Where each ends.
-    pub to: &'s [DateTime<Utc>],
+/// A span of a machine whose samples are to be averaged, in whole multiples of the coarser resolution.
+#[derive(Clone, Copy, Debug)]
+pub struct Over {
+    /// The machine.
+    pub machine: Machine,
+    /// Where it begins.
+    pub from: DateTime<Utc>,
+    /// Where it ends.
+    pub to: DateTime<Utc>,
 }
 
 /// Averages of one table into the next, over spans of an interval. Made again they replace what is there.
@@ -77,10 +78,10 @@ macro_rules! average {
             group by 1, 2, 3
             on conflict (account_id, instance_id, at) do update set cpu_percent = excluded.cpu_percent, memory_bytes = excluded.memory_bytes,
                 disk_read = excluded.disk_read, disk_write = excluded.disk_write, network_in = excluded.network_in, network_out = excluded.network_out",
-            &$over.machines.iter().map(|(a, _)| a.0).collect::<Vec<_>>(),
-            &$over.machines.iter().map(|(_, i)| i.0).collect::<Vec<_>>(),
-            $over.from,
-            $over.to,
+            &$over.iter().map(|o| o.machine.0.0).collect::<Vec<_>>(),
+            &$over.iter().map(|o| o.machine.1.0).collect::<Vec<_>>(),
+            &$over.iter().map(|o| o.from).collect::<Vec<_>>(),
+            &$over.iter().map(|o| o.to).collect::<Vec<_>>(),
         )
         .execute($connection)
         .await?
@@ -94,8 +95,11 @@ macro_rules! average {
 pub async fn average(
     connection: &mut PgConnection,
     into: Resolution,
-    over: &Over<'_>,
+    over: &[Over],
 ) -> Result<(), sqlx::Error> {
+    if over.is_empty() {
+        return Ok(());
+    }
     match into {
         Resolution::Minute => return Ok(()),
         Resolution::FiveMinutes => {
