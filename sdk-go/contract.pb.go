@@ -25,4 +25,4 @@ import (
 )
 
 // ContractDigest is the SHA-256, in hexadecimal, of the contract this module was generated from: what a server sends as x-sewa-contract.
-const ContractDigest = "15813d0b6c32994f638b41ab0bc35a9c2a36996c6aff1f97207dee7994d9c838"
+const ContractDigest = "2e9e6e9ccb3c40124075bd0d05ba143dfaee9c147c5830c62711744fbadb83c9"

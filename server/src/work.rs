@@ -156,6 +156,12 @@ fn forget(jobs: &mut JoinSet<()>, app: &App) {
         ms(60_000),
         |app| async move { instance::console::forget(&app).await },
     ));
+    jobs.spawn(every(
+        app.clone(),
+        "forget old metrics",
+        ms(5000),
+        |app| async move { instance::metrics_work::forget_once(&app).await },
+    ));
 }
 
 /// What makes machines what they should be.
@@ -178,6 +184,12 @@ fn machines(jobs: &mut JoinSet<()>, app: &App) {
         "look after snapshots",
         ms(1000),
         |app| async move { instance::snapshot_work::tend_once(&app).await },
+    ));
+    jobs.spawn(every(
+        app.clone(),
+        "read what machines use",
+        ms(1000),
+        |app| async move { instance::metrics_work::collect_once(&app).await },
     ));
 }
 

@@ -2262,6 +2262,814 @@ pub mod instance_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+/// Asks for metrics.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetMetricsRequest {
+    /// The instance.
+    #[prost(string, tag = "1")]
+    pub instance_id: ::prost::alloc::string::String,
+    /// What to show; everything the provider gives if empty.
+    #[prost(enumeration = "MetricKind", repeated, packed = "false", tag = "2")]
+    pub kinds: ::prost::alloc::vec::Vec<i32>,
+    /// Where to begin; an hour before the end if not set. At most 24 hours before the end at a minute, 14 days at five minutes, 400 days at an hour.
+    #[prost(message, optional, tag = "3")]
+    pub start_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Where to end, after the start; now if not set.
+    #[prost(message, optional, tag = "4")]
+    pub end_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// The span of a point; chosen by the whole span if not set.
+    #[prost(enumeration = "Resolution", tag = "5")]
+    pub resolution: i32,
+}
+impl ::prost::Name for GetMetricsRequest {
+    const NAME: &'static str = "GetMetricsRequest";
+    const PACKAGE: &'static str = "sewa.instance.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.instance.v1.GetMetricsRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.instance.v1.GetMetricsRequest".into()
+    }
+}
+/// Metrics.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetMetricsResponse {
+    /// One for each kind asked for that the provider gives, in the order of the kinds, with points or without.
+    #[prost(message, repeated, tag = "1")]
+    pub series: ::prost::alloc::vec::Vec<MetricSeries>,
+    /// The span each point stands for.
+    #[prost(enumeration = "Resolution", tag = "2")]
+    pub resolution: i32,
+    /// The first moment that was looked at.
+    #[prost(message, optional, tag = "3")]
+    pub start_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// The first moment that was not.
+    #[prost(message, optional, tag = "4")]
+    pub end_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// When the provider was last read; not set if it was not yet.
+    #[prost(message, optional, tag = "5")]
+    pub as_of_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+impl ::prost::Name for GetMetricsResponse {
+    const NAME: &'static str = "GetMetricsResponse";
+    const PACKAGE: &'static str = "sewa.instance.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.instance.v1.GetMetricsResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.instance.v1.GetMetricsResponse".into()
+    }
+}
+/// One kind over time.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct MetricSeries {
+    /// What it is.
+    #[prost(enumeration = "MetricKind", tag = "1")]
+    pub kind: i32,
+    /// Points, oldest first. Where nothing was measured there is none.
+    #[prost(message, repeated, tag = "2")]
+    pub points: ::prost::alloc::vec::Vec<MetricPoint>,
+}
+impl ::prost::Name for MetricSeries {
+    const NAME: &'static str = "MetricSeries";
+    const PACKAGE: &'static str = "sewa.instance.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.instance.v1.MetricSeries".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.instance.v1.MetricSeries".into()
+    }
+}
+/// An average over a span.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct MetricPoint {
+    /// Where the span begins, a whole multiple of the resolution in UTC.
+    #[prost(message, optional, tag = "1")]
+    pub start_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// The average, in the unit of the kind.
+    #[prost(double, tag = "2")]
+    pub value: f64,
+}
+impl ::prost::Name for MetricPoint {
+    const NAME: &'static str = "MetricPoint";
+    const PACKAGE: &'static str = "sewa.instance.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.instance.v1.MetricPoint".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.instance.v1.MetricPoint".into()
+    }
+}
+/// What an instance moved over the public network in a month. Months are those of UTC, not of Jakarta as on invoices, because providers count by them: Vultr by days and Linode by
+/// months of UTC, and what they count is what their bills say.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Traffic {
+    /// The instance.
+    #[prost(string, tag = "1")]
+    pub instance_id: ::prost::alloc::string::String,
+    /// The month, for example `2026-11`.
+    #[prost(string, tag = "2")]
+    pub month: ::prost::alloc::string::String,
+    /// Received, in bytes. It does not count towards what the plan includes.
+    #[prost(int64, tag = "3")]
+    pub in_bytes: i64,
+    /// Sent, in bytes. This counts towards what the plan includes, as it does at every provider.
+    #[prost(int64, tag = "4")]
+    pub out_bytes: i64,
+    /// What the plan includes for a whole month, in bytes: `transfer_gib` of the plan the instance had when it was last read in that month. Not set where the plan includes transfer
+    /// without limit, which is a `transfer_gib` of 0. It is not divided where an instance began or ended within the month.
+    #[prost(int64, optional, tag = "5")]
+    pub included_bytes: ::core::option::Option<i64>,
+    /// What was sent beyond that, in bytes; 0 if nothing was.
+    #[prost(int64, tag = "6")]
+    pub overage_bytes: i64,
+    /// Until when it is counted; not set if nothing was read in that month. What moved since is not in it.
+    #[prost(message, optional, tag = "7")]
+    pub as_of_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// True where the provider gives only how fast bytes moved (DigitalOcean), so that their number is summed up from that and may differ from its own by a little.
+    #[prost(bool, tag = "8")]
+    pub estimated: bool,
+}
+impl ::prost::Name for Traffic {
+    const NAME: &'static str = "Traffic";
+    const PACKAGE: &'static str = "sewa.instance.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.instance.v1.Traffic".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.instance.v1.Traffic".into()
+    }
+}
+/// Asks for the traffic of an instance.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetTrafficRequest {
+    /// The instance.
+    #[prost(string, tag = "1")]
+    pub instance_id: ::prost::alloc::string::String,
+    /// The month by UTC, for example `2026-11`; the present one if empty.
+    #[prost(string, tag = "2")]
+    pub month: ::prost::alloc::string::String,
+}
+impl ::prost::Name for GetTrafficRequest {
+    const NAME: &'static str = "GetTrafficRequest";
+    const PACKAGE: &'static str = "sewa.instance.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.instance.v1.GetTrafficRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.instance.v1.GetTrafficRequest".into()
+    }
+}
+/// The traffic of an instance.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetTrafficResponse {
+    /// What it moved.
+    #[prost(message, optional, tag = "1")]
+    pub traffic: ::core::option::Option<Traffic>,
+}
+impl ::prost::Name for GetTrafficResponse {
+    const NAME: &'static str = "GetTrafficResponse";
+    const PACKAGE: &'static str = "sewa.instance.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.instance.v1.GetTrafficResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.instance.v1.GetTrafficResponse".into()
+    }
+}
+/// Asks for the traffic of instances.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListTrafficRequest {
+    /// Items per page, 50 if 0, at most 200.
+    #[prost(int32, tag = "1")]
+    pub page_size: i32,
+    /// Token of the previous page; empty for the first.
+    #[prost(string, tag = "2")]
+    pub page_token: ::prost::alloc::string::String,
+    /// The month by UTC, for example `2026-11`; the present one if empty.
+    #[prost(string, tag = "3")]
+    pub month: ::prost::alloc::string::String,
+    /// Only instances that sent more than their plan includes.
+    #[prost(bool, tag = "4")]
+    pub overage_only: bool,
+    /// Staff: whose instances. Others see their own, whatever stands here.
+    #[prost(string, tag = "5")]
+    pub account_id: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ListTrafficRequest {
+    const NAME: &'static str = "ListTrafficRequest";
+    const PACKAGE: &'static str = "sewa.instance.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.instance.v1.ListTrafficRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.instance.v1.ListTrafficRequest".into()
+    }
+}
+/// A page of traffic.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListTrafficResponse {
+    /// What instances moved, newest instance first.
+    #[prost(message, repeated, tag = "1")]
+    pub traffic: ::prost::alloc::vec::Vec<Traffic>,
+    /// Token of the next page; empty at the end.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ListTrafficResponse {
+    const NAME: &'static str = "ListTrafficResponse";
+    const PACKAGE: &'static str = "sewa.instance.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.instance.v1.ListTrafficResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.instance.v1.ListTrafficResponse".into()
+    }
+}
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum MetricKind {
+    /// Not set.
+    Unspecified = 0,
+    /// Processor time used, in percent of all the machine's virtual processors together: 0 to 100.
+    CpuPercent = 1,
+    /// Memory in use, in bytes.
+    MemoryBytes = 2,
+    /// Read from disk, in bytes a second.
+    DiskReadBytesPerSecond = 3,
+    /// Written to disk, in bytes a second.
+    DiskWriteBytesPerSecond = 4,
+    /// Received over the public network, in bytes a second.
+    NetworkInBytesPerSecond = 5,
+    /// Sent over the public network, in bytes a second.
+    NetworkOutBytesPerSecond = 6,
+}
+impl MetricKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "METRIC_KIND_UNSPECIFIED",
+            Self::CpuPercent => "METRIC_KIND_CPU_PERCENT",
+            Self::MemoryBytes => "METRIC_KIND_MEMORY_BYTES",
+            Self::DiskReadBytesPerSecond => "METRIC_KIND_DISK_READ_BYTES_PER_SECOND",
+            Self::DiskWriteBytesPerSecond => "METRIC_KIND_DISK_WRITE_BYTES_PER_SECOND",
+            Self::NetworkInBytesPerSecond => "METRIC_KIND_NETWORK_IN_BYTES_PER_SECOND",
+            Self::NetworkOutBytesPerSecond => "METRIC_KIND_NETWORK_OUT_BYTES_PER_SECOND",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "METRIC_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "METRIC_KIND_CPU_PERCENT" => Some(Self::CpuPercent),
+            "METRIC_KIND_MEMORY_BYTES" => Some(Self::MemoryBytes),
+            "METRIC_KIND_DISK_READ_BYTES_PER_SECOND" => {
+                Some(Self::DiskReadBytesPerSecond)
+            }
+            "METRIC_KIND_DISK_WRITE_BYTES_PER_SECOND" => {
+                Some(Self::DiskWriteBytesPerSecond)
+            }
+            "METRIC_KIND_NETWORK_IN_BYTES_PER_SECOND" => {
+                Some(Self::NetworkInBytesPerSecond)
+            }
+            "METRIC_KIND_NETWORK_OUT_BYTES_PER_SECOND" => {
+                Some(Self::NetworkOutBytesPerSecond)
+            }
+            _ => None,
+        }
+    }
+}
+/// The span one point stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Resolution {
+    /// Chosen by the span that is asked for: the finest that is kept so long.
+    Unspecified = 0,
+    /// A minute, kept for 24 hours. Providers that write down averages of five minutes themselves (Linode) have none of these.
+    OneMinute = 1,
+    /// Five minutes, kept for 14 days.
+    FiveMinutes = 2,
+    /// An hour, kept for 400 days.
+    OneHour = 3,
+}
+impl Resolution {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "RESOLUTION_UNSPECIFIED",
+            Self::OneMinute => "RESOLUTION_ONE_MINUTE",
+            Self::FiveMinutes => "RESOLUTION_FIVE_MINUTES",
+            Self::OneHour => "RESOLUTION_ONE_HOUR",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "RESOLUTION_UNSPECIFIED" => Some(Self::Unspecified),
+            "RESOLUTION_ONE_MINUTE" => Some(Self::OneMinute),
+            "RESOLUTION_FIVE_MINUTES" => Some(Self::FiveMinutes),
+            "RESOLUTION_ONE_HOUR" => Some(Self::OneHour),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod metrics_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Metrics and traffic of instances, in one shape whatever the provider. They are read from the provider every minute (every quarter of an hour or so where it limits how often it
+    /// is asked) while the instance is RUNNING, STOPPED or SUSPENDED, and kept here.
+    #[derive(Debug, Clone)]
+    pub struct MetricsServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl MetricsServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> MetricsServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> MetricsServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            MetricsServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Reads the metrics of an instance over a span of time. There is one series for each kind that was asked for and that the provider gives; a kind it does not give has none, which
+        /// is not the same as zero. A machine that is off uses nothing: where the provider says so its values are 0, where it says nothing there are no points. Points are averages.
+        /// Those of one minute are kept for 24 hours, those of five minutes for 14 days, those of an hour for 400 days; points of five minutes and of an hour are there when their span
+        /// is over. Of an instance that was deleted what is kept can still be read. Where the provider has not the capability `metrics` the call is refused. Times are half-open:
+        /// the start is within, the end is not.
+        ///
+        /// Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "kinds": ["METRIC_KIND_CPU_PERCENT"], "resolution": "RESOLUTION_FIVE_MINUTES"}`
+        pub async fn get_metrics(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetMetricsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetMetricsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/sewa.instance.v1.MetricsService/GetMetrics",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("sewa.instance.v1.MetricsService", "GetMetrics"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Reads what an instance moved over the public network in a month, how much its plan includes, and how much is beyond that. Nothing is charged for what is beyond. Where the
+        /// provider has not the capability `traffic` the call is refused.
+        ///
+        /// Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "month": "2026-11"}`
+        pub async fn get_traffic(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetTrafficRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetTrafficResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/sewa.instance.v1.MetricsService/GetTraffic",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("sewa.instance.v1.MetricsService", "GetTraffic"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists the traffic of an account's instances in a month, newest instance first: all for which anything was read in that month, or only those beyond what their plan includes.
+        ///
+        /// Example request: `{"month": "2026-11", "overageOnly": true}`
+        pub async fn list_traffic(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListTrafficRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListTrafficResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/sewa.instance.v1.MetricsService/ListTraffic",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("sewa.instance.v1.MetricsService", "ListTraffic"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+#[cfg(feature = "server")]
+pub mod metrics_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with MetricsServiceServer.
+    #[async_trait]
+    pub trait MetricsService: std::marker::Send + std::marker::Sync + 'static {
+        /// Reads the metrics of an instance over a span of time. There is one series for each kind that was asked for and that the provider gives; a kind it does not give has none, which
+        /// is not the same as zero. A machine that is off uses nothing: where the provider says so its values are 0, where it says nothing there are no points. Points are averages.
+        /// Those of one minute are kept for 24 hours, those of five minutes for 14 days, those of an hour for 400 days; points of five minutes and of an hour are there when their span
+        /// is over. Of an instance that was deleted what is kept can still be read. Where the provider has not the capability `metrics` the call is refused. Times are half-open:
+        /// the start is within, the end is not.
+        ///
+        /// Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "kinds": ["METRIC_KIND_CPU_PERCENT"], "resolution": "RESOLUTION_FIVE_MINUTES"}`
+        async fn get_metrics(
+            &self,
+            request: tonic::Request<super::GetMetricsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetMetricsResponse>,
+            tonic::Status,
+        >;
+        /// Reads what an instance moved over the public network in a month, how much its plan includes, and how much is beyond that. Nothing is charged for what is beyond. Where the
+        /// provider has not the capability `traffic` the call is refused.
+        ///
+        /// Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "month": "2026-11"}`
+        async fn get_traffic(
+            &self,
+            request: tonic::Request<super::GetTrafficRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetTrafficResponse>,
+            tonic::Status,
+        >;
+        /// Lists the traffic of an account's instances in a month, newest instance first: all for which anything was read in that month, or only those beyond what their plan includes.
+        ///
+        /// Example request: `{"month": "2026-11", "overageOnly": true}`
+        async fn list_traffic(
+            &self,
+            request: tonic::Request<super::ListTrafficRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListTrafficResponse>,
+            tonic::Status,
+        >;
+    }
+    /// Metrics and traffic of instances, in one shape whatever the provider. They are read from the provider every minute (every quarter of an hour or so where it limits how often it
+    /// is asked) while the instance is RUNNING, STOPPED or SUSPENDED, and kept here.
+    #[derive(Debug)]
+    pub struct MetricsServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> MetricsServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for MetricsServiceServer<T>
+    where
+        T: MetricsService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/sewa.instance.v1.MetricsService/GetMetrics" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetMetricsSvc<T: MetricsService>(pub Arc<T>);
+                    impl<
+                        T: MetricsService,
+                    > tonic::server::UnaryService<super::GetMetricsRequest>
+                    for GetMetricsSvc<T> {
+                        type Response = super::GetMetricsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetMetricsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as MetricsService>::get_metrics(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetMetricsSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/sewa.instance.v1.MetricsService/GetTraffic" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetTrafficSvc<T: MetricsService>(pub Arc<T>);
+                    impl<
+                        T: MetricsService,
+                    > tonic::server::UnaryService<super::GetTrafficRequest>
+                    for GetTrafficSvc<T> {
+                        type Response = super::GetTrafficResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetTrafficRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as MetricsService>::get_traffic(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetTrafficSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/sewa.instance.v1.MetricsService/ListTraffic" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListTrafficSvc<T: MetricsService>(pub Arc<T>);
+                    impl<
+                        T: MetricsService,
+                    > tonic::server::UnaryService<super::ListTrafficRequest>
+                    for ListTrafficSvc<T> {
+                        type Response = super::ListTrafficResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListTrafficRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as MetricsService>::list_traffic(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListTrafficSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for MetricsServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "sewa.instance.v1.MetricsService";
+    impl<T> tonic::server::NamedService for MetricsServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
 /// A snapshot. One that could not be taken, or is deleted, is no more.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Snapshot {

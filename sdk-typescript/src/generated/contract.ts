@@ -9,7 +9,9 @@ import { file_sewa_catalog_v1_catalog } from "./sewa/catalog/v1/catalog_pb.js";
 import { file_sewa_event_v1_event } from "./sewa/event/v1/event_pb.js";
 import { file_sewa_hypervisor_v1_hypervisor } from "./sewa/hypervisor/v1/hypervisor_pb.js";
 import { file_sewa_identity_v1_identity } from "./sewa/identity/v1/identity_pb.js";
+import { file_sewa_instance_v1_console } from "./sewa/instance/v1/console_pb.js";
 import { file_sewa_instance_v1_instance } from "./sewa/instance/v1/instance_pb.js";
+import { file_sewa_instance_v1_metrics } from "./sewa/instance/v1/metrics_pb.js";
 import { file_sewa_instance_v1_snapshot } from "./sewa/instance/v1/snapshot_pb.js";
 import { file_sewa_instance_v1_ssh_key } from "./sewa/instance/v1/ssh_key_pb.js";
 import { file_sewa_inventory_v1_inventory } from "./sewa/inventory/v1/inventory_pb.js";
@@ -24,7 +26,7 @@ import { file_sewa_report_v1_report } from "./sewa/report/v1/report_pb.js";
 import { file_sewa_sandbox_v1_sandbox } from "./sewa/sandbox/v1/sandbox_pb.js";
 import { file_sewa_wallet_v1_wallet } from "./sewa/wallet/v1/wallet_pb.js";
 
-export const DIGEST = "15813d0b6c32994f638b41ab0bc35a9c2a36996c6aff1f97207dee7994d9c838";
+export const DIGEST = "2e9e6e9ccb3c40124075bd0d05ba143dfaee9c147c5830c62711744fbadb83c9";
 export const FILES: readonly DescFile[] = [
   file_sewa_api_v1_billing,
   file_sewa_api_v1_errors,
@@ -35,7 +37,9 @@ export const FILES: readonly DescFile[] = [
   file_sewa_event_v1_event,
   file_sewa_hypervisor_v1_hypervisor,
   file_sewa_identity_v1_identity,
+  file_sewa_instance_v1_console,
   file_sewa_instance_v1_instance,
+  file_sewa_instance_v1_metrics,
   file_sewa_instance_v1_snapshot,
   file_sewa_instance_v1_ssh_key,
   file_sewa_inventory_v1_inventory,

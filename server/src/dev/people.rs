@@ -89,6 +89,7 @@ async fn reseller(connection: &mut PgConnection) -> anyhow::Result<Option<String
         "orders",
         "instances",
         "lifecycle",
+        "metrics",
         "operations",
         "events",
         "sandbox",

@@ -68,6 +68,7 @@ const TABLE: &[(&str, &[&[&str]])] = &[
     ("lifecycle.read", &[CUSTOMERS, SUPPORT, FINANCE]),
     ("lifecycle.renew", &[MEMBERS]),
     ("lifecycle.write", &[MEMBERS]),
+    ("metrics.read", &[CUSTOMERS, SUPPORT]),
     ("operations.cancel", &[MEMBERS]),
     ("operations.read", &[CUSTOMERS, SUPPORT]),
     ("orders.approve", &[FINANCE]),

@@ -22,6 +22,7 @@ use sewa_sdk::sewa::hypervisor::v1::hypervisor_service_server::HypervisorService
 use sewa_sdk::sewa::identity::v1::identity_service_server::IdentityServiceServer;
 use sewa_sdk::sewa::instance::v1::console_service_server::ConsoleServiceServer;
 use sewa_sdk::sewa::instance::v1::instance_service_server::InstanceServiceServer;
+use sewa_sdk::sewa::instance::v1::metrics_service_server::MetricsServiceServer;
 use sewa_sdk::sewa::instance::v1::snapshot_service_server::SnapshotServiceServer;
 use sewa_sdk::sewa::instance::v1::ssh_key_service_server::SshKeyServiceServer;
 use sewa_sdk::sewa::inventory::v1::inventory_service_server::InventoryServiceServer;
@@ -140,6 +141,9 @@ fn routes(app: &App) -> anyhow::Result<Routes> {
         .add_service(InstanceServiceServer::new(instance::rpc::Instances {
             app: app.clone(),
         }))
+        .add_service(MetricsServiceServer::new(
+            instance::rpc::metrics::MetricsCalls { app: app.clone() },
+        ))
         .add_service(SnapshotServiceServer::new(
             instance::rpc::snapshots::SnapshotCalls { app: app.clone() },
         ))

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::faults::Verb;
 use super::machines::{Answer, Given, NewVm, Order, Vm};
 use super::snapshots::Shot;
+use super::usage::Measure;
 use super::{Asked, Said};
 
 /// Fields a creation may have, of those the platform has a use for.
@@ -64,8 +65,33 @@ pub fn read(ask: &Asked) -> Order {
         ("DELETE", ["v2", "snapshots", id]) => {
             number(id).map_or(Order::Nowhere, Order::DeleteSnapshot)
         }
+        ("GET", ["v2", "monitoring", "metrics", "droplet", what]) => metric(what, ask),
         ("POST", ["v2", "droplets", id, "actions"]) => {
             number(id).map_or(Order::Nowhere, |id| action(id, &ask.body))
+        }
+        _ => Order::Nowhere,
+    }
+}
+
+fn metric(what: &str, ask: &Asked) -> Order {
+    let text = |name: &str| ask.query.get(name).cloned().unwrap_or_default();
+    let number = |name: &str| text(name).parse::<i64>().ok();
+    let (Ok(id), Some(start), Some(end)) =
+        (text("host_id").parse(), number("start"), number("end"))
+    else {
+        return Order::Invalid("host_id, start and end are required".to_owned());
+    };
+    let direction = text("direction");
+    match what {
+        "bandwidth" if text("interface") != "public" => {
+            Order::Invalid("nobody sells private traffic".to_owned())
+        }
+        "bandwidth" if !["inbound", "outbound"].contains(&direction.as_str()) => {
+            Order::Invalid("direction is required".to_owned())
+        }
+        "bandwidth" | "cpu" | "memory_total" | "memory_available" => {
+            let measure = Measure::Metric(what.to_owned(), direction, start, end);
+            Order::Measure(id, measure)
         }
         _ => Order::Nowhere,
     }
@@ -283,6 +309,7 @@ pub fn write(answer: &Answer) -> Said {
             )
         }
         Answer::Deleted => said(204, Value::Null),
+        Answer::Measured(told) => said(200, told.clone()),
         Answer::Account => said(
             200,
             json!({"account": {

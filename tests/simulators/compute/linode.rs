@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::faults::Verb;
 use super::machines::{Answer, Given, NewVm, Order, Vm};
+use super::usage::Measure;
 use super::{Asked, Said};
 
 /// Fields a creation may have, of those the platform has a use for.
@@ -49,6 +50,17 @@ pub fn read(ask: &Asked) -> Order {
         ),
         ("POST", ["v4", "linode", "instances"]) => create(&ask.body),
         ("GET", ["v4", "linode", "instances", id]) => number(id).map_or(Order::Nowhere, Order::Get),
+        ("GET", ["v4", "linode", "instances", id, "stats"]) => {
+            number(id).map_or(Order::Nowhere, |id| Order::Measure(id, Measure::Stats))
+        }
+        ("GET", ["v4", "linode", "instances", id, "transfer", year, month]) => {
+            match (number(id), year.parse(), month.parse()) {
+                (Some(id), Ok(year), Ok(month)) => {
+                    Order::Measure(id, Measure::Transfer(year, month))
+                }
+                _ => Order::Nowhere,
+            }
+        }
         ("DELETE", ["v4", "linode", "instances", id]) => act(id, Verb::Delete, None),
         ("POST", ["v4", "linode", "instances", id, "boot"]) => act(id, Verb::PowerOn, None),
         ("POST", ["v4", "linode", "instances", id, "shutdown"]) => act(id, Verb::Shutdown, None),
@@ -214,6 +226,7 @@ pub fn write(answer: &Answer) -> Said {
                 "results": total,
             }),
         ),
+        Answer::Measured(told) => said(200, told.clone()),
         Answer::Account => said(
             200,
             json!({"balance": 200, "balance_uninvoiced": 145, "email": "jsmith@example.com", "euuid": "E1AF5EEC-526F-487D-B317EBEB34C87D71"}),

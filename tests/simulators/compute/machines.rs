@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use super::faults::{Fault, Verb};
 use super::snapshots::Shot;
-use super::{Dialect, Said, guest, proxmox};
+use super::usage::{Measure, Usage};
+use super::{Dialect, Said, guest, proxmox, usage};
 
 /// How long work takes.
 pub(super) const WORK: Duration = Duration::from_millis(150);
@@ -42,6 +45,8 @@ pub struct Vm {
     pub history: Vec<Verb>,
     /// The address it was told to have, where the cloud gives none of its own.
     pub told: Option<Ipv4Addr>,
+    /// What it has used.
+    pub usage: Usage,
 }
 
 impl Vm {
@@ -116,6 +121,8 @@ pub enum Order {
     Snapshots(Option<u64>, Option<String>, usize, usize),
     /// The disk of a machine put back to a copy.
     Restore(u64, u64),
+    /// What a machine uses.
+    Measure(u64, Measure),
     /// No copy of that number any more.
     DeleteSnapshot(u64),
     /// Who we are.
@@ -149,6 +156,8 @@ pub enum Answer {
     Taken(Shot),
     /// Copies, of one machine or of all: a page, its number, its size, and how many there are.
     Snapshots(Option<u64>, Vec<Shot>, usize, usize, usize),
+    /// What a machine uses.
+    Measured(Value),
     /// Who we are.
     Account,
     /// What is owed.
@@ -349,6 +358,7 @@ impl Cloud {
             user_data: None,
             history: vec![Verb::Create],
             told: None,
+            usage: Usage::default(),
         };
         first_boot(&mut vm, &new.given);
         self.created.push(vm.label.clone());
@@ -397,6 +407,10 @@ impl Cloud {
                 first_boot(vm, given);
                 Answer::Accepted(vm.clone())
             }
+            Order::Measure(id, measure) => match self.machines.get(id) {
+                Some(vm) => Answer::Measured(usage::told(vm, measure)),
+                None => Answer::NotFound,
+            },
             Order::Note(id, user_data) => match self.machines.get_mut(id) {
                 Some(vm) => {
                     vm.user_data = Some(user_data.clone());

@@ -11,6 +11,7 @@ pub mod linode;
 pub mod machines;
 pub mod proxmox;
 pub mod snapshots;
+pub mod usage;
 pub mod vultr;
 
 use std::collections::BTreeMap;

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::faults::Verb;
 use super::machines::{Answer, Given, NewVm, Order, Vm};
 use super::snapshots::Shot;
+use super::usage::Measure;
 use super::{Asked, Said};
 
 /// Fields a creation may have, of those the platform has a use for.
@@ -70,6 +71,9 @@ pub fn read(ask: &Asked) -> Order {
         }
         ("DELETE", ["v2", "snapshots", id]) => {
             number(id).map_or(Order::Nowhere, Order::DeleteSnapshot)
+        }
+        ("GET", ["v2", "instances", id, "bandwidth"]) => {
+            number(id).map_or(Order::Nowhere, |id| Order::Measure(id, Measure::Days))
         }
         ("POST", ["v2", "instances", id, "restore"]) => {
             let snapshot = ask.body["snapshot_id"].as_str().and_then(number);
@@ -262,6 +266,7 @@ pub fn write(answer: &Answer) -> Said {
             said(202, json!({"instance": instance(vm)}))
         }
         Answer::Accepted(_) | Answer::Deleted | Answer::Already => said(204, Value::Null),
+        Answer::Measured(told) => said(200, told.clone()),
         Answer::Account => said(
             200,
             json!({"account": {

@@ -1,11 +1,15 @@
 //! Providers differ in what they can do, and the API says so before and after. [V5]
 
 use sewa_sdk::sewa::catalog::v1::ListPlansRequest;
-use sewa_sdk::sewa::instance::v1::{RebuildInstanceRequest, ResetInstancePasswordRequest};
+use sewa_sdk::sewa::instance::v1::{
+    RebuildInstanceRequest, ResetInstancePasswordRequest, Resolution,
+};
 use sewa_sdk::sewa::order::v1::OrderDraft;
 use sewa_sdk::sewa::order::v1::order::State;
 use sewa_tests::patience::eventually;
 use sewa_tests::{World, refused};
+
+use crate::metrics::{metrics, traffic};
 
 /// One of everything at a cloud that sets no passwords.
 const CATALOGUE: &str = r#"
@@ -96,6 +100,19 @@ async fn what_a_provider_cannot_do_is_said_and_refused() {
     let error = refused(budi.instances().rebuild_instance(rebuild).await);
     assert!(error.is("NOT_SUPPORTED_BY_PROVIDER"), "{error:?}");
     assert_eq!(error.metadata("capability"), Some("rebuild_credentials"));
+    let unmeasured = [
+        (
+            "metrics",
+            metrics(&budi, &basic.id, Resolution::OneMinute).await.err(),
+        ),
+        ("traffic", traffic(&budi, &basic.id).await.err()),
+    ];
+    for (capability, error) in unmeasured {
+        let error = error.expect("a refusal");
+        assert!(error.is("NOT_SUPPORTED_BY_PROVIDER"), "{error:?}");
+        assert_eq!(error.metadata("capability"), Some(capability));
+        assert!(!basic.capabilities.iter().any(|name| name == capability));
+    }
     let again = budi.instance(&basic.id).await;
     assert_eq!(again.etag, basic.etag, "nothing was begun");
     budi.instances()

@@ -44,6 +44,8 @@ mod limits;
 mod malformed;
 mod malformed_rest;
 mod malformed_wire;
+mod metrics;
+mod metrics_providers;
 mod one_port;
 mod openapi;
 mod operation;

@@ -84,6 +84,9 @@ fn reads(things: &Things) -> BTreeMap<&'static str, Value> {
         ),
         ("instance.v1.InstanceService/GetInstance", instance.clone()),
         ("instance.v1.InstanceService/ListInstances", whose.clone()),
+        ("instance.v1.MetricsService/GetMetrics", instance.clone()),
+        ("instance.v1.MetricsService/GetTraffic", instance.clone()),
+        ("instance.v1.MetricsService/ListTraffic", whose.clone()),
         ("lifecycle.v1.LifecycleService/ListPolicies", json!({})),
         ("lifecycle.v1.LifecycleService/ListRenewals", whose.clone()),
         (

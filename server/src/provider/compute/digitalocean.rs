@@ -16,6 +16,7 @@ use crate::provider::compute::cloud::{
     user_data,
 };
 use crate::provider::compute::line::{Ask, Dialect, Line, Reply};
+use crate::provider::compute::metrics::Metrics;
 use crate::provider::compute::snapshots::Snapshots;
 use crate::provider::compute::vendor::Access;
 use crate::provider::compute::{
@@ -300,6 +301,10 @@ impl Compute for DigitalOcean {
     }
 
     fn snapshots(&self) -> Option<&dyn Snapshots> {
+        Some(self)
+    }
+
+    fn metrics(&self) -> Option<&dyn Metrics> {
         Some(self)
     }
 }

@@ -18,6 +18,7 @@ use crate::provider::compute::cloud::{
     user_data,
 };
 use crate::provider::compute::line::{Ask, Dialect, Line, Reply};
+use crate::provider::compute::metrics::Metrics;
 use crate::provider::compute::vendor::Access;
 use crate::provider::compute::{
     Boot, Capabilities, Compute, CreateMachine, Machine, Power, ProviderError, Reference,
@@ -59,7 +60,7 @@ impl Linode {
         Ok(Self { line })
     }
 
-    async fn ask(&self, ask: &Ask) -> Result<Value, ProviderError> {
+    pub(super) async fn ask(&self, ask: &Ask) -> Result<Value, ProviderError> {
         let reply = self.line.ask(ask).await?;
         if reply.status.is_success() {
             Ok(reply.body)
@@ -108,7 +109,7 @@ impl Linode {
 }
 
 /// Their ids are numbers; anything else would make another path.
-fn path(provider_ref: &str) -> Result<String, ProviderError> {
+pub(super) fn path(provider_ref: &str) -> Result<String, ProviderError> {
     let id: u64 = provider_ref.parse().map_err(|_| ProviderError::NotFound)?;
     Ok(format!("/linode/instances/{id}"))
 }
@@ -274,6 +275,10 @@ impl Compute for Linode {
 
     async fn delete(&self, provider_ref: &str) -> Result<(), ProviderError> {
         self.ask(&Ask::delete(path(provider_ref)?)).await.map(drop)
+    }
+
+    fn metrics(&self) -> Option<&dyn Metrics> {
+        Some(self)
     }
 }
 

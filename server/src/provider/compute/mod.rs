@@ -9,6 +9,7 @@ pub mod consoles;
 pub mod digitalocean;
 pub mod line;
 pub mod linode;
+pub mod metrics;
 pub mod proxmox;
 pub mod simulator;
 pub mod snapshots;
@@ -25,6 +26,7 @@ use chrono::TimeDelta;
 use secrecy::SecretString;
 
 use self::consoles::Consoles;
+use self::metrics::{Gives, Metrics};
 use self::snapshots::Snapshots;
 use self::vendor::Vendor;
 use crate::base::id::{AccountId, InstanceId};
@@ -106,6 +108,11 @@ pub trait Compute: Send + Sync {
 
     /// Consoles, where this cloud has them: those that have the capability `console`.
     fn consoles(&self) -> Option<&dyn Consoles> {
+        None
+    }
+
+    /// What machines use, where this cloud tells.
+    fn metrics(&self) -> Option<&dyn Metrics> {
         None
     }
 }
@@ -321,6 +328,14 @@ impl Providers {
         )
     }
 
+    /// What a provider tells of what its machines use; `None` if nothing.
+    pub fn metrics_of(&self, name: &str) -> Option<Gives> {
+        self.get(name).map_or_else(
+            || Vendor::parse(name).and_then(metrics::of),
+            |cloud| cloud.metrics().map(|metrics| metrics.gives()),
+        )
+    }
+
     /// What a cloud can do, by the API's names, sorted; nothing if it is not configured any more.
     pub fn capabilities(&self, name: &str) -> Vec<String> {
         let Some(capabilities) = self.capabilities_of(name) else {
@@ -328,6 +343,9 @@ impl Providers {
         };
         let mut names = capabilities.names();
         names.extend(self.has_snapshots(name).then_some("snapshots"));
+        let gives = self.metrics_of(name);
+        names.extend(gives.filter(|g| !g.kinds.is_empty()).map(|_| "metrics"));
+        names.extend(gives.filter(|g| g.traffic).map(|_| "traffic"));
         names.sort_unstable();
         names.into_iter().map(str::to_owned).collect()
     }

@@ -20,6 +20,7 @@ use crate::provider::compute::cloud::{
 };
 use crate::provider::compute::consoles::Consoles;
 use crate::provider::compute::line::{Ask, Dialect, Line, Reply};
+use crate::provider::compute::metrics::Metrics;
 use crate::provider::compute::snapshots::Snapshots;
 use crate::provider::compute::vendor::Access;
 use crate::provider::compute::{
@@ -302,6 +303,10 @@ impl Compute for Vultr {
     }
 
     fn consoles(&self) -> Option<&dyn Consoles> {
+        Some(self)
+    }
+
+    fn metrics(&self) -> Option<&dyn Metrics> {
         Some(self)
     }
 }

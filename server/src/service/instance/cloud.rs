@@ -27,11 +27,23 @@ pub async fn of(
     app: &App,
     instance: &Instance,
 ) -> Result<Result<Arc<dyn Compute>, ProviderError>, sqlx::Error> {
-    if let Some(built_in) = app.providers.get(&instance.provider) {
+    line_to(app, &instance.provider, instance.provider_account).await
+}
+
+/// The cloud of a provider's name, or the line to an account there.
+///
+/// # Errors
+/// The outer one of the database; the inner one if there is no line to it now.
+pub async fn line_to(
+    app: &App,
+    name: &str,
+    provider_account: Option<ProviderAccountId>,
+) -> Result<Result<Arc<dyn Compute>, ProviderError>, sqlx::Error> {
+    if let Some(built_in) = app.providers.get(name) {
         return Ok(Ok(Arc::clone(built_in)));
     }
-    let Some(id) = instance.provider_account else {
-        let message = format!("provider {} is not configured", instance.provider);
+    let Some(id) = provider_account else {
+        let message = format!("provider {name} is not configured");
         return Ok(Err(ProviderError::Unavailable(message)));
     };
     let mut connection = app.db.acquire().await?;

@@ -7,6 +7,9 @@ use tonic::Status;
 use crate::base::id::SshKeyId;
 use crate::base::time;
 use crate::provider::compute::Providers;
+use crate::provider::compute::metrics::{Kind, Sample};
+use crate::service::instance::model::meter::Traffic;
+use crate::service::instance::model::span::Resolution;
 use crate::service::instance::model::{Labels, Snapshot, SshKey, State, View, snapshot};
 
 /// An instance as its owner sees it.
@@ -128,4 +131,63 @@ pub fn state_filter(number: i32) -> Vec<&'static str> {
         .filter(|s| state(*s) as i32 == number)
         .map(State::as_str)
         .collect()
+}
+
+/// What is measured, as the contract names it.
+pub fn metric_kind(kind: Kind) -> proto::MetricKind {
+    match kind {
+        Kind::Cpu => proto::MetricKind::CpuPercent,
+        Kind::Memory => proto::MetricKind::MemoryBytes,
+        Kind::DiskRead => proto::MetricKind::DiskReadBytesPerSecond,
+        Kind::DiskWrite => proto::MetricKind::DiskWriteBytesPerSecond,
+        Kind::NetworkIn => proto::MetricKind::NetworkInBytesPerSecond,
+        Kind::NetworkOut => proto::MetricKind::NetworkOutBytesPerSecond,
+    }
+}
+
+/// The samples in which a kind was measured.
+pub fn series(kind: Kind, samples: &[Sample]) -> proto::MetricSeries {
+    let points = samples.iter().filter_map(|sample| {
+        Some(proto::MetricPoint {
+            start_time: Some(time::to_proto(sample.at)),
+            value: sample.value(kind)?,
+        })
+    });
+    proto::MetricSeries {
+        kind: metric_kind(kind) as i32,
+        points: points.collect(),
+    }
+}
+
+/// A resolution that is asked for; `None` leaves the choice.
+pub fn resolution(asked: proto::Resolution) -> Option<Resolution> {
+    match asked {
+        proto::Resolution::Unspecified => None,
+        proto::Resolution::OneMinute => Some(Resolution::Minute),
+        proto::Resolution::FiveMinutes => Some(Resolution::FiveMinutes),
+        proto::Resolution::OneHour => Some(Resolution::Hour),
+    }
+}
+
+/// A resolution, as the contract names it.
+pub fn resolution_to_proto(resolution: Resolution) -> proto::Resolution {
+    match resolution {
+        Resolution::Minute => proto::Resolution::OneMinute,
+        Resolution::FiveMinutes => proto::Resolution::FiveMinutes,
+        Resolution::Hour => proto::Resolution::OneHour,
+    }
+}
+
+/// What an instance moved in a month.
+pub fn traffic(traffic: &Traffic, estimated: bool) -> proto::Traffic {
+    proto::Traffic {
+        instance_id: traffic.instance.to_string(),
+        month: traffic.month.format("%Y-%m").to_string(),
+        in_bytes: traffic.received,
+        out_bytes: traffic.sent,
+        included_bytes: traffic.included,
+        overage_bytes: traffic.overage(),
+        as_of_time: traffic.read_at.map(time::to_proto),
+        estimated,
+    }
 }

@@ -30,6 +30,10 @@ pub async fn patrol_once(app: &App) -> anyhow::Result<usize> {
     let due = store::take_to_look_at(&app.db, now, now + ROUND, CHUNK)
         .await
         .context("choose instances")?;
+    // Whatever is looked at is also measured, from its first look on.
+    store::meters::begin(&app.db, &due, now)
+        .await
+        .context("begin to measure")?;
     let count = due.len();
     futures_util::stream::iter(due)
         .for_each_concurrent(CONCURRENT, |(account, id)| async move {

@@ -106,6 +106,7 @@ fn power(cloud: &mut Cloud, node: &str, vmid: u64, verb: &str) -> Said {
         return failure(&format!("VM {vmid} not running"));
     }
     vm.on = matches!(done, Verb::PowerOn | Verb::Reboot);
+    vm.usage.restart();
     if vm.on && config.get("cipassword") != vm.user_data.as_ref() {
         // cloud-init sees another instance, and begins anew.
         vm.user_data = config.get("cipassword").cloned();

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::faults::Verb;
 use super::machines::{Answer, Cloud, Order, Vm, WORK};
+use super::usage::{CPU, Usage};
 use super::{Asked, Said};
 
 /// What only Proxmox has of a cloud.
@@ -329,14 +330,29 @@ fn resources(cloud: &Cloud, kind: Option<&String>) -> Said {
             let number = |name: &str| text(name).parse::<u64>().unwrap_or_default();
             // One that is being made shows without its name.
             let named = vm.is_none_or(|vm| vm.work != Verb::Create || !vm.busy());
-            json!({
+            let mut entry = json!({
                 "type": "qemu", "id": format!("qemu/{vmid}"), "vmid": vmid, "node": node, "name": named.then(|| text("name")), "tags": text("tags"),
                 "template": number("template"), "status": if vm.is_some_and(shown_on) { "running" } else { "stopped" },
                 "maxcpu": number("cores"), "maxmem": number("memory") << 20, "maxdisk": u64::from(disk(config)) << 30,
-            })
+            });
+            use_of(vm, &mut entry);
+            entry
         }));
     }
     data(json!(all))
+}
+
+/// What a guest uses: nothing while it is off.
+pub(super) fn use_of(vm: Option<&Vm>, entry: &mut Value) {
+    let on = vm.filter(|vm| shown_on(vm));
+    let usage = on.map(|vm| &vm.usage);
+    entry["cpu"] = json!(usage.map_or(0.0, |_| CPU));
+    entry["mem"] = json!(usage.map_or(0, |_| 256_u64 << 20));
+    entry["uptime"] = json!(usage.map_or(0, |u| u.on_since.elapsed().as_secs()));
+    entry["netin"] = json!(usage.map_or(0, |u| u.received));
+    entry["netout"] = json!(usage.map_or(0, |u| u.sent));
+    entry["diskread"] = json!(usage.map_or(0, |u| u.received / 2));
+    entry["diskwrite"] = json!(usage.map_or(0, |u| u.sent / 2));
 }
 
 /// What it was until the task is over.
@@ -415,6 +431,7 @@ fn clone(cloud: &mut Cloud, node: &str, template: &str, call: &Call) -> Said {
             user_data: None,
             history: vec![Verb::Create],
             told: None,
+            usage: Usage::default(),
         },
     );
     cloud.created.push(name);

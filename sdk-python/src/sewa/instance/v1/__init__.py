@@ -4,6 +4,8 @@ from .console_pb2 import *
 from .console_pb2_grpc import *
 from .instance_pb2 import *
 from .instance_pb2_grpc import *
+from .metrics_pb2 import *
+from .metrics_pb2_grpc import *
 from .snapshot_pb2 import *
 from .snapshot_pb2_grpc import *
 from .ssh_key_pb2 import *

@@ -126,7 +126,10 @@ impl Proxmox {
         }
     }
 
-    pub(super) async fn resources(&self, kind: &str) -> Result<Vec<Value>, ProviderError> {
+    pub(in crate::provider::compute) async fn resources(
+        &self,
+        kind: &str,
+    ) -> Result<Vec<Value>, ProviderError> {
         let data = self.read(format!("/cluster/resources{kind}")).await?;
         Ok(list(&data, "")?.to_vec())
     }

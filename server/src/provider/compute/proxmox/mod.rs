@@ -30,6 +30,7 @@ use self::view::{Cluster, Template};
 use crate::provider::compute::cloud::{Cloud, Listed, Standing, name_of};
 use crate::provider::compute::consoles::Consoles;
 use crate::provider::compute::line::{Dialect, Line};
+use crate::provider::compute::metrics::Metrics;
 use crate::provider::compute::{
     Boot, Capabilities, Compute, CreateMachine, Machine, Power, ProviderError, Reference,
 };
@@ -298,6 +299,10 @@ impl Compute for Proxmox {
     }
 
     fn consoles(&self) -> Option<&dyn Consoles> {
+        Some(self)
+    }
+
+    fn metrics(&self) -> Option<&dyn Metrics> {
         Some(self)
     }
 }

@@ -6,6 +6,8 @@
 
 pub mod console;
 pub mod faults;
+mod load;
+mod metrics;
 pub mod model;
 pub mod screen;
 pub mod snapshots;
@@ -27,6 +29,7 @@ use crate::base::crypto;
 use crate::base::db::PgPool;
 use crate::base::id::AccountId;
 use crate::provider::compute::consoles::Consoles;
+use crate::provider::compute::metrics::Metrics;
 use crate::provider::compute::simulator::model::{Action, Pace, Row};
 use crate::provider::compute::simulator::store::{Change, Times};
 use crate::provider::compute::snapshots::Snapshots;
@@ -36,7 +39,8 @@ use crate::provider::compute::{
 
 /// Its name in the catalogue.
 pub const NAME: &str = "simulator";
-/// The same cloud under another name, which can do less: it sets no passwords on machines that exist, makes them no larger, takes no snapshots and shows no consoles.
+/// The same cloud under another name, which can do less: it sets no passwords on machines that exist, makes them no larger, takes no snapshots, shows no consoles and measures
+/// nothing.
 pub const BASIC: &str = "simulator-basic";
 /// Both names.
 pub const NAMES: [&str; 2] = [NAME, BASIC];
@@ -347,6 +351,10 @@ impl Compute for Simulator {
     }
 
     fn consoles(&self) -> Option<&dyn Consoles> {
+        (!self.basic).then_some(self)
+    }
+
+    fn metrics(&self) -> Option<&dyn Metrics> {
         (!self.basic).then_some(self)
     }
 }

@@ -52,6 +52,11 @@ impl Action {
         Self::Restore,
     ];
 
+    /// Whether a machine that is on was powered on by it.
+    pub fn powers_on(self) -> bool {
+        !matches!(self, Self::Snapshot | Self::ResetPassword)
+    }
+
     /// As stored.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -127,6 +132,8 @@ pub struct Row {
     pub action: Action,
     /// When `action` is done.
     pub settles_at: DateTime<Utc>,
+    /// When it was last powered on, or will have been; `None` if it is off.
+    pub powered_at: Option<DateTime<Utc>>,
     /// When its addresses show.
     pub address_at: DateTime<Utc>,
     /// Disappears once it was seen running.
@@ -151,6 +158,12 @@ impl Row {
             ipv4: addressed.then(|| ipv4(self.address)),
             ipv6: addressed.then(|| ipv6(self.address)),
         })
+    }
+
+    /// For how long it has been on, if it is.
+    pub fn on_for(&self, now: DateTime<Utc>) -> Option<Duration> {
+        let since = self.powered_at.unwrap_or(self.settles_at);
+        (self.power(now) == Power::Running).then(|| (now - since).max(Duration::zero()))
     }
 
     /// Whether this look, which shows the machine running, is the last one.
@@ -273,6 +286,7 @@ mod tests {
             powered_on: true,
             action: Action::Create,
             settles_at: at(1000),
+            powered_at: Some(at(1000)),
             address_at: at(500),
             vanishes: false,
             gone_at: None,

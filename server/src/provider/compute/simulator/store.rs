@@ -27,6 +27,7 @@ struct Stored {
     powered_on: bool,
     action: String,
     settles_at: DateTime<Utc>,
+    powered_at: Option<DateTime<Utc>>,
     address_at: DateTime<Utc>,
     vanishes: bool,
     gone_at: Option<DateTime<Utc>>,
@@ -43,6 +44,7 @@ impl From<Stored> for Row {
             powered_on: r.powered_on,
             action: Action::parse(&r.action).expect("sim_machines_action_known allows no other"),
             settles_at: r.settles_at,
+            powered_at: r.powered_at,
             address_at: r.address_at,
             vanishes: r.vanishes,
             gone_at: r.gone_at,
@@ -78,10 +80,10 @@ pub async fn insert(
         let inserted = sqlx::query_as!(
             Stored,
             r#"insert into sim_machines (id, account_id, reference, region, size, image, hostname, password_digest, address, powered_on, action, began_at,
-                settles_at, address_at, vanishes, created_at, ssh_keys, user_data_digest)
-            values ($1, $2, $3, $4, $5, $6, $7, $8, nextval('sim_addresses_seq'), true, 'CREATE', $9, $10, $11, $12, $9, $13, $14)
+                settles_at, address_at, vanishes, created_at, ssh_keys, user_data_digest, powered_at)
+            values ($1, $2, $3, $4, $5, $6, $7, $8, nextval('sim_addresses_seq'), true, 'CREATE', $9, $10, $11, $12, $9, $13, $14, $10)
             on conflict (address) do nothing
-            returning id, account_id as "account: AccountId", reference, size, address, powered_on, action, settles_at, address_at, vanishes, gone_at"#,
+            returning id, account_id as "account: AccountId", reference, size, address, powered_on, action, settles_at, powered_at, address_at, vanishes, gone_at"#,
             id,
             wish.reference.account.0,
             wish.reference.instance.to_string(),
@@ -163,7 +165,7 @@ async fn take_room(connection: &mut PgConnection, region: &str) -> Result<bool, 
 pub async fn get(connection: &mut PgConnection, id: Uuid) -> Result<Option<Row>, sqlx::Error> {
     let found = sqlx::query_as!(
         Stored,
-        r#"select id, account_id as "account: AccountId", reference, size, address, powered_on, action, settles_at, address_at, vanishes, gone_at
+        r#"select id, account_id as "account: AccountId", reference, size, address, powered_on, action, settles_at, powered_at, address_at, vanishes, gone_at
         from sim_machines where id = $1"#,
         id,
     )
@@ -182,13 +184,29 @@ pub async fn get_for_update(
 ) -> Result<Option<Row>, sqlx::Error> {
     let found = sqlx::query_as!(
         Stored,
-        r#"select id, account_id as "account: AccountId", reference, size, address, powered_on, action, settles_at, address_at, vanishes, gone_at
+        r#"select id, account_id as "account: AccountId", reference, size, address, powered_on, action, settles_at, powered_at, address_at, vanishes, gone_at
         from sim_machines where id = $1 for no key update"#,
         id,
     )
     .fetch_optional(connection)
     .await?;
     Ok(found.map(Into::into))
+}
+
+/// Machines by their ids.
+///
+/// # Errors
+/// Of the database.
+pub async fn list(connection: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Row>, sqlx::Error> {
+    let found = sqlx::query_as!(
+        Stored,
+        r#"select id, account_id as "account: AccountId", reference, size, address, powered_on, action, settles_at, powered_at, address_at, vanishes, gone_at
+        from sim_machines where id = any($1)"#,
+        ids,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(found.into_iter().map(Into::into).collect())
 }
 
 /// The machines of a reference, oldest first.
@@ -198,7 +216,7 @@ pub async fn get_for_update(
 pub async fn find(connection: &mut PgConnection, reference: &str) -> Result<Vec<Row>, sqlx::Error> {
     let found = sqlx::query_as!(
         Stored,
-        r#"select id, account_id as "account: AccountId", reference, size, address, powered_on, action, settles_at, address_at, vanishes, gone_at
+        r#"select id, account_id as "account: AccountId", reference, size, address, powered_on, action, settles_at, powered_at, address_at, vanishes, gone_at
         from sim_machines where reference = $1 order by created_at, id"#,
         reference,
     )
@@ -240,7 +258,8 @@ pub async fn begin(
     sqlx::query!(
         "update sim_machines set action = $2, powered_on = $3, began_at = $4, settles_at = $5, image = coalesce($6, image),
             password_digest = coalesce($7, password_digest), ssh_keys = coalesce($8, ssh_keys),
-            user_data_digest = case when $8::text[] is null then user_data_digest else $9 end, size = coalesce($10, size)
+            user_data_digest = case when $8::text[] is null then user_data_digest else $9 end, size = coalesce($10, size),
+            powered_at = case when not $3 then null when $11 then $5 else coalesce(powered_at, settles_at) end
         where id = $1",
         id,
         change.action.as_str(),
@@ -252,6 +271,7 @@ pub async fn begin(
         change.boot.map(|boot| boot.ssh_keys.as_slice()),
         user_data.as_ref().map(<[u8; 32]>::as_slice),
         change.size,
+        change.action.powers_on(),
     )
     .execute(connection)
     .await?;

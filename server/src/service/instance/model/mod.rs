@@ -1,7 +1,9 @@
 //! The rules of instances: what they are, how they move, and what may be asked of them. Pure.
 
 pub mod console;
+pub mod meter;
 pub mod snapshot;
+pub mod span;
 pub mod ssh_key;
 pub mod state;
 pub mod view;

@@ -1,6 +1,7 @@
 //! Instances: the wire.
 
 pub mod consoles;
+pub mod metrics;
 pub mod snapshots;
 pub mod ssh_keys;
 

@@ -3,9 +3,12 @@
 pub mod boot;
 pub mod consoles;
 mod making;
+pub mod meters;
+pub mod metrics;
 pub mod snapshots;
 pub mod ssh_keys;
 mod terms;
+pub mod traffic;
 
 use std::collections::BTreeMap;
 
