@@ -119,7 +119,8 @@ async fn every_method_as_every_role_and_with_every_scope() {
     let reseller = in_role(&world, "reseller").await;
     let mut keys = Vec::new();
     // An account has so many keys and no more, and there are more scopes than that.
-    for some in scopes(&reseller).await.chunks(20) {
+    let named: Vec<String> = scopes(&reseller).await.into_iter().collect();
+    for some in named.chunks(20) {
         let reseller = in_role(&world, "reseller").await;
         for scope in some {
             if let Some(secret) = key_with(&reseller, scope).await {

@@ -150,21 +150,11 @@ impl From<Error> for Status {
                     .meta("ssh_key_id", id)
                     .status()
             }
-            Error::SshKeyLimit => status::refuse(
-                Reason::SshKeyLimit,
-                "the account has as many keys as it may",
-            )
-            .meta("limit", ssh_key::LIMIT)
-            .status(),
+            Error::SshKeyLimit => full(Reason::SshKeyLimit, "SSH keys", ssh_key::LIMIT),
             Error::SnapshotNotFound => {
                 status::refuse(Reason::SnapshotNotFound, "there is no such snapshot").status()
             }
-            Error::SnapshotLimit => status::refuse(
-                Reason::SnapshotLimit,
-                "the instance has as many snapshots as it may",
-            )
-            .meta("limit", snapshot::LIMIT)
-            .status(),
+            Error::SnapshotLimit => full(Reason::SnapshotLimit, "snapshots", snapshot::LIMIT),
             Error::SnapshotNotAvailable(state) => {
                 let message = format!("the snapshot is {}", state.as_str());
                 status::refuse(Reason::SnapshotNotAvailable, message)
@@ -176,14 +166,16 @@ impl From<Error> for Status {
                 "the provider shows no console of the machine at present",
             )
             .status(),
-            Error::ConsoleLimit => status::refuse(
-                Reason::ConsoleLimit,
-                "the instance has as many consoles open as it may",
-            )
-            .meta("limit", console::LIMIT)
-            .status(),
+            Error::ConsoleLimit => full(Reason::ConsoleLimit, "consoles", console::LIMIT),
             Error::Secret(cause) => status::internal(cause),
             Error::Database(error) => status::database(&error),
         }
     }
+}
+
+/// There are as many of something as there may be.
+fn full(reason: InstanceErrorReason, what: &str, limit: impl std::fmt::Display) -> Status {
+    status::refuse(reason, format!("there are as many {what} as there may be"))
+        .meta("limit", limit)
+        .status()
 }

@@ -55,6 +55,9 @@ fn sum(reply: &Value) -> Points {
     all
 }
 
+/// One of them.
+type Point<'p> = (&'p DateTime<Utc>, &'p f64);
+
 /// Percentages from seconds by mode: what was not idle, of all that passed between two points. A total that went back is a machine that booted.
 fn busy(reply: &Value) -> Points {
     let (mut all, mut idle) = (Points::new(), Points::new());
@@ -68,7 +71,7 @@ fn busy(reply: &Value) -> Points {
         }
     }
     let pairs = all.iter().zip(all.iter().skip(1));
-    let share = |((before, was), (at, is)): ((&DateTime<Utc>, &f64), (&DateTime<Utc>, &f64))| {
+    let share = |((before, was), (at, is)): (Point<'_>, Point<'_>)| {
         let passed = is - was;
         let idled = idle.get(at).copied().unwrap_or_default()
             - idle.get(before).copied().unwrap_or_default();
@@ -80,7 +83,7 @@ fn busy(reply: &Value) -> Points {
 
 /// What was in use: all there is without what is available.
 fn used(total: &Points, available: &Points) -> Points {
-    let both = |(at, all): (&DateTime<Utc>, &f64)| Some((*at, all - available.get(at)?));
+    let both = |(at, all): Point<'_>| Some((*at, all - available.get(at)?));
     total.iter().filter_map(both).collect()
 }
 

@@ -9,7 +9,7 @@ use sewa_sdk::sewa::sandbox::v1::fault::Kind as Fault;
 use uuid::Uuid;
 
 use crate::provider::compute::ProviderError;
-use crate::provider::compute::metrics::{Asked, Gives, Kind, Metrics, Now, Reading};
+use crate::provider::compute::metrics::{Asked, Gives, Kind, Metrics, Reading};
 use crate::provider::compute::simulator::model::Row;
 use crate::provider::compute::simulator::{Simulator, load, store, told_to_fail};
 
@@ -49,7 +49,7 @@ impl Simulator {
 fn reading(row: &Row, now: DateTime<Utc>) -> Option<Reading> {
     row.seen(now)?;
     let does = row.on_for(now).map(|on_for| load::now(row.id, on_for, now));
-    Some(Reading::Now(does.unwrap_or_else(Now::default)))
+    Some(Reading::Now(does.unwrap_or_default()))
 }
 
 #[async_trait]
