@@ -31,6 +31,9 @@ const START_TIMEOUT: Duration = Duration::from_secs(300);
 /// A fast shutdown writes one checkpoint. After this long the server is told to just stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(5);
+/// How long processes of a server that was killed may take to learn of it, and how often it is looked whether they have. No other starts in its folder before.
+const REMAINS_TIMEOUT: Duration = Duration::from_secs(30);
+const REMAINS_POLL: Duration = Duration::from_millis(100);
 
 /// Good for a developer's machine and for a small installation on one.
 const SETTINGS: &[&str] = &[
@@ -97,22 +100,7 @@ impl Postgres {
         if !place.cluster().exists() {
             init(&place, &binaries, options.durable)?;
         }
-        let log = File::create(place.log_file())
-            .with_context(|| format!("cannot write {}", place.log_file().display()))?;
-        let server = serve_command(&place, &binaries, options.durable)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()
-            .context("cannot run postgres")?;
-        let watchdog = match watch(&place, &server) {
-            Ok(watchdog) => watchdog,
-            Err(error) => {
-                // Nobody would stop it any more, so it must not stay.
-                signal(&server, Signal::QUIT)?;
-                return Err(error);
-            }
-        };
+        let (server, watchdog) = launch(&place, &binaries, options.durable)?;
         let mut postgres = Self {
             server,
             watchdog,
@@ -120,7 +108,17 @@ impl Postgres {
             durable: options.durable,
             stopped: false,
         };
-        postgres.wait_until_ready()?;
+        let patience = Instant::now() + REMAINS_TIMEOUT;
+        while let Err(error) = postgres.wait_until_ready() {
+            if !postgres.is_kept_out_by_remains() || Instant::now() > patience {
+                return Err(error);
+            }
+            std::thread::sleep(REMAINS_POLL);
+            postgres.watchdog.kill()?;
+            postgres.watchdog.wait()?;
+            (postgres.server, postgres.watchdog) =
+                launch(&postgres.place, &binaries, options.durable)?;
+        }
         Ok(postgres)
     }
 
@@ -190,6 +188,12 @@ impl Postgres {
         Ok(())
     }
 
+    /// Whether the server found processes of one before it, which was killed.
+    fn is_kept_out_by_remains(&self) -> bool {
+        self.last_words()
+            .contains("pre-existing shared memory block")
+    }
+
     fn last_words(&self) -> String {
         let log = std::fs::read_to_string(self.place.log_file()).unwrap_or_default();
         let lines: Vec<&str> = log.lines().rev().take(5).collect();
@@ -254,6 +258,26 @@ fn init(place: &Place, binaries: &Binaries, durable: bool) -> anyhow::Result<()>
         String::from_utf8_lossy(&output.stderr).trim()
     );
     std::fs::rename(&unfinished, place.cluster()).context("cannot put the new cluster in place")
+}
+
+/// Starts the server and its watchdog.
+fn launch(place: &Place, binaries: &Binaries, durable: bool) -> anyhow::Result<(Child, Child)> {
+    let log = File::create(place.log_file())
+        .with_context(|| format!("cannot write {}", place.log_file().display()))?;
+    let server = serve_command(place, binaries, durable)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()
+        .context("cannot run postgres")?;
+    match watch(place, &server) {
+        Ok(watchdog) => Ok((server, watchdog)),
+        Err(error) => {
+            // Nobody would stop it any more, so it must not stay.
+            signal(&server, Signal::QUIT)?;
+            Err(error)
+        }
+    }
 }
 
 fn serve_command(place: &Place, binaries: &Binaries, durable: bool) -> Command {

@@ -159,6 +159,26 @@ async fn a_crashed_server_recovers() {
     assert_note_is_kept(&options(&dir)).await;
 }
 
+/// Its processes learn one after the other that it is gone, and PostgreSQL starts no other server in the folder before the last one has.
+#[tokio::test]
+async fn a_start_waits_for_what_is_left_of_a_killed_server() {
+    let dir = tempfile::tempdir().unwrap();
+    let postgres = shop_with_one_note(&options(&dir)).await;
+    let statement =
+        "select pid::text from pg_stat_activity where backend_type = 'background writer'";
+    let slow = run(&postgres, "shop", statement).await;
+    let slow = Pid::from_raw(slow[0].parse().unwrap()).unwrap();
+    kill_process(slow, Signal::STOP).unwrap();
+    signal(&postgres.server, Signal::KILL).unwrap();
+    drop(postgres);
+    let learns = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        kill_process(slow, Signal::CONT).unwrap();
+    });
+    assert_note_is_kept(&options(&dir)).await;
+    learns.await.unwrap();
+}
+
 /// Neither owner nor watchdog is there to stop the server: the next start does.
 #[tokio::test]
 async fn an_orphan_is_stopped_by_the_next_start() {
