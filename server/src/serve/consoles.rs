@@ -199,7 +199,7 @@ impl ConsolesLayer {
         mut screen: DuplexStream,
         _place: OwnedSemaphorePermit,
     ) {
-        let _counted = Open::new();
+        let counted = Open::new();
         let began = Instant::now();
         let (mut viewer, near) = tokio::io::duplex(BUFFER);
         let (tell, told) = oneshot::channel();
@@ -217,8 +217,8 @@ impl ConsolesLayer {
             };
             // Nobody hears it if it was the viewer who left.
             let _ = tell.send((code_of(end), end.as_str()));
-            drop((viewer, screen));
             // Whoever opens the next one need not wait until the last words of this one are heard.
+            drop((viewer, screen, counted));
             self.forget(&console).await;
             (end, bytes)
         };

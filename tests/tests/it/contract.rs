@@ -352,9 +352,9 @@ fn r24_every_method_says_whether_a_repeat_is_safe_and_twice_the_same() {
         let reads = binding(&method).is_some_and(|(verb, _)| verb == "get");
         let ok = match (level, mode) {
             (IdempotencyLevel::NoSideEffects, 1) | (IdempotencyLevel::Idempotent, 1..=3) => true,
-            // A sign-in is neither: each makes a session of its own, and codes work once.
+            // A sign-in is neither: each makes a session of its own, and codes work once. Nor is a ticket to a console, which is shown once and kept nowhere.
             (IdempotencyLevel::IdempotencyUnknown, 1) => {
-                !reads && text(&rule(&method), "rate") == "login"
+                !reads && matches!(&*text(&rule(&method), "rate"), "login" | "console")
             }
             _ => false,
         };
