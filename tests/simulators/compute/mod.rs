@@ -10,6 +10,7 @@ pub mod guest;
 pub mod linode;
 pub mod machines;
 pub mod proxmox;
+mod resize;
 pub mod snapshots;
 pub mod usage;
 pub mod vultr;
