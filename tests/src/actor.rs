@@ -404,6 +404,16 @@ impl Actor {
         self.wait_clock().await
     }
 
+    /// Moves the clock to the end of what is paid of a machine, and through a day of grace.
+    pub async fn outlast(&self, machine: &Instance) -> TestClock {
+        let clock = self.sandbox().get_test_clock(GetTestClockRequest {}).await;
+        let clock = clock.expect("a reply").into_inner().clock;
+        let now = clock.expect("a clock").now_time.expect("a time");
+        let due = machine.paid_until.expect("it is paid for");
+        self.advance(0, (due.seconds - now.seconds) / 3600 + 1 + 24)
+            .await
+    }
+
     /// Waits until the clock stands still.
     pub async fn wait_clock(&self) -> TestClock {
         eventually("the clock is READY", || async {

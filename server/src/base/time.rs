@@ -15,6 +15,16 @@ pub fn day_of(at: DateTime<Utc>) -> NaiveDate {
     jakarta(at).date_naive()
 }
 
+/// The first day of the month that a day belongs to.
+pub fn first_of_month(day: NaiveDate) -> NaiveDate {
+    day.with_day(1).unwrap_or(day)
+}
+
+/// The first day of a month written as `2026-11`.
+pub fn parse_month(text: &str) -> Option<NaiveDate> {
+    NaiveDate::parse_from_str(&format!("{text}-01"), "%Y-%m-%d").ok()
+}
+
 /// The first moment of a day in Jakarta.
 pub fn midnight(day: NaiveDate) -> DateTime<Utc> {
     let midnight = day.and_time(NaiveTime::MIN);

@@ -1,21 +1,17 @@
 //! `POST /callbacks/<gateway>`: where payment gateways call back. Outside the contract, because each gateway has a dialect of its own, and bounded in size, in time
 //! and in how many are dealt with at once.
 
-use std::convert::Infallible;
-use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use tokio::sync::Semaphore;
 use tonic::body::Body;
-use tower::{Layer, Service};
 
 use crate::app::App;
+use crate::serve::beside::Beside;
 use crate::service::wallet::callback;
 
 /// Bytes of a callback.
@@ -29,12 +25,23 @@ const AT_ONCE: usize = 32;
 
 /// Takes callbacks.
 #[derive(Clone)]
-pub struct CallbacksLayer {
+pub struct Callbacks {
     app: App,
     places: Arc<Semaphore>,
 }
 
-impl CallbacksLayer {
+impl Beside for Callbacks {
+    fn takes(&self, request: &Request<Body>) -> bool {
+        request.uri().path().starts_with("/callbacks/")
+    }
+
+    async fn answer(self, request: Request<Body>) -> Response<Body> {
+        let (status, body) = self.take(request).await;
+        answer(status, body)
+    }
+}
+
+impl Callbacks {
     /// For the gateways of this server.
     pub fn new(app: App) -> Self {
         Self {
@@ -42,52 +49,7 @@ impl CallbacksLayer {
             places: Arc::new(Semaphore::new(AT_ONCE)),
         }
     }
-}
 
-impl<S> Layer<S> for CallbacksLayer {
-    type Service = Callbacks<S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        Callbacks {
-            layer: self.clone(),
-            inner,
-        }
-    }
-}
-
-/// The layer at work.
-#[derive(Clone)]
-pub struct Callbacks<S> {
-    layer: CallbacksLayer,
-    inner: S,
-}
-
-impl<S> Service<Request<Body>> for Callbacks<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
-    S::Future: Send + 'static,
-{
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        if !request.uri().path().starts_with("/callbacks/") {
-            return Box::pin(self.inner.call(request));
-        }
-        let layer = self.layer.clone();
-        Box::pin(async move {
-            let (status, body) = layer.take(request).await;
-            Ok(answer(status, body))
-        })
-    }
-}
-
-impl CallbacksLayer {
     async fn take(self, request: Request<Body>) -> (StatusCode, &'static str) {
         const REFUSAL: &str = r#"{"success":false}"#;
         let (head, body) = request.into_parts();

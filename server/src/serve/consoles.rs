@@ -4,11 +4,7 @@
 //! other pages are kept out is for the one that would show somebody's ticket to them. The screen is connected to before the upgrade is agreed to, so that what cannot be shown is
 //! an answer with a status. All refusals of a ticket are the same.
 
-use std::convert::Infallible;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
@@ -20,12 +16,12 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_util::task::TaskTracker;
 use tonic::body::Body;
-use tower::{Layer, Service};
 
 use crate::app::App;
 use crate::provider::compute::consoles::socket::{self, Farewell};
 use crate::provider::compute::consoles::{BUFFER, Screen, rfb};
 use crate::provider::compute::line::upgrade::VERSION;
+use crate::serve::beside::Beside;
 use crate::service::instance::console;
 use crate::service::instance::error::Error;
 use crate::service::instance::model::console::{Console, PATH, is_ticket};
@@ -45,13 +41,13 @@ const ENDING: Duration = Duration::from_secs(5);
 
 /// Relays consoles.
 #[derive(Clone)]
-pub struct ConsolesLayer {
+pub struct Consoles {
     app: App,
     places: Arc<Semaphore>,
     open: TaskTracker,
 }
 
-impl ConsolesLayer {
+impl Consoles {
     /// For the machines of this platform.
     pub fn new(app: App) -> Self {
         Self {
@@ -73,58 +69,25 @@ impl ConsolesLayer {
     }
 }
 
-impl<S> Layer<S> for ConsolesLayer {
-    type Service = Consoles<S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        Consoles {
-            layer: self.clone(),
-            inner,
-        }
-    }
-}
-
-/// The layer at work.
-#[derive(Clone)]
-pub struct Consoles<S> {
-    layer: ConsolesLayer,
-    inner: S,
-}
-
-impl<S> Service<Request<Body>> for Consoles<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
-    S::Future: Send + 'static,
-{
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(context)
+impl Beside for Consoles {
+    fn takes(&self, request: &Request<Body>) -> bool {
+        request.uri().path().starts_with(PATH)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        if !request.uri().path().starts_with(PATH) {
-            return Box::pin(self.inner.call(request));
-        }
-        let layer = self.layer.clone();
+    async fn answer(self, request: Request<Body>) -> Response<Body> {
         // A task of its own: a viewer that hangs up must not leave half of it undone.
-        let answering = tokio::spawn(async move { layer.answer(request).await });
-        Box::pin(async move {
-            Ok(match answering.await {
-                Ok(Ok(agreed)) => agreed,
-                Ok(Err((status, why))) => refusal(status, why),
-                Err(_) => refusal(StatusCode::INTERNAL_SERVER_ERROR, "internal error"),
-            })
-        })
+        match tokio::spawn(self.let_in(request)).await {
+            Ok(Ok(agreed)) => agreed,
+            Ok(Err((status, why))) => refusal(status, why),
+            Err(_) => refusal(StatusCode::INTERNAL_SERVER_ERROR, "internal error"),
+        }
     }
 }
 
 type Refusal = (StatusCode, &'static str);
 
-impl ConsolesLayer {
-    async fn answer(self, mut request: Request<Body>) -> Result<Response<Body>, Refusal> {
+impl Consoles {
+    async fn let_in(self, mut request: Request<Body>) -> Result<Response<Body>, Refusal> {
         const GONE: Refusal = (StatusCode::NOT_FOUND, "there is no such ticket any more");
         let key = asked_for(&request)?;
         if !is_allowed_origin(request.headers(), &self.app.config.cors_origins) {

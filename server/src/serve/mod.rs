@@ -2,6 +2,7 @@
 //!
 //! From outside inwards: health and metrics pages, callbacks of payment gateways, the sandbox's payment page, consoles, CORS, the API's description, REST (`sewa_gateway`), gRPC-Web, the edge, the services in rank order, reflection and health.
 
+pub mod beside;
 pub mod callbacks;
 pub mod consoles;
 pub mod describe;
@@ -46,6 +47,7 @@ use crate::base::contract::Contract;
 use crate::config::{Config, Role};
 use crate::edge::EdgeLayer;
 use crate::edge::limit::Limits;
+use crate::serve::beside::BesideLayer;
 use crate::service::{
     billing, catalog, event, hypervisor, identity, instance, inventory, invoice, lifecycle, meta,
     operation, order, promotion, provider, report, sandbox, wallet,
@@ -203,12 +205,12 @@ async fn accept(
         .layer(tonic_web::GrpcWebLayer::new())
         .layer(EdgeLayer::new(app.clone(), limits))
         .service(routes(app)?);
-    let consoles = consoles::ConsolesLayer::new(app.clone());
+    let consoles = consoles::Consoles::new(app.clone());
     let service = ServiceBuilder::new()
-        .layer(pages::PagesLayer::new(app.clone()))
-        .layer(callbacks::CallbacksLayer::new(app.clone()))
-        .layer(paypage::PayPageLayer::new(app.clone()))
-        .layer(consoles.clone())
+        .layer(BesideLayer(pages::Pages::new(app.clone())))
+        .layer(BesideLayer(callbacks::Callbacks::new(app.clone())))
+        .layer(BesideLayer(paypage::PayPage::new(app.clone())))
+        .layer(BesideLayer(consoles.clone()))
         .layer(app.config.cors().map_err(anyhow::Error::msg)?)
         .layer(openapi::Site::new(&document).layer())
         .service(gateway.layer().layer(grpc));

@@ -1,30 +1,26 @@
 //! `/healthz`, `/readyz` and `/metrics`: pages for machines that watch the server, in front of everything else.
 
-use std::convert::Infallible;
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{Method, Request, Response, StatusCode, header};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tonic::body::Body;
-use tower::{Layer, Service};
 
 use crate::app::App;
 use crate::base::db;
+use crate::serve::beside::Beside;
 
 /// How long the database may take to say that it is there.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Serves the pages.
 #[derive(Clone)]
-pub struct PagesLayer {
+pub struct Pages {
     app: App,
     metrics: Option<PrometheusHandle>,
 }
 
-impl PagesLayer {
+impl Pages {
     /// Installs the recorder of metrics for this process. A second server in one process, as tests have, shows none.
     pub fn new(app: App) -> Self {
         Self {
@@ -34,51 +30,20 @@ impl PagesLayer {
     }
 }
 
-impl<S> Layer<S> for PagesLayer {
-    type Service = Pages<S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        Pages {
-            pages: self.clone(),
-            inner,
-        }
-    }
-}
-
-/// The layer at work.
-#[derive(Clone)]
-pub struct Pages<S> {
-    pages: PagesLayer,
-    inner: S,
-}
-
-impl<S> Service<Request<Body>> for Pages<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
-    S::Future: Send + 'static,
-{
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(context)
+impl Beside for Pages {
+    fn takes(&self, request: &Request<Body>) -> bool {
+        let path = request.uri().path();
+        request.method() == Method::GET && ["/healthz", "/readyz", "/metrics"].contains(&path)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let pages = self.pages.clone();
-        match (request.method(), request.uri().path()) {
-            (&Method::GET, "/healthz") => {
-                Box::pin(async { Ok(text(StatusCode::OK, "ok\n".to_owned())) })
+    async fn answer(self, request: Request<Body>) -> Response<Body> {
+        match request.uri().path() {
+            "/readyz" => ready(&self.app).await,
+            "/metrics" => {
+                let shown = self.metrics.map(|metrics| metrics.render());
+                text(StatusCode::OK, shown.unwrap_or_default())
             }
-            (&Method::GET, "/readyz") => Box::pin(async move { Ok(ready(&pages.app).await) }),
-            (&Method::GET, "/metrics") => Box::pin(async move {
-                Ok(text(
-                    StatusCode::OK,
-                    pages.metrics.map(|m| m.render()).unwrap_or_default(),
-                ))
-            }),
-            _ => Box::pin(self.inner.call(request)),
+            _ => text(StatusCode::OK, "ok\n".to_owned()),
         }
     }
 }

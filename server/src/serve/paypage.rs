@@ -1,11 +1,7 @@
 //! `/sandbox/pay/<deposit>/<secret>`: where a person pays a sandbox deposit by hand. Outside the contract, because people use it in a browser. No script, nothing from
 //! elsewhere, and nothing but play money.
 
-use std::convert::Infallible;
-use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
@@ -16,12 +12,13 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use serde::Deserialize;
 use sewa_sdk::sewa::wallet::v1::deposit::Method;
 use tonic::body::Body;
-use tower::{Layer, Service, ServiceExt};
+use tower::ServiceExt;
 
 use crate::app::App;
 use crate::base::crypto;
 use crate::base::id::DepositId;
 use crate::base::money::Rupiah;
+use crate::serve::beside::Beside;
 use crate::service::sandbox::page;
 use crate::service::wallet::error::Error;
 use crate::service::wallet::model::Refused;
@@ -39,11 +36,11 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; form-action 'self'; 
 
 /// Serves the pages.
 #[derive(Clone)]
-pub struct PayPageLayer {
+pub struct PayPage {
     router: Router,
 }
 
-impl PayPageLayer {
+impl PayPage {
     /// For the deposits of this platform.
     pub fn new(app: App) -> Self {
         let pages = format!("{}/{{id}}/{{secret}}", play::PATH);
@@ -57,54 +54,20 @@ impl PayPageLayer {
     }
 }
 
-impl<S> Layer<S> for PayPageLayer {
-    type Service = PayPage<S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        PayPage {
-            router: self.router.clone(),
-            inner,
-        }
-    }
-}
-
-/// The layer at work.
-#[derive(Clone)]
-pub struct PayPage<S> {
-    router: Router,
-    inner: S,
-}
-
-impl<S> Service<Request<Body>> for PayPage<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
-    S::Future: Send + 'static,
-{
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(context)
+impl Beside for PayPage {
+    fn takes(&self, request: &Request<Body>) -> bool {
+        request.uri().path().starts_with(play::PATH)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        if !request.uri().path().starts_with(play::PATH) {
-            return Box::pin(self.inner.call(request));
-        }
-        let answering = self
-            .router
-            .clone()
-            .oneshot(request.map(axum::body::Body::new));
-        Box::pin(async move {
-            let mut answer = match tokio::time::timeout(PATIENCE, answering).await {
-                Ok(Ok(answer)) => answer,
-                Ok(Err(never)) => match never {},
-                Err(_) => StatusCode::REQUEST_TIMEOUT.into_response(),
-            };
-            protect(answer.headers_mut());
-            Ok(answer.map(Body::new))
-        })
+    async fn answer(self, request: Request<Body>) -> Response<Body> {
+        let answering = self.router.oneshot(request.map(axum::body::Body::new));
+        let mut answer = match tokio::time::timeout(PATIENCE, answering).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(never)) => match never {},
+            Err(_) => StatusCode::REQUEST_TIMEOUT.into_response(),
+        };
+        protect(answer.headers_mut());
+        answer.map(Body::new)
     }
 }
 

@@ -8,8 +8,8 @@ use sewa_sdk::sewa::identity::v1::{
 use sewa_sdk::sewa::instance::v1::instance::State;
 use sewa_sdk::sewa::instance::v1::open_console_response::Way;
 use sewa_sdk::sewa::instance::v1::{OpenConsoleRequest, OpenConsoleResponse};
+use sewa_sdk::sewa::sandbox::v1::ClearFaultsRequest;
 use sewa_sdk::sewa::sandbox::v1::fault::Kind as FaultKind;
-use sewa_sdk::sewa::sandbox::v1::{ClearFaultsRequest, GetTestClockRequest};
 use sewa_sdk::{Credentials, Error};
 use sewa_tests::compute::Dialect;
 use sewa_tests::compute::proxmox::console::{NAME, SIZE, colour};
@@ -308,12 +308,7 @@ async fn a_console_ends_with_what_allowed_it() {
     let over = (CloseCode::Policy, "not allowed any more".to_owned());
     assert_eq!(keyed.end().await, Some(over.clone()));
 
-    let clock = budi.sandbox().get_test_clock(GetTestClockRequest {}).await;
-    let clock = clock.unwrap().into_inner().clock.unwrap();
-    let (due, now) = (machine.paid_until.unwrap(), clock.now_time.unwrap());
-    // To the end of what is paid, and through a day of grace.
-    budi.advance(0, (due.seconds - now.seconds) / 3600 + 1 + 24)
-        .await;
+    budi.outlast(&machine).await;
     budi.wait_instance(&machine.id, "is suspended", |i| {
         i.state() == State::Suspended
     })

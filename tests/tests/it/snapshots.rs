@@ -10,8 +10,8 @@ use sewa_sdk::sewa::instance::v1::{
     RestoreSnapshotRequest, Snapshot,
 };
 use sewa_sdk::sewa::provider::v1::CompareProviderAccountRequest;
+use sewa_sdk::sewa::sandbox::v1::ClearFaultsRequest;
 use sewa_sdk::sewa::sandbox::v1::fault::Kind as FaultKind;
-use sewa_sdk::sewa::sandbox::v1::{ClearFaultsRequest, GetTestClockRequest};
 use sewa_tests::compute::{Dialect, Verb as Done};
 use sewa_tests::patience::eventually;
 use sewa_tests::{Actor, NOBODYS_ID, World, is_replay, keyed, reason_of, refused};
@@ -206,12 +206,7 @@ async fn a_suspended_machine_keeps_its_snapshots() {
     let (budi, machine) = owner(&world, 0).await;
     let (snapshot, operation) = take(&budi, &machine.id, "before").await.unwrap();
     budi.finish(&operation).await.unwrap();
-    let clock = budi.sandbox().get_test_clock(GetTestClockRequest {}).await;
-    let clock = clock.unwrap().into_inner().clock.unwrap();
-    let (due, now) = (machine.paid_until.unwrap(), clock.now_time.unwrap());
-    // To the end of what is paid, and through a day of grace.
-    budi.advance(0, (due.seconds - now.seconds) / 3600 + 1 + 24)
-        .await;
+    budi.outlast(&machine).await;
     budi.wait_instance(&machine.id, "is suspended", |i| {
         i.state() == State::Suspended && i.operation_id.is_empty()
     })

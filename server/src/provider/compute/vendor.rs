@@ -92,6 +92,17 @@ impl Vendor {
 }
 
 impl Access {
+    /// To an account that is nowhere.
+    #[cfg(test)]
+    pub(super) fn nowhere() -> Self {
+        Self {
+            base_url: "http://127.0.0.1:1".to_owned(),
+            token: "token".into(),
+            calls: 1,
+            trust: Trust::default(),
+        }
+    }
+
     /// The API's address.
     pub fn base<'a>(&'a self, own: &'a str) -> &'a str {
         if self.base_url.is_empty() {

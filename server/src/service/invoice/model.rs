@@ -166,13 +166,7 @@ pub fn number(series: &str, month: NaiveDate, sequence: i32) -> String {
 
 /// The first day of a moment's month in Jakarta.
 pub fn month_of(at: DateTime<Utc>) -> NaiveDate {
-    let day = time::jakarta(at).date_naive();
-    day.with_day(1).unwrap_or(day)
-}
-
-/// The first day of a month written as `2026-11`.
-pub fn parse_month(text: &str) -> Option<NaiveDate> {
-    NaiveDate::parse_from_str(&format!("{text}-01"), "%Y-%m-%d").ok()
+    time::first_of_month(time::day_of(at))
 }
 
 /// Charges by series and month, each in the order in which they get their numbers.

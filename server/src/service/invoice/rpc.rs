@@ -17,9 +17,10 @@ use crate::base::id::InvoiceId;
 use crate::base::money::Rupiah;
 use crate::base::page::Page;
 use crate::base::status::{self, Invalid};
+use crate::base::time;
 use crate::service::invoice::document::Language;
 use crate::service::invoice::error::Error;
-use crate::service::invoice::model::{self, Invoice, Kind};
+use crate::service::invoice::model::{Invoice, Kind};
 use crate::service::invoice::{convert, coretax, document, store};
 
 /// Invoices in one part of the tax export: what Coretax takes in one file.
@@ -44,7 +45,7 @@ impl Invoices {
 }
 
 fn month(text: &str) -> Result<NaiveDate, Status> {
-    model::parse_month(text).ok_or_else(|| {
+    time::parse_month(text).ok_or_else(|| {
         let rule = Invalid::new("month", "STRING_PATTERN", "must be a month such as 2026-11");
         status::invalid(rule)
     })

@@ -77,7 +77,7 @@ impl OrderService for Orders {
             PaymentProto::Gateway => Payment::Gateway,
             PaymentProto::Wallet | PaymentProto::Unspecified => Payment::Wallet,
         };
-        // A rule between two fields would cost a rule of the contract the translation of the whole request into another language, for every order.
+        // Not a rule of the contract: for one between two fields the whole of every order would be translated into the language of rules first.
         if request.gateway.is_some() != (payment == Payment::Gateway) {
             return Err(status::invalid(status::Invalid::new(
                 "gateway",

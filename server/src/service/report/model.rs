@@ -99,7 +99,7 @@ impl Interval {
         match self {
             Self::Day => day,
             Self::Week => day.week(chrono::Weekday::Mon).first_day(),
-            Self::Month => day.with_day(1).unwrap_or(day),
+            Self::Month => time::first_of_month(day),
             Self::Year => day.with_ordinal(1).unwrap_or(day),
         }
     }

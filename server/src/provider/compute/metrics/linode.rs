@@ -2,12 +2,12 @@
 //! says of disks is in blocks, reading and writing in one, so it is left out; of memory it says nothing.
 
 use async_trait::async_trait;
-use chrono::{DateTime, Datelike, Months, NaiveDate, TimeDelta, Utc};
+use chrono::{DateTime, Datelike, TimeDelta, Utc};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
 use super::{Asked, Gives, Kind, Metrics, Reading, Sample, Since, Step, Total, bytes, each};
-use super::{floor, month_of, percent};
+use super::{floor, open_months, percent};
 use crate::provider::compute::ProviderError;
 use crate::provider::compute::cloud::list;
 use crate::provider::compute::line::Ask;
@@ -68,20 +68,11 @@ fn samples(stats: &Value, vcpus: i32, since: DateTime<Utc>, now: DateTime<Utc>) 
         .collect()
 }
 
-/// The months whose bytes may have changed since.
-fn months(now: DateTime<Utc>) -> impl Iterator<Item = NaiveDate> {
-    let present = month_of(now);
-    let last = (now.day() <= SETTLED)
-        .then(|| present.checked_sub_months(Months::new(1)))
-        .flatten();
-    last.into_iter().chain([present])
-}
-
 impl Linode {
     async fn statistics(&self, one: &Asked, now: DateTime<Utc>) -> Result<Since, ProviderError> {
         let path = path(&one.provider_ref)?;
         let mut totals = Vec::new();
-        for month in months(now) {
+        for month in open_months(now, SETTLED) {
             let (year, number) = (month.year(), month.month());
             let moved = self
                 .ask(&Ask::get(format!("{path}/transfer/{year}/{number}")))
@@ -174,7 +165,11 @@ mod tests {
 
     #[test]
     fn the_month_before_is_asked_for_while_it_settles() {
-        let numbers = |text| months(at(text)).map(|m| m.month()).collect::<Vec<_>>();
+        let numbers = |text| {
+            open_months(at(text), SETTLED)
+                .map(|m| m.month())
+                .collect::<Vec<_>>()
+        };
         assert_eq!(numbers("2027-01-02T00:00:00Z"), [12, 1]);
         assert_eq!(numbers("2027-01-03T00:00:00Z"), [1]);
     }

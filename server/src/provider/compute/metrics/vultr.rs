@@ -1,10 +1,10 @@
 //! Traffic at Vultr: bytes by days of UTC, some hours late. It measures nothing else, so there are no metrics.
 
 use async_trait::async_trait;
-use chrono::{DateTime, Datelike, Months, NaiveDate, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, Utc};
 use serde_json::Value;
 
-use super::{Asked, Gives, Metrics, Reading, Since, Total, each, month_of};
+use super::{Asked, Gives, Metrics, Reading, Since, Total, each, open_months};
 use crate::provider::compute::ProviderError;
 use crate::provider::compute::line::Ask;
 use crate::provider::compute::vultr::{Vultr, path};
@@ -24,10 +24,6 @@ const SETTLED: u32 = 3;
 /// Sums of the present month, and of the one before while it may still grow.
 fn months(reply: &Value, now: DateTime<Utc>) -> Option<Vec<Total>> {
     let days = reply.get("bandwidth")?.as_object()?;
-    let present = month_of(now);
-    let last = (now.day() <= SETTLED)
-        .then(|| present.checked_sub_months(Months::new(1)))
-        .flatten();
     let sum = |month: NaiveDate| {
         let of_month = days.iter().filter(|(day, _)| {
             day.parse::<NaiveDate>()
@@ -45,7 +41,7 @@ fn months(reply: &Value, now: DateTime<Utc>) -> Option<Vec<Total>> {
         }
         total
     };
-    Some(last.into_iter().chain([present]).map(sum).collect())
+    Some(open_months(now, SETTLED).map(sum).collect())
 }
 
 #[async_trait]

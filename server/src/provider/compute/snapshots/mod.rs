@@ -50,19 +50,12 @@ pub fn has(vendor: Vendor) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::compute::line::trust::Trust;
     use crate::provider::compute::vendor::Access;
 
     #[test]
     fn what_is_promised_of_a_vendor_its_adapter_does() {
-        let access = Access {
-            base_url: "http://127.0.0.1:1".to_owned(),
-            token: "token".into(),
-            calls: 1,
-            trust: Trust::default(),
-        };
         for vendor in Vendor::ALL {
-            let cloud = vendor.connect(&access).unwrap();
+            let cloud = vendor.connect(&Access::nowhere()).unwrap();
             assert_eq!(cloud.snapshots().is_some(), has(vendor), "{vendor:?}");
         }
     }

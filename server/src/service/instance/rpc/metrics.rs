@@ -54,9 +54,8 @@ impl MetricsCalls {
             return Ok(month_of(self.app.clock.now()));
         }
         // The contract has seen to its form.
-        format!("{text}-01")
-            .parse()
-            .map_err(|_| status::invalid(Invalid::new("month", "STRING_PATTERN", "is no month")))
+        let month = time::parse_month(text);
+        month.ok_or_else(|| status::invalid(Invalid::new("month", "STRING_PATTERN", "is no month")))
     }
 }
 
