@@ -54,28 +54,7 @@ async fn work(person: Actor, draft: OrderDraft, rounds: Range<u64>) -> Told {
         ..Told::default()
     };
     for round in rounds {
-        let request = CreateDepositRequest {
-            amount: Some(Money::idr(10_000)),
-            method: deposit::Method::Sandbox.into(),
-            ..Default::default()
-        };
-        let key = format!("deposit-{round}");
-        let reply = until_answered(|| {
-            let (person, request) = (person.clone(), keyed(&key, request.clone()));
-            async move { person.wallet().create_deposit(request).await }
-        })
-        .await;
-        let deposit = reply.deposit.expect("a deposit").id;
-        let request = SettleDepositRequest {
-            deposit_id: deposit.clone(),
-            outcome: Outcome::Paid.into(),
-        };
-        let key = format!("settle-{round}");
-        until_answered(|| {
-            let (person, request) = (person.clone(), keyed(&key, request.clone()));
-            async move { person.sandbox().settle_deposit(request).await }
-        })
-        .await;
+        let deposit = pay_in(&person, 10_000, &round.to_string()).await;
         told.deposits.insert(deposit);
 
         let request = PlaceOrderRequest {
@@ -111,6 +90,33 @@ async fn work(person: Actor, draft: OrderDraft, rounds: Range<u64>) -> Told {
         told.reboots.insert(reboot);
     }
     told
+}
+
+/// A deposit that is paid, however often that has to be asked for.
+pub(crate) async fn pay_in(person: &Actor, amount: i64, key: &str) -> String {
+    let request = CreateDepositRequest {
+        amount: Some(Money::idr(amount)),
+        method: deposit::Method::Sandbox.into(),
+        ..Default::default()
+    };
+    let reply = until_answered(|| {
+        let (person, request) = (person.clone(), request.clone());
+        let request = keyed(&format!("deposit-{key}"), request);
+        async move { person.wallet().create_deposit(request).await }
+    })
+    .await;
+    let deposit = reply.deposit.expect("a deposit").id;
+    let request = SettleDepositRequest {
+        deposit_id: deposit.clone(),
+        outcome: Outcome::Paid.into(),
+    };
+    until_answered(|| {
+        let (person, request) = (person.clone(), request.clone());
+        let request = keyed(&format!("settle-{key}"), request);
+        async move { person.sandbox().settle_deposit(request).await }
+    })
+    .await;
+    deposit
 }
 
 /// Brings the end of every lease about, which takes half a minute by itself.

@@ -113,7 +113,8 @@ async fn histories(world: &World) -> Vec<(uuid::Uuid, i64, i32, String)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_sleeps_over_its_lease_of_an_order_changes_nothing_when_it_wakes() {
     for _ in 0..soak() {
-        // Asking the cloud for the machine; and writing down that it runs.
+        // Claiming the right to ask the cloud for the machine; asking; and writing down that it runs.
+        asleep_at("unanswered = unanswered or unsure_until", true).await;
         asleep_at("insert into sim_machines", true).await;
         asleep_at("insert into sim_machines", false).await;
         asleep_at("insert into subscriptions", false).await;

@@ -14,11 +14,11 @@ use crate::base::id::{ApiKeyId, ConsoleId};
 use crate::provider::compute::consoles::{Screen, Way};
 use crate::provider::compute::{Compute, ProviderError};
 use crate::service::instance::ask::{self, Target};
+use crate::service::instance::calls::in_time;
 use crate::service::instance::cloud;
 use crate::service::instance::error::Error;
 use crate::service::instance::model::Instance;
 use crate::service::instance::model::console::{self as rules, Console, LEASE, LIMIT, TICKET};
-use crate::service::instance::provision::in_time;
 use crate::service::instance::store;
 
 /// Ways and consoles that are forgotten at once.

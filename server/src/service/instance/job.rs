@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -16,12 +15,11 @@ use sewa_sdk::sewa::api::v1::operation::Kind;
 use sqlx::PgConnection;
 
 use crate::app::App;
-use crate::base::db;
 use crate::base::fault::{self, Step};
 use crate::provider::compute::{Boot, Compute, Machine, ProviderError};
+use crate::service::instance::calls::in_time;
 use crate::service::instance::model::{Event, Instance, Wanted};
 use crate::service::instance::plan::{Act, Next, Work, pause};
-use crate::service::instance::provision::in_time;
 use crate::service::instance::{self, boot, cloud, snapshot_work, store};
 use crate::service::operation;
 use crate::service::operation::model::{End, Leased, is_cancellable};
@@ -33,8 +31,6 @@ const CHUNK: i64 = 50;
 const CONCURRENT: usize = 16;
 /// How long an operation stays leased to a replica that may have died.
 const LEASE: TimeDelta = TimeDelta::seconds(30);
-/// The same for one who lives and whose database is silent.
-const HELD: Duration = Duration::from_secs(30);
 /// The longest one attempt takes. Nobody begins with less of the lease left.
 const ATTEMPT: TimeDelta = TimeDelta::seconds(20);
 /// After how long an operation its owner asked for is given up. What the platform decided is never given up: a machine that is unpaid or unwanted must go.
@@ -57,8 +53,14 @@ pub async fn reconcile_once(app: &App) -> anyhow::Result<usize> {
             if app.clock.now() > now + LEASE - ATTEMPT {
                 return;
             }
-            if let Err(error) = db::within(HELD, work(app, &leased)).await {
-                tracing::error!(operation = %leased.id, error = format!("{error:#}"), "an operation failed to move on; it stays due");
+            match app.clock.until(now + LEASE, work(app, &leased)).await {
+                Some(Ok(())) => {}
+                Some(Err(error)) => {
+                    tracing::error!(operation = %leased.id, error = format!("{error:#}"), "an operation failed to move on; it stays due");
+                }
+                None => {
+                    tracing::warn!(operation = %leased.id, "the lease ended before an operation moved on; it stays due");
+                }
             }
             app.tail.wake();
         })

@@ -12,6 +12,7 @@ mod ask_tests;
 pub mod boot;
 #[cfg(test)]
 mod boot_tests;
+mod calls;
 pub mod cloud;
 pub mod console;
 pub mod convert;

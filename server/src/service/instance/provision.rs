@@ -7,8 +7,6 @@
 //! An account of a provider that refuses is left for another one that serves the plan and region, but only while it is certain that nothing was made there. Once a creation
 //! was not answered the instance stays with its account for good.
 
-use std::time::Duration;
-
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::app::App;
@@ -17,17 +15,15 @@ use crate::base::id::{AccountId, InstanceId};
 use crate::provider::compute::vendor::Vendor;
 use crate::provider::compute::{Boot, Compute, CreateMachine, Machine, ProviderError};
 use crate::service::hypervisor;
+use crate::service::instance::calls::in_time;
 use crate::service::instance::model::{Instance, State};
 use crate::service::instance::plan::{Making, making};
 use crate::service::instance::{boot, cloud, store};
 
 /// How long a creation may take to be answered before it counts as lost. Shorter than the lease of whoever calls.
-const CREATE_SECONDS: i64 = 15;
-const CREATE_TIMEOUT: Duration = Duration::from_secs(CREATE_SECONDS.unsigned_abs());
+const CREATE: TimeDelta = TimeDelta::seconds(15);
 /// How long other accounts are tried in one go, which leaves time for a creation.
 const FAILOVER: TimeDelta = TimeDelta::seconds(6);
-/// How long any other call may take.
-pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How far a machine is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -273,14 +269,23 @@ async fn alone(
     let mut found = in_time(provider.find(instance.reference())).await?;
     found.retain(|twin| twin.provider_ref != machine.provider_ref);
     for twin in &found {
-        tracing::error!(instance = %instance.id, machine = twin.provider_ref, "a machine was made twice; the twin is destroyed");
-        match in_time(provider.delete(&twin.provider_ref)).await {
-            Ok(())
-            | Err(ProviderError::NotFound | ProviderError::Busy | ProviderError::Unknown) => {}
-            Err(error) => return Err(error),
-        }
+        destroy(provider, instance.id, twin).await?;
     }
     Ok(found.is_empty())
+}
+
+async fn destroy(
+    provider: &dyn Compute,
+    id: InstanceId,
+    twin: &Machine,
+) -> Result<(), ProviderError> {
+    tracing::error!(instance = %id, machine = twin.provider_ref, "a machine was made twice; the twin is destroyed");
+    match in_time(provider.delete(&twin.provider_ref)).await {
+        Ok(()) | Err(ProviderError::NotFound | ProviderError::Busy | ProviderError::Unknown) => {
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Asks for a machine, if nobody else may be doing so. What nobody may know of yet is reckoned from the moment of the look that found nothing: whoever slept since
@@ -298,7 +303,8 @@ async fn create(
         });
     }
     let (account, id, now) = (instance.account, instance.id, app.clock.now());
-    let claimed = now + TimeDelta::seconds(CREATE_SECONDS) + provider.lookup_delay();
+    let end = now + CREATE;
+    let claimed = end + provider.lookup_delay();
     let vault = app.lines.vault();
     let password = match boot::new_password(vault, id) {
         Ok(password) => password,
@@ -325,16 +331,17 @@ async fn create(
     };
     // Read after the claim, while nobody changes it.
     let wish = wish(app, instance, boot).await?;
-    let creating = tokio::time::timeout(CREATE_TIMEOUT, provider.create(&wish));
+    let creating = app.clock.until(end, provider.create(&wish));
     match fault::around(Step::MachineCreate, creating).await {
-        Ok(Ok(machine)) => {
+        Some(Ok(machine)) => {
             let adopting = store::adopt(&app.db, account, id, &machine.provider_ref);
             if !fault::around(Step::MachineAdopt, adopting).await? {
-                tracing::error!(instance = %id, machine = machine.provider_ref, "a second machine was made");
+                // Somebody else's was adopted, because ours came late.
+                return Ok(destroy(provider, id, &machine).await.map(|()| BOOTING));
             }
             Ok(Ok(BOOTING))
         }
-        Ok(Err(ProviderError::Unknown)) | Err(_) => {
+        Some(Err(ProviderError::Unknown)) | None => {
             tracing::warn!(instance = %id, "the creation of a machine was not answered");
             store::unclaim(
                 &app.db,
@@ -346,7 +353,7 @@ async fn create(
             .await?;
             Ok(Ok(CREATING))
         }
-        Ok(Err(error)) => {
+        Some(Err(error)) => {
             store::unclaim(&app.db, account, id, claimed, None).await?;
             Ok(Err(error))
         }
@@ -371,13 +378,4 @@ fn failed(error: ProviderError) -> Provisioned {
         | ProviderError::Unauthorized(_)
         | ProviderError::Unavailable(_) => ProvisionFailure::Unavailable(error.to_string()),
     })
-}
-
-/// Waits for a provider's answer as long as is reasonable; one that does not come is lost.
-pub(super) async fn in_time<T>(
-    call: impl Future<Output = Result<T, ProviderError>>,
-) -> Result<T, ProviderError> {
-    fault::around(Step::CloudCall, tokio::time::timeout(CALL_TIMEOUT, call))
-        .await
-        .unwrap_or(Err(ProviderError::Unknown))
 }

@@ -17,13 +17,13 @@ use crate::app::App;
 use crate::base::id::{AccountId, SnapshotId};
 use crate::provider::compute::snapshots::Snapshots;
 use crate::provider::compute::{Compute, Machine, ProviderError};
+use crate::service::instance::calls::{CALL, in_time};
 use crate::service::instance::job::{Outcome, look, lost, trouble, wait};
 use crate::service::instance::model::Instance;
 use crate::service::instance::model::snapshot::{Snapshot, Taking};
 use crate::service::instance::plan::pause;
-use crate::service::instance::provision::{CALL_TIMEOUT, in_time};
 use crate::service::instance::snapshot::ROUND;
-use crate::service::instance::{boot, cloud, store};
+use crate::service::instance::{boot, calls, cloud, store};
 use crate::service::operation::model::{End, Leased};
 
 /// Snapshots looked at in one step.
@@ -114,9 +114,8 @@ async fn take(
             Ok(failed("INTERNAL", message, Some(machine)))
         }
         Taking::Ask => {
-            let claimed = looked_at
-                + TimeDelta::from_std(CALL_TIMEOUT).unwrap_or(ROUND)
-                + provider.lookup_delay();
+            let end = looked_at + CALL;
+            let claimed = end + provider.lookup_delay();
             if !store::snapshots::claim(&app.db, leased, snapshot, looked_at, claimed).await? {
                 return Ok(wait(
                     leased,
@@ -125,7 +124,7 @@ async fn take(
                     app.clock.now(),
                 ));
             }
-            let answer = in_time(shelf.create(&name, snapshot.id)).await;
+            let answer = calls::by(end, shelf.create(&name, snapshot.id)).await;
             let now = app.clock.now();
             let unsure_until = match answer {
                 Ok(()) | Err(ProviderError::Unknown) => Some(now + provider.lookup_delay()),

@@ -46,8 +46,14 @@ pub async fn step(app: &App) -> Result<usize, sqlx::Error> {
             if app.clock.now() > now + LEASE - ATTEMPT {
                 return;
             }
-            if let Err(error) = work(app, &leased).await {
-                tracing::error!(operation = %leased.id, %error, "a change of plan failed to move on; it stays due");
+            match app.clock.until(now + LEASE, work(app, &leased)).await {
+                Some(Ok(())) => {}
+                Some(Err(error)) => {
+                    tracing::error!(operation = %leased.id, %error, "a change of plan failed to move on; it stays due");
+                }
+                None => {
+                    tracing::warn!(operation = %leased.id, "the lease ended before a change of plan moved on; it stays due");
+                }
             }
             app.tail.wake();
         })

@@ -7,7 +7,7 @@ use sewa_sdk::sewa::event::v1::EventType;
 
 use crate::app::App;
 use crate::base::fault::{self, Step};
-use crate::base::{crypto, db, outbox};
+use crate::base::{crypto, outbox};
 use crate::service::catalog;
 use crate::service::instance::{self, ProvisionFailure, Provisioned};
 use crate::service::operation;
@@ -21,8 +21,6 @@ const CHUNK: i64 = 64;
 const CONCURRENT: usize = 16;
 /// How long an order stays leased to a replica that may have died.
 const LEASE: Duration = Duration::seconds(30);
-/// The same for one who lives and whose database is silent.
-const HELD: std::time::Duration = std::time::Duration::from_secs(30);
 /// How soon a machine that is booting is looked at again.
 const LOOK_AGAIN: Duration = Duration::milliseconds(300);
 
@@ -36,8 +34,14 @@ pub async fn step(app: &App) -> Result<usize, sqlx::Error> {
     let count = leased.len();
     futures_util::stream::iter(leased)
         .for_each_concurrent(CONCURRENT, |order| async move {
-            if let Err(error) = db::within(HELD, fulfil(app, &order)).await {
-                tracing::error!(order = %order.id, %error, "fulfilment failed; the order stays due");
+            match app.clock.until(now + LEASE, fulfil(app, &order)).await {
+                Some(Ok(())) => {}
+                Some(Err(error)) => {
+                    tracing::error!(order = %order.id, %error, "fulfilment failed; the order stays due");
+                }
+                None => {
+                    tracing::warn!(order = %order.id, "the lease ended before the fulfilment; the order stays due");
+                }
             }
             app.tail.wake();
         })

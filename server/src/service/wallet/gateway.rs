@@ -13,7 +13,6 @@ use sqlx::PgConnection;
 
 use crate::app::App;
 use crate::base::call::Caller;
-use crate::base::db;
 use crate::base::fault;
 use crate::base::id::{AccountId, DepositId};
 use crate::base::money::Rupiah;
@@ -95,10 +94,9 @@ pub async fn open_now(app: &App, deposit: Deposit) -> Result<Deposit, sqlx::Erro
         let Some(entry) = asking.gateways.of(opening.method()) else {
             return;
         };
-        let held = lease(&asking).to_std().unwrap_or_default();
-        if let Err(error) = db::within(held, ask(&asking, entry, &opening)).await {
-            tracing::warn!(deposit = %opening.id, %error, "a deposit could not be opened");
-        }
+        let end = asking.clock.now() + lease(&asking);
+        let asking = asking.clock.until(end, ask(&asking, entry, &opening));
+        said(asking.await, opening.id);
     });
     let _ = tokio::time::timeout(OPENING, asked).await;
     let mut connection = app.db.acquire().await?;
@@ -198,17 +196,26 @@ async fn fail(app: &App, deposit: &Deposit, why: &str) -> Result<(), Error> {
 pub async fn look_once(app: &App) -> Result<usize, sqlx::Error> {
     let now = app.clock.now();
     let lease = lease(app);
-    let held = lease.to_std().unwrap_or_default();
     let leased = deposits::lease_deposits(&app.db, now, now + lease, CHUNK).await?;
     let count = leased.len();
     futures_util::stream::iter(leased)
         .for_each_concurrent(CONCURRENT, |(account, id)| async move {
-            if let Err(error) = db::within(held, look(app, account, id)).await {
-                tracing::warn!(deposit = %id, %error, "a deposit could not be looked at");
-            }
+            let looked = app.clock.until(now + lease, look(app, account, id));
+            said(looked.await, id);
         })
         .await;
     Ok(count)
+}
+
+/// Says what kept a look at a deposit from its end: a fault, or the end of its lease.
+fn said(looked: Option<Result<(), Error>>, deposit: DepositId) {
+    match looked {
+        Some(Ok(())) => {}
+        Some(Err(error)) => {
+            tracing::warn!(%deposit, %error, "a deposit could not be looked at");
+        }
+        None => tracing::warn!(%deposit, "the lease of a deposit ended before the look at it"),
+    }
 }
 
 /// Longer than the three calls one look may take.
