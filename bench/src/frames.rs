@@ -12,8 +12,6 @@ pub(crate) enum Style {
     Grpc,
     /// JSON, posted; a GET without a body if the message is empty.
     Rest,
-    /// The same over HTTP/1.1, one call at a time on each connection; see [`crate::http1`].
-    Rest1,
 }
 
 /// What arrives.
@@ -136,11 +134,11 @@ pub(crate) fn request(
     out[start..start + 3].copy_from_slice(&length.to_be_bytes()[1..]);
     let prefix = match style {
         Style::Grpc => 5,
-        Style::Rest | Style::Rest1 if message.is_empty() => {
+        Style::Rest if message.is_empty() => {
             out[start + 4] |= END_STREAM;
             return 0;
         }
-        Style::Rest | Style::Rest1 => 0,
+        Style::Rest => 0,
     };
     header(out, prefix + message.len(), DATA, END_STREAM, stream);
     if style == Style::Grpc {

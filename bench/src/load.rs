@@ -17,6 +17,8 @@ use crate::http1;
 pub(crate) struct Shot {
     /// gRPC or REST.
     pub(crate) style: Style,
+    /// What carries it.
+    pub(crate) over: Over,
     /// `/package.Service/Method`, or the path of the REST binding.
     pub(crate) path: &'static str,
     /// Bearers, used in turn.
@@ -25,6 +27,17 @@ pub(crate) struct Shot {
     pub(crate) messages: Arc<Vec<Vec<u8>>>,
     /// Which idempotency keys are sent.
     pub(crate) keys: Keys,
+}
+
+/// What carries calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Over {
+    /// HTTP/2, with many calls on each of a few connections.
+    Shared,
+    /// HTTP/2, with a connection for each call in flight, as clients have who do not know of each other.
+    Alone,
+    /// HTTP/1.1, which knows nothing but a connection for each call in flight; see [`crate::http1`].
+    Http1,
 }
 
 /// Which idempotency keys are sent.
@@ -114,12 +127,15 @@ async fn connections(
 ) -> anyhow::Result<Vec<u32>> {
     let begin = Instant::now();
     let (count_from, end) = (begin + WARM_UP, begin + Duration::from_secs(seconds));
-    if shot.style == Style::Rest1 {
+    if shot.over == Over::Http1 {
         let all = (0..in_flight)
             .map(|number| http1::connection(port, shot, number, in_flight, count_from, end));
         return Ok(futures_util::future::try_join_all(all).await?.concat());
     }
-    let count = in_flight.div_ceil(STREAMS).max(2).min(in_flight);
+    let count = match shot.over {
+        Over::Alone => in_flight,
+        Over::Shared | Over::Http1 => in_flight.div_ceil(STREAMS).max(2).min(in_flight),
+    };
     let mut all = Vec::new();
     for number in 0..count {
         let streams = in_flight / count + usize::from(number < in_flight % count);

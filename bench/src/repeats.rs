@@ -16,7 +16,7 @@ use sewa_sdk::sewa::wallet::v1::deposit::Method;
 use crate::Plan;
 use crate::frames::Style;
 use crate::goals::{PLACE, line_at_most, shot, spread_at_most};
-use crate::load::{self, Keys, Shot};
+use crate::load::{self, Keys, Over, Shot};
 use crate::measure::spread;
 use crate::platform::{Platform, Server};
 
@@ -256,6 +256,7 @@ async fn paid(server: &Server, tripay: &Tripay, count: usize) -> anyhow::Result<
     };
     let open = Shot {
         style: Style::Grpc,
+        over: Over::Shared,
         path: CREATE,
         bearers: Arc::new(
             (1..=PAYERS)

@@ -30,14 +30,19 @@ use crate::route::{Lookup, Route};
 const LAST_WORD: Duration = Duration::from_millis(500);
 
 /// Answers a request; whatever goes wrong becomes an envelope.
-pub(crate) async fn answer<S, B>(core: Arc<Core>, inner: S, parts: Parts, body: B) -> Response<Body>
+pub(crate) async fn answer<S, B>(
+    core: Arc<Core>,
+    inner: S,
+    mut parts: Parts,
+    body: B,
+) -> Response<Body>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
     B: http_body::Body<Data = Bytes>,
     B::Error: Into<tonic::codegen::StdError>,
 {
     let mut response = match prepare(&core, &parts, body).await {
-        Ok(Prepared::Call(call)) => perform(Arc::clone(&core), inner, &parts, call).await,
+        Ok(Prepared::Call(call)) => perform(Arc::clone(&core), inner, &mut parts, call).await,
         Ok(Prepared::HeadOfStream(format)) => {
             let mut response = Response::new(Body::empty());
             if let Some(content_type) = stream::json_content_type(format) {
@@ -133,7 +138,7 @@ fn last_event_id<'h>(route: &Route, headers: &'h HeaderMap) -> Option<&'h str> {
     (route.server_streaming && !id.is_empty()).then_some(id)
 }
 
-async fn perform<S>(core: Arc<Core>, inner: S, parts: &Parts, call: Call) -> Response<Body>
+async fn perform<S>(core: Arc<Core>, inner: S, parts: &mut Parts, call: Call) -> Response<Body>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
 {
@@ -151,7 +156,7 @@ where
     *request.uri_mut() = route.grpc_path.clone().into();
     *request.version_mut() = Version::HTTP_2;
     *request.headers_mut() = headers::to_metadata(parts, &core.config, call.timeout);
-    *request.extensions_mut() = parts.extensions.clone();
+    *request.extensions_mut() = std::mem::take(&mut parts.extensions);
     let deadline = Instant::now() + limit;
     if route.server_streaming {
         let plan = Plan {

@@ -11,7 +11,6 @@ use tokio::sync::Semaphore;
 use tonic::body::Body;
 
 use crate::app::App;
-use crate::serve::beside::Beside;
 use crate::service::wallet::callback;
 
 /// Bytes of a callback.
@@ -30,12 +29,14 @@ pub struct Callbacks {
     places: Arc<Semaphore>,
 }
 
-impl Beside for Callbacks {
-    fn takes(&self, request: &Request<Body>) -> bool {
+impl Callbacks {
+    /// Whether a request is for it. Asked of every request there is, so it looks at the path and little else.
+    pub fn takes(request: &Request<Body>) -> bool {
         request.uri().path().starts_with("/callbacks/")
     }
 
-    async fn answer(self, request: Request<Body>) -> Response<Body> {
+    /// Answers a request that it takes.
+    pub async fn answer(self, request: Request<Body>) -> Response<Body> {
         let (status, body) = self.take(request).await;
         answer(status, body)
     }

@@ -21,7 +21,6 @@ use crate::app::App;
 use crate::provider::compute::consoles::socket::{self, Farewell};
 use crate::provider::compute::consoles::{BUFFER, Screen, rfb};
 use crate::provider::compute::line::upgrade::VERSION;
-use crate::serve::beside::Beside;
 use crate::service::instance::console;
 use crate::service::instance::error::Error;
 use crate::service::instance::model::console::{Console, PATH, is_ticket};
@@ -69,12 +68,14 @@ impl Consoles {
     }
 }
 
-impl Beside for Consoles {
-    fn takes(&self, request: &Request<Body>) -> bool {
+impl Consoles {
+    /// Whether a request is for it. Asked of every request there is, so it looks at the path and little else.
+    pub fn takes(request: &Request<Body>) -> bool {
         request.uri().path().starts_with(PATH)
     }
 
-    async fn answer(self, request: Request<Body>) -> Response<Body> {
+    /// Answers a request that it takes.
+    pub async fn answer(self, request: Request<Body>) -> Response<Body> {
         // A task of its own: a viewer that hangs up must not leave half of it undone.
         match tokio::spawn(self.let_in(request)).await {
             Ok(Ok(agreed)) => agreed,

@@ -47,7 +47,7 @@ use crate::base::contract::Contract;
 use crate::config::{Config, Role};
 use crate::edge::EdgeLayer;
 use crate::edge::limit::Limits;
-use crate::serve::beside::BesideLayer;
+use crate::serve::beside::{Beside, BesideLayer};
 use crate::service::{
     billing, catalog, event, hypervisor, identity, instance, inventory, invoice, lifecycle, meta,
     operation, order, promotion, provider, report, sandbox, wallet,
@@ -206,11 +206,14 @@ async fn accept(
         .layer(EdgeLayer::new(app.clone(), limits))
         .service(routes(app)?);
     let consoles = consoles::Consoles::new(app.clone());
+    let beside = Beside {
+        pages: pages::Pages::new(app.clone()),
+        callbacks: callbacks::Callbacks::new(app.clone()),
+        pay_page: paypage::PayPage::new(app.clone()),
+        consoles: consoles.clone(),
+    };
     let service = ServiceBuilder::new()
-        .layer(BesideLayer(pages::Pages::new(app.clone())))
-        .layer(BesideLayer(callbacks::Callbacks::new(app.clone())))
-        .layer(BesideLayer(paypage::PayPage::new(app.clone())))
-        .layer(BesideLayer(consoles.clone()))
+        .layer(BesideLayer::from(beside))
         .layer(app.config.cors().map_err(anyhow::Error::msg)?)
         .layer(openapi::Site::new(&document).layer())
         .service(gateway.layer().layer(grpc));

@@ -8,7 +8,6 @@ use tonic::body::Body;
 
 use crate::app::App;
 use crate::base::db;
-use crate::serve::beside::Beside;
 
 /// How long the database may take to say that it is there.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -30,13 +29,15 @@ impl Pages {
     }
 }
 
-impl Beside for Pages {
-    fn takes(&self, request: &Request<Body>) -> bool {
+impl Pages {
+    /// Whether a request is for it. Asked of every request there is, so it looks at the path and little else.
+    pub fn takes(request: &Request<Body>) -> bool {
         let path = request.uri().path();
         request.method() == Method::GET && ["/healthz", "/readyz", "/metrics"].contains(&path)
     }
 
-    async fn answer(self, request: Request<Body>) -> Response<Body> {
+    /// Answers a request that it takes.
+    pub async fn answer(self, request: Request<Body>) -> Response<Body> {
         match request.uri().path() {
             "/readyz" => ready(&self.app).await,
             "/metrics" => {

@@ -18,7 +18,6 @@ use crate::app::App;
 use crate::base::crypto;
 use crate::base::id::DepositId;
 use crate::base::money::Rupiah;
-use crate::serve::beside::Beside;
 use crate::service::sandbox::page;
 use crate::service::wallet::error::Error;
 use crate::service::wallet::model::Refused;
@@ -54,12 +53,14 @@ impl PayPage {
     }
 }
 
-impl Beside for PayPage {
-    fn takes(&self, request: &Request<Body>) -> bool {
+impl PayPage {
+    /// Whether a request is for it. Asked of every request there is, so it looks at the path and little else.
+    pub fn takes(request: &Request<Body>) -> bool {
         request.uri().path().starts_with(play::PATH)
     }
 
-    async fn answer(self, request: Request<Body>) -> Response<Body> {
+    /// Answers a request that it takes.
+    pub async fn answer(self, request: Request<Body>) -> Response<Body> {
         let answering = self.router.oneshot(request.map(axum::body::Body::new));
         let mut answer = match tokio::time::timeout(PATIENCE, answering).await {
             Ok(Ok(answer)) => answer,
