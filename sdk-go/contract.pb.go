@@ -25,4 +25,4 @@ import (
 )
 
 // ContractDigest is the SHA-256, in hexadecimal, of the contract this module was generated from: what a server sends as x-sewa-contract.
-const ContractDigest = "2e9e6e9ccb3c40124075bd0d05ba143dfaee9c147c5830c62711744fbadb83c9"
+const ContractDigest = "ab7850626841c6aa942bfe179164e36748892ee6d98ecc2cd7104b33c299eaef"

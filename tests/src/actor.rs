@@ -13,6 +13,7 @@ use sewa_sdk::sewa::identity::v1::identity_service_client::IdentityServiceClient
 use sewa_sdk::sewa::instance::v1::console_service_client::ConsoleServiceClient;
 use sewa_sdk::sewa::instance::v1::instance_service_client::InstanceServiceClient;
 use sewa_sdk::sewa::instance::v1::metrics_service_client::MetricsServiceClient;
+use sewa_sdk::sewa::instance::v1::reverse_dns_service_client::ReverseDnsServiceClient;
 use sewa_sdk::sewa::instance::v1::snapshot_service_client::SnapshotServiceClient;
 use sewa_sdk::sewa::instance::v1::ssh_key_service_client::SshKeyServiceClient;
 use sewa_sdk::sewa::instance::v1::{GetInstanceRequest, Instance};
@@ -92,6 +93,7 @@ impl Actor {
         instances: InstanceServiceClient,
         metrics: MetricsServiceClient,
         snapshots: SnapshotServiceClient,
+        reverse_dns: ReverseDnsServiceClient,
         consoles: ConsoleServiceClient,
         ssh_keys: SshKeyServiceClient,
         lifecycle: LifecycleServiceClient,

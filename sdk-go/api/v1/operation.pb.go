@@ -60,6 +60,8 @@ const (
 	Operation_KIND_RESTORE_SNAPSHOT Operation_Kind = 13
 	// Deletes a snapshot.
 	Operation_KIND_DELETE_SNAPSHOT Operation_Kind = 14
+	// Gives an address of the machine a name in reverse DNS.
+	Operation_KIND_SET_REVERSE_DNS Operation_Kind = 15
 )
 
 // Enum value maps for Operation_Kind.
@@ -80,6 +82,7 @@ var (
 		12: "KIND_CREATE_SNAPSHOT",
 		13: "KIND_RESTORE_SNAPSHOT",
 		14: "KIND_DELETE_SNAPSHOT",
+		15: "KIND_SET_REVERSE_DNS",
 	}
 	Operation_Kind_value = map[string]int32{
 		"KIND_UNSPECIFIED":      0,
@@ -97,6 +100,7 @@ var (
 		"KIND_CREATE_SNAPSHOT":  12,
 		"KIND_RESTORE_SNAPSHOT": 13,
 		"KIND_DELETE_SNAPSHOT":  14,
+		"KIND_SET_REVERSE_DNS":  15,
 	}
 )
 
@@ -213,7 +217,7 @@ type Operation struct {
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// When it reached a final state; absent before.
 	FinishTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=finish_time,json=finishTime,proto3" json:"finish_time,omitempty"`
-	// Why it failed; absent otherwise. Codes: UNAVAILABLE, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, NOT_FOUND or INTERNAL.
+	// Why it failed; absent otherwise. Codes: UNAVAILABLE, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, NOT_FOUND, FAILED_PRECONDITION or INTERNAL.
 	Error         *status.Status `protobuf:"bytes,10,opt,name=error,proto3" json:"error,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -323,7 +327,7 @@ var File_sewa_api_v1_operation_proto protoreflect.FileDescriptor
 
 const file_sewa_api_v1_operation_proto_rawDesc = "" +
 	"\n" +
-	"\x1bsewa/api/v1/operation.proto\x12\vsewa.api.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\x98\a\n" +
+	"\x1bsewa/api/v1/operation.proto\x12\vsewa.api.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\xb2\a\n" +
 	"\tOperation\x12\x14\n" +
 	"\x02id\x18\x01 \x01(\tB\x04\xe2A\x01\x03R\x02id\x125\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x1b.sewa.api.v1.Operation.KindB\x04\xe2A\x01\x03R\x04kind\x128\n" +
@@ -338,7 +342,7 @@ const file_sewa_api_v1_operation_proto_rawDesc = "" +
 	"\vfinish_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampB\x04\xe2A\x01\x03R\n" +
 	"finishTime\x12.\n" +
 	"\x05error\x18\n" +
-	" \x01(\v2\x12.google.rpc.StatusB\x04\xe2A\x01\x03R\x05error\"\xb7\x02\n" +
+	" \x01(\v2\x12.google.rpc.StatusB\x04\xe2A\x01\x03R\x05error\"\xd1\x02\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vKIND_CREATE\x10\x01\x12\x11\n" +
@@ -355,7 +359,8 @@ const file_sewa_api_v1_operation_proto_rawDesc = "" +
 	"\vKIND_RESIZE\x10\v\x12\x18\n" +
 	"\x14KIND_CREATE_SNAPSHOT\x10\f\x12\x19\n" +
 	"\x15KIND_RESTORE_SNAPSHOT\x10\r\x12\x18\n" +
-	"\x14KIND_DELETE_SNAPSHOT\x10\x0e\"\x80\x01\n" +
+	"\x14KIND_DELETE_SNAPSHOT\x10\x0e\x12\x18\n" +
+	"\x14KIND_SET_REVERSE_DNS\x10\x0f\"\x80\x01\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rSTATE_PENDING\x10\x01\x12\x11\n" +

@@ -70,6 +70,10 @@ const (
 	InstanceErrorReason_INSTANCE_ERROR_REASON_CONSOLE_UNAVAILABLE InstanceErrorReason = 17
 	// The instance has as many consoles open as it may have, or ways to them that were not used yet.
 	InstanceErrorReason_INSTANCE_ERROR_REASON_CONSOLE_LIMIT InstanceErrorReason = 18
+	// The address is none of the instance's own public ones.
+	InstanceErrorReason_INSTANCE_ERROR_REASON_ADDRESS_NOT_OF_INSTANCE InstanceErrorReason = 19
+	// The provider refuses the name for the address; its words are in the message. In failed operations only.
+	InstanceErrorReason_INSTANCE_ERROR_REASON_REVERSE_DNS_REFUSED InstanceErrorReason = 20
 )
 
 // Enum value maps for InstanceErrorReason.
@@ -94,6 +98,8 @@ var (
 		16: "INSTANCE_ERROR_REASON_SNAPSHOT_NOT_AVAILABLE",
 		17: "INSTANCE_ERROR_REASON_CONSOLE_UNAVAILABLE",
 		18: "INSTANCE_ERROR_REASON_CONSOLE_LIMIT",
+		19: "INSTANCE_ERROR_REASON_ADDRESS_NOT_OF_INSTANCE",
+		20: "INSTANCE_ERROR_REASON_REVERSE_DNS_REFUSED",
 	}
 	InstanceErrorReason_value = map[string]int32{
 		"INSTANCE_ERROR_REASON_UNSPECIFIED":               0,
@@ -115,6 +121,8 @@ var (
 		"INSTANCE_ERROR_REASON_SNAPSHOT_NOT_AVAILABLE":    16,
 		"INSTANCE_ERROR_REASON_CONSOLE_UNAVAILABLE":       17,
 		"INSTANCE_ERROR_REASON_CONSOLE_LIMIT":             18,
+		"INSTANCE_ERROR_REASON_ADDRESS_NOT_OF_INSTANCE":   19,
+		"INSTANCE_ERROR_REASON_REVERSE_DNS_REFUSED":       20,
 	}
 )
 
@@ -1805,7 +1813,7 @@ const file_sewa_instance_v1_instance_proto_rawDesc = "" +
 	"\x10confirm_hostname\x18\x02 \x01(\tB\x04\xe2A\x01\x02R\x0fconfirmHostname\x12\x14\n" +
 	"\x04etag\x18\x03 \x01(\tB\x00R\x04etag\"N\n" +
 	"\x16DeleteInstanceResponse\x124\n" +
-	"\toperation\x18\x01 \x01(\v2\x16.sewa.api.v1.OperationR\toperation*\xef\x11\n" +
+	"\toperation\x18\x01 \x01(\v2\x16.sewa.api.v1.OperationR\toperation*\xad\x14\n" +
 	"\x13InstanceErrorReason\x12%\n" +
 	"!INSTANCE_ERROR_REASON_UNSPECIFIED\x10\x00\x12c\n" +
 	"(INSTANCE_ERROR_REASON_INSTANCE_NOT_FOUND\x10\x01\x1a5\x9a\xb5\x181\n" +
@@ -1847,7 +1855,11 @@ const file_sewa_instance_v1_instance_proto_rawDesc = "" +
 	")INSTANCE_ERROR_REASON_CONSOLE_UNAVAILABLE\x10\x11\x1a<\x9a\xb5\x188\n" +
 	"\vUNAVAILABLE\x18\x02\"'Open the console again in some seconds.\x12\x8c\x01\n" +
 	"#INSTANCE_ERROR_REASON_CONSOLE_LIMIT\x10\x12\x1ac\x9a\xb5\x18_\n" +
-	"\x13FAILED_PRECONDITION\x12\x05limit\x18\x02\"?Close one of them; a way that was not used ends after a minute.2\xfc\x17\n" +
+	"\x13FAILED_PRECONDITION\x12\x05limit\x18\x02\"?Close one of them; a way that was not used ends after a minute.\x12}\n" +
+	"-INSTANCE_ERROR_REASON_ADDRESS_NOT_OF_INSTANCE\x10\x13\x1aJ\x9a\xb5\x18F\n" +
+	"\x10INVALID_ARGUMENT\x12\aaddress\x18\x03\"'Name an address that GetInstance shows.\x12\xbc\x01\n" +
+	")INSTANCE_ERROR_REASON_REVERSE_DNS_REFUSED\x10\x14\x1a\x8c\x01\x9a\xb5\x18\x87\x01\n" +
+	"\x13FAILED_PRECONDITION\x18\x02\"nDo what the provider asks for, for example point the name's A or AAAA record to the address, and set it again.2\xfc\x17\n" +
 	"\x0fInstanceService\x12\xa3\x01\n" +
 	"\rListInstances\x12&.sewa.instance.v1.ListInstancesRequest\x1a'.sewa.instance.v1.ListInstancesResponse\"A\x8a\xb5\x18% \x01*\adefault2\b\n" +
 	"\x02\b\x05\x12\x02\b\x1e\n" +

@@ -369,7 +369,7 @@ pub struct Operation {
     /// When it reached a final state; absent before.
     #[prost(message, optional, tag = "9")]
     pub finish_time: ::core::option::Option<::prost_types::Timestamp>,
-    /// Why it failed; absent otherwise. Codes: UNAVAILABLE, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, NOT_FOUND or INTERNAL.
+    /// Why it failed; absent otherwise. Codes: UNAVAILABLE, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, NOT_FOUND, FAILED_PRECONDITION or INTERNAL.
     #[prost(message, optional, tag = "10")]
     pub error: ::core::option::Option<::tonic_types::Status>,
 }
@@ -419,6 +419,8 @@ pub mod operation {
         RestoreSnapshot = 13,
         /// Deletes a snapshot.
         DeleteSnapshot = 14,
+        /// Gives an address of the machine a name in reverse DNS.
+        SetReverseDns = 15,
     }
     impl Kind {
         /// String value of the enum field names used in the ProtoBuf definition.
@@ -442,6 +444,7 @@ pub mod operation {
                 Self::CreateSnapshot => "KIND_CREATE_SNAPSHOT",
                 Self::RestoreSnapshot => "KIND_RESTORE_SNAPSHOT",
                 Self::DeleteSnapshot => "KIND_DELETE_SNAPSHOT",
+                Self::SetReverseDns => "KIND_SET_REVERSE_DNS",
             }
         }
         /// Creates an enum from field names used in the ProtoBuf definition.
@@ -462,6 +465,7 @@ pub mod operation {
                 "KIND_CREATE_SNAPSHOT" => Some(Self::CreateSnapshot),
                 "KIND_RESTORE_SNAPSHOT" => Some(Self::RestoreSnapshot),
                 "KIND_DELETE_SNAPSHOT" => Some(Self::DeleteSnapshot),
+                "KIND_SET_REVERSE_DNS" => Some(Self::SetReverseDns),
                 _ => None,
             }
         }

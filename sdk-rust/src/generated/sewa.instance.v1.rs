@@ -1012,6 +1012,10 @@ pub enum InstanceErrorReason {
     ConsoleUnavailable = 17,
     /// The instance has as many consoles open as it may have, or ways to them that were not used yet.
     ConsoleLimit = 18,
+    /// The address is none of the instance's own public ones.
+    AddressNotOfInstance = 19,
+    /// The provider refuses the name for the address; its words are in the message. In failed operations only.
+    ReverseDnsRefused = 20,
 }
 impl InstanceErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1041,6 +1045,8 @@ impl InstanceErrorReason {
             Self::SnapshotNotAvailable => "INSTANCE_ERROR_REASON_SNAPSHOT_NOT_AVAILABLE",
             Self::ConsoleUnavailable => "INSTANCE_ERROR_REASON_CONSOLE_UNAVAILABLE",
             Self::ConsoleLimit => "INSTANCE_ERROR_REASON_CONSOLE_LIMIT",
+            Self::AddressNotOfInstance => "INSTANCE_ERROR_REASON_ADDRESS_NOT_OF_INSTANCE",
+            Self::ReverseDnsRefused => "INSTANCE_ERROR_REASON_REVERSE_DNS_REFUSED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1073,6 +1079,10 @@ impl InstanceErrorReason {
             }
             "INSTANCE_ERROR_REASON_CONSOLE_UNAVAILABLE" => Some(Self::ConsoleUnavailable),
             "INSTANCE_ERROR_REASON_CONSOLE_LIMIT" => Some(Self::ConsoleLimit),
+            "INSTANCE_ERROR_REASON_ADDRESS_NOT_OF_INSTANCE" => {
+                Some(Self::AddressNotOfInstance)
+            }
+            "INSTANCE_ERROR_REASON_REVERSE_DNS_REFUSED" => Some(Self::ReverseDnsRefused),
             _ => None,
         }
     }
@@ -3067,6 +3077,522 @@ pub mod metrics_service_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "sewa.instance.v1.MetricsService";
     impl<T> tonic::server::NamedService for MetricsServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// The name of an address.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReverseDnsRecord {
+    /// The address, IPv4 or IPv6, in its shortest form.
+    #[prost(string, tag = "1")]
+    pub address: ::prost::alloc::string::String,
+    /// The name that was set, in small letters and without a dot at the end. Empty if none was set by the platform: the address has its provider's default then, or on an adopted
+    /// machine what was set there before.
+    #[prost(string, tag = "2")]
+    pub hostname: ::prost::alloc::string::String,
+    /// When the name was set; absent if there is none.
+    #[prost(message, optional, tag = "3")]
+    pub set_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+impl ::prost::Name for ReverseDnsRecord {
+    const NAME: &'static str = "ReverseDnsRecord";
+    const PACKAGE: &'static str = "sewa.instance.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.instance.v1.ReverseDnsRecord".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.instance.v1.ReverseDnsRecord".into()
+    }
+}
+/// Asks for the names of an instance's addresses.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetReverseDnsRequest {
+    /// The instance.
+    #[prost(string, tag = "1")]
+    pub instance_id: ::prost::alloc::string::String,
+}
+impl ::prost::Name for GetReverseDnsRequest {
+    const NAME: &'static str = "GetReverseDnsRequest";
+    const PACKAGE: &'static str = "sewa.instance.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.instance.v1.GetReverseDnsRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.instance.v1.GetReverseDnsRequest".into()
+    }
+}
+/// The names.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetReverseDnsResponse {
+    /// One for each public address that is known, at most two, IPv4 first. None while the machine has no address yet.
+    #[prost(message, repeated, tag = "1")]
+    pub records: ::prost::alloc::vec::Vec<ReverseDnsRecord>,
+}
+impl ::prost::Name for GetReverseDnsResponse {
+    const NAME: &'static str = "GetReverseDnsResponse";
+    const PACKAGE: &'static str = "sewa.instance.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.instance.v1.GetReverseDnsResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.instance.v1.GetReverseDnsResponse".into()
+    }
+}
+/// Names an address.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetReverseDnsRequest {
+    /// The instance.
+    #[prost(string, tag = "1")]
+    pub instance_id: ::prost::alloc::string::String,
+    /// One of its public addresses, IPv4 or IPv6, in any form.
+    #[prost(string, tag = "2")]
+    pub address: ::prost::alloc::string::String,
+    /// The name: a whole host name of two labels or more (RFC 1123), of at most 253 characters, without a dot at the end. Capitals become small letters. Empty puts the provider's
+    /// default back.
+    #[prost(string, tag = "3")]
+    pub hostname: ::prost::alloc::string::String,
+    /// The etag of the instance last read; empty to act whatever it is.
+    #[prost(string, tag = "4")]
+    pub etag: ::prost::alloc::string::String,
+}
+impl ::prost::Name for SetReverseDnsRequest {
+    const NAME: &'static str = "SetReverseDnsRequest";
+    const PACKAGE: &'static str = "sewa.instance.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.instance.v1.SetReverseDnsRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.instance.v1.SetReverseDnsRequest".into()
+    }
+}
+/// It is recorded.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SetReverseDnsResponse {
+    /// The operation that does it.
+    #[prost(message, optional, tag = "1")]
+    pub operation: ::core::option::Option<super::super::api::v1::Operation>,
+}
+impl ::prost::Name for SetReverseDnsResponse {
+    const NAME: &'static str = "SetReverseDnsResponse";
+    const PACKAGE: &'static str = "sewa.instance.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.instance.v1.SetReverseDnsResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.instance.v1.SetReverseDnsResponse".into()
+    }
+}
+/// Generated client implementations.
+pub mod reverse_dns_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Reverse DNS: the name in the PTR record of an instance's public address, which mail servers above all look at. Where its provider has the capability `reverse_dns`. A name
+    /// stays with the address through rebuilds, restored snapshots, changes of plan and suspension, and ends with the instance.
+    #[derive(Debug, Clone)]
+    pub struct ReverseDnsServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl ReverseDnsServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> ReverseDnsServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> ReverseDnsServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            ReverseDnsServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Reads the names that were set for the public addresses of an instance, one record for each address, IPv4 first. They are read from the platform's own books and not from the
+        /// DNS: a record says what the provider last accepted, or was last seen to have. Resolvers may show an older name for hours. Where the provider has not the capability
+        /// `reverse_dns` the call is refused.
+        ///
+        /// Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001"}`
+        pub async fn get_reverse_dns(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetReverseDnsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetReverseDnsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/sewa.instance.v1.ReverseDnsService/GetReverseDns",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "sewa.instance.v1.ReverseDnsService",
+                        "GetReverseDns",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Gives a public address of an instance a name, or puts back the one its provider gives by default. States: RUNNING, STOPPED; the machine does not notice. Costs nothing.
+        /// Takes effect as the returned operation goes on, and may be repeated safely. Where the provider refuses the name the operation fails with `REVERSE_DNS_REFUSED` and the
+        /// provider's words; Linode does so unless the name's forward record (A or AAAA) points to the address already. Where the provider has not the capability `reverse_dns` the
+        /// call is refused. An operation that ends without the provider's answer leaves open which of both names the address has; set it again then.
+        ///
+        /// Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "address": "203.0.113.7", "hostname": "mail.example.com"}`
+        pub async fn set_reverse_dns(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetReverseDnsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetReverseDnsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/sewa.instance.v1.ReverseDnsService/SetReverseDns",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "sewa.instance.v1.ReverseDnsService",
+                        "SetReverseDns",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+#[cfg(feature = "server")]
+pub mod reverse_dns_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with ReverseDnsServiceServer.
+    #[async_trait]
+    pub trait ReverseDnsService: std::marker::Send + std::marker::Sync + 'static {
+        /// Reads the names that were set for the public addresses of an instance, one record for each address, IPv4 first. They are read from the platform's own books and not from the
+        /// DNS: a record says what the provider last accepted, or was last seen to have. Resolvers may show an older name for hours. Where the provider has not the capability
+        /// `reverse_dns` the call is refused.
+        ///
+        /// Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001"}`
+        async fn get_reverse_dns(
+            &self,
+            request: tonic::Request<super::GetReverseDnsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetReverseDnsResponse>,
+            tonic::Status,
+        >;
+        /// Gives a public address of an instance a name, or puts back the one its provider gives by default. States: RUNNING, STOPPED; the machine does not notice. Costs nothing.
+        /// Takes effect as the returned operation goes on, and may be repeated safely. Where the provider refuses the name the operation fails with `REVERSE_DNS_REFUSED` and the
+        /// provider's words; Linode does so unless the name's forward record (A or AAAA) points to the address already. Where the provider has not the capability `reverse_dns` the
+        /// call is refused. An operation that ends without the provider's answer leaves open which of both names the address has; set it again then.
+        ///
+        /// Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "address": "203.0.113.7", "hostname": "mail.example.com"}`
+        async fn set_reverse_dns(
+            &self,
+            request: tonic::Request<super::SetReverseDnsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetReverseDnsResponse>,
+            tonic::Status,
+        >;
+    }
+    /// Reverse DNS: the name in the PTR record of an instance's public address, which mail servers above all look at. Where its provider has the capability `reverse_dns`. A name
+    /// stays with the address through rebuilds, restored snapshots, changes of plan and suspension, and ends with the instance.
+    #[derive(Debug)]
+    pub struct ReverseDnsServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> ReverseDnsServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for ReverseDnsServiceServer<T>
+    where
+        T: ReverseDnsService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/sewa.instance.v1.ReverseDnsService/GetReverseDns" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetReverseDnsSvc<T: ReverseDnsService>(pub Arc<T>);
+                    impl<
+                        T: ReverseDnsService,
+                    > tonic::server::UnaryService<super::GetReverseDnsRequest>
+                    for GetReverseDnsSvc<T> {
+                        type Response = super::GetReverseDnsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetReverseDnsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ReverseDnsService>::get_reverse_dns(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetReverseDnsSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/sewa.instance.v1.ReverseDnsService/SetReverseDns" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetReverseDnsSvc<T: ReverseDnsService>(pub Arc<T>);
+                    impl<
+                        T: ReverseDnsService,
+                    > tonic::server::UnaryService<super::SetReverseDnsRequest>
+                    for SetReverseDnsSvc<T> {
+                        type Response = super::SetReverseDnsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetReverseDnsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ReverseDnsService>::set_reverse_dns(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetReverseDnsSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for ReverseDnsServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "sewa.instance.v1.ReverseDnsService";
+    impl<T> tonic::server::NamedService for ReverseDnsServiceServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }

@@ -12,6 +12,7 @@ import { file_sewa_identity_v1_identity } from "./sewa/identity/v1/identity_pb.j
 import { file_sewa_instance_v1_console } from "./sewa/instance/v1/console_pb.js";
 import { file_sewa_instance_v1_instance } from "./sewa/instance/v1/instance_pb.js";
 import { file_sewa_instance_v1_metrics } from "./sewa/instance/v1/metrics_pb.js";
+import { file_sewa_instance_v1_reverse_dns } from "./sewa/instance/v1/reverse_dns_pb.js";
 import { file_sewa_instance_v1_snapshot } from "./sewa/instance/v1/snapshot_pb.js";
 import { file_sewa_instance_v1_ssh_key } from "./sewa/instance/v1/ssh_key_pb.js";
 import { file_sewa_inventory_v1_inventory } from "./sewa/inventory/v1/inventory_pb.js";
@@ -26,7 +27,7 @@ import { file_sewa_report_v1_report } from "./sewa/report/v1/report_pb.js";
 import { file_sewa_sandbox_v1_sandbox } from "./sewa/sandbox/v1/sandbox_pb.js";
 import { file_sewa_wallet_v1_wallet } from "./sewa/wallet/v1/wallet_pb.js";
 
-export const DIGEST = "2e9e6e9ccb3c40124075bd0d05ba143dfaee9c147c5830c62711744fbadb83c9";
+export const DIGEST = "ab7850626841c6aa942bfe179164e36748892ee6d98ecc2cd7104b33c299eaef";
 export const FILES: readonly DescFile[] = [
   file_sewa_api_v1_billing,
   file_sewa_api_v1_errors,
@@ -40,6 +41,7 @@ export const FILES: readonly DescFile[] = [
   file_sewa_instance_v1_console,
   file_sewa_instance_v1_instance,
   file_sewa_instance_v1_metrics,
+  file_sewa_instance_v1_reverse_dns,
   file_sewa_instance_v1_snapshot,
   file_sewa_instance_v1_ssh_key,
   file_sewa_inventory_v1_inventory,

@@ -100,6 +100,13 @@ impl Refusal {
         self
     }
 
+    /// Says which field of the request it is about.
+    #[must_use]
+    pub fn field(mut self, invalid: Invalid) -> Self {
+        self.details.set_bad_request(vec![invalid.violation]);
+        self
+    }
+
     /// Says when to try again.
     #[must_use]
     pub fn retry_after(mut self, delay: Duration) -> Self {

@@ -54,6 +54,7 @@ const TABLE: &[(&str, &[&[&str]])] = &[
     ("instances.power", &[MEMBERS, SYSADMIN]),
     ("instances.read", &[CUSTOMERS, SUPPORT]),
     ("instances.rebuild", &[MEMBERS]),
+    ("instances.reverse_dns", &[MEMBERS]),
     ("instances.write", &[MEMBERS]),
     ("inventory.adopt", &[SYSADMIN]),
     ("inventory.read", &[SYSADMIN]),

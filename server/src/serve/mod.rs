@@ -24,6 +24,7 @@ use sewa_sdk::sewa::identity::v1::identity_service_server::IdentityServiceServer
 use sewa_sdk::sewa::instance::v1::console_service_server::ConsoleServiceServer;
 use sewa_sdk::sewa::instance::v1::instance_service_server::InstanceServiceServer;
 use sewa_sdk::sewa::instance::v1::metrics_service_server::MetricsServiceServer;
+use sewa_sdk::sewa::instance::v1::reverse_dns_service_server::ReverseDnsServiceServer;
 use sewa_sdk::sewa::instance::v1::snapshot_service_server::SnapshotServiceServer;
 use sewa_sdk::sewa::instance::v1::ssh_key_service_server::SshKeyServiceServer;
 use sewa_sdk::sewa::inventory::v1::inventory_service_server::InventoryServiceServer;
@@ -148,6 +149,9 @@ fn routes(app: &App) -> anyhow::Result<Routes> {
         ))
         .add_service(SnapshotServiceServer::new(
             instance::rpc::snapshots::SnapshotCalls { app: app.clone() },
+        ))
+        .add_service(ReverseDnsServiceServer::new(
+            instance::rpc::reverse_dns::Names { app: app.clone() },
         ))
         .add_service(ConsoleServiceServer::new(
             instance::rpc::consoles::Consoles { app: app.clone() },

@@ -25,13 +25,15 @@ pub enum Verb {
     Restore,
     /// Delete a copy of its disk.
     DeleteSnapshot,
+    /// Name one of its addresses.
+    SetReverseDns,
     /// Destroy it.
     Delete,
 }
 
 impl Verb {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Create,
         Self::PowerOn,
         Self::PowerOff,
@@ -43,6 +45,7 @@ impl Verb {
         Self::Snapshot,
         Self::Restore,
         Self::DeleteSnapshot,
+        Self::SetReverseDns,
         Self::Delete,
     ];
 }

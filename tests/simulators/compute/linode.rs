@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::faults::Verb;
 use super::machines::{Answer, Given, NewVm, Order, Vm};
+use super::reverse_dns::{self, Naming};
 use super::usage::Measure;
 use super::{Asked, Said};
 
@@ -61,6 +62,18 @@ pub fn read(ask: &Asked) -> Order {
                 _ => Order::Nowhere,
             }
         }
+        ("GET", ["v4", "linode", "instances", id, "ips", address]) => {
+            match (number(id), address.parse()) {
+                (Some(id), Ok(address)) => Order::Name(id, Naming::Get(address)),
+                _ => Order::Nowhere,
+            }
+        }
+        ("PUT", ["v4", "linode", "instances", id, "ips", address]) => match ask.body.get("rdns") {
+            Some(name) if name.is_string() || name.is_null() => {
+                reverse_dns::set(number(id), address, false, name.as_str())
+            }
+            _ => Order::Invalid("rdns is required".to_owned()),
+        },
         ("DELETE", ["v4", "linode", "instances", id]) => act(id, Verb::Delete, None),
         ("POST", ["v4", "linode", "instances", id, "boot"]) => act(id, Verb::PowerOn, None),
         ("POST", ["v4", "linode", "instances", id, "shutdown"]) => act(id, Verb::Shutdown, None),
@@ -241,11 +254,10 @@ pub fn write(answer: &Answer) -> Said {
                 "page": 1, "pages": 1, "results": 1,
             }),
         ),
-        Answer::Said(_)
-        | Answer::Balance
-        | Answer::NotFound
-        | Answer::Taken(_)
-        | Answer::Snapshots(..) => refusal(404, None, "Not found"),
+        Answer::Said(own) => own.clone(),
+        Answer::Balance | Answer::NotFound | Answer::Taken(_) | Answer::Snapshots(..) => {
+            refusal(404, None, "Not found")
+        }
         Answer::Busy => refusal(400, None, "Linode busy."),
         Answer::Full => refusal(
             400,

@@ -1,12 +1,13 @@
 //! What a simulated cloud is, whatever its dialect.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use super::faults::{Fault, Verb};
+use super::reverse_dns::Naming;
 use super::snapshots::Shot;
 use super::usage::{Measure, Usage};
 use super::{Dialect, Said, guest, proxmox, usage};
@@ -47,6 +48,8 @@ pub struct Vm {
     pub told: Option<Ipv4Addr>,
     /// What it has used.
     pub usage: Usage,
+    /// The names its addresses were given.
+    pub names: BTreeMap<IpAddr, String>,
 }
 
 impl Vm {
@@ -123,6 +126,8 @@ pub enum Order {
     Restore(u64, u64),
     /// What a machine uses.
     Measure(u64, Measure),
+    /// The names of a machine's addresses.
+    Name(u64, Naming),
     /// No copy of that number any more.
     DeleteSnapshot(u64),
     /// Who we are.
@@ -217,6 +222,8 @@ pub struct Cloud {
     pub machines: BTreeMap<u64, Vm>,
     /// Copies of disks. They outlive their machines.
     pub snapshots: BTreeMap<u64, Shot>,
+    /// Where names lead, for a cloud that looks before it takes one for an address.
+    pub forward: BTreeMap<String, IpAddr>,
     /// The longest page it gives, whatever is asked for.
     pub longest_page: usize,
     /// Creations that had their effect, by label.
@@ -238,6 +245,7 @@ impl Cloud {
             token: token.to_owned(),
             machines: BTreeMap::new(),
             snapshots: BTreeMap::new(),
+            forward: BTreeMap::new(),
             longest_page: 200,
             created: Vec::new(),
             invalid: Vec::new(),
@@ -300,6 +308,9 @@ impl Cloud {
             Order::Proxmox(call) => call.target(self)?,
             Order::Snapshot(id, _) => (self.machines.get(id)?.label.clone(), Verb::Snapshot),
             Order::Restore(id, _) => (self.machines.get(id)?.label.clone(), Verb::Restore),
+            Order::Name(id, Naming::Set(..)) => {
+                (self.machines.get(id)?.label.clone(), Verb::SetReverseDns)
+            }
             Order::DeleteSnapshot(id) => {
                 (self.snapshots.get(id)?.label.clone(), Verb::DeleteSnapshot)
             }
@@ -328,7 +339,8 @@ impl Cloud {
             | Order::Rebuild(id, ..)
             | Order::Resize(id, ..)
             | Order::Snapshot(id, ..)
-            | Order::Restore(id, ..) => {
+            | Order::Restore(id, ..)
+            | Order::Name(id, ..) => {
                 self.machines.remove(id);
             }
             Order::DeleteSnapshot(id) => {
@@ -359,6 +371,7 @@ impl Cloud {
             history: vec![Verb::Create],
             told: None,
             usage: Usage::default(),
+            names: BTreeMap::new(),
         };
         first_boot(&mut vm, &new.given);
         self.created.push(vm.label.clone());
@@ -411,6 +424,7 @@ impl Cloud {
                 Some(vm) => Answer::Measured(usage::told(vm, measure)),
                 None => Answer::NotFound,
             },
+            Order::Name(id, naming) => self.name(*id, naming),
             Order::Note(id, user_data) => match self.machines.get_mut(id) {
                 Some(vm) => {
                     vm.user_data = Some(user_data.clone());
@@ -463,7 +477,8 @@ impl Cloud {
             | Verb::Resize
             | Verb::Snapshot
             | Verb::Restore
-            | Verb::DeleteSnapshot => return Answer::NotFound,
+            | Verb::DeleteSnapshot
+            | Verb::SetReverseDns => return Answer::NotFound,
         }
         if let (Verb::Rebuild, Some(image)) = (verb, argument) {
             vm.image.clone_from(image);

@@ -11,6 +11,7 @@ pub mod linode;
 pub mod machines;
 pub mod proxmox;
 mod resize;
+mod reverse_dns;
 pub mod snapshots;
 pub mod usage;
 pub mod vultr;

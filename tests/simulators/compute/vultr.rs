@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::faults::Verb;
 use super::machines::{Answer, Given, NewVm, Order, Vm};
+use super::reverse_dns::{self, Naming};
 use super::snapshots::Shot;
 use super::usage::Measure;
 use super::{Asked, Said};
@@ -71,6 +72,29 @@ pub fn read(ask: &Asked) -> Order {
         }
         ("DELETE", ["v2", "snapshots", id]) => {
             number(id).map_or(Order::Nowhere, Order::DeleteSnapshot)
+        }
+        ("GET", ["v2", "instances", id, "ipv4"]) => {
+            number(id).map_or(Order::Nowhere, |id| Order::Name(id, Naming::List4))
+        }
+        ("GET", ["v2", "instances", id, "ipv6", "reverse"]) => {
+            number(id).map_or(Order::Nowhere, |id| Order::Name(id, Naming::List6))
+        }
+        ("POST", ["v2", "instances", id, kind @ ("ipv4" | "ipv6"), "reverse"]) => {
+            match (ask.body["ip"].as_str(), ask.body["reverse"].as_str()) {
+                (Some(ip), Some(name)) if ip.contains(':') == (*kind == "ipv6") => {
+                    reverse_dns::set(number(id), ip, true, Some(name))
+                }
+                _ => Order::Invalid("ip and reverse are required".to_owned()),
+            }
+        }
+        ("POST", ["v2", "instances", id, "ipv4", "reverse", "default"]) => {
+            match ask.body["ip"].as_str() {
+                Some(ip) => reverse_dns::set(number(id), ip, true, None),
+                None => Order::Invalid("ip is required".to_owned()),
+            }
+        }
+        ("DELETE", ["v2", "instances", id, "ipv6", "reverse", ip]) => {
+            reverse_dns::set(number(id), ip, true, None)
         }
         ("GET", ["v2", "instances", id, "bandwidth"]) => {
             number(id).map_or(Order::Nowhere, |id| Order::Measure(id, Measure::Days))
@@ -181,9 +205,9 @@ fn instance(vm: &Vm) -> Value {
         "gateway_v4": "45.0.0.1",
         "power_status": if was_on { "running" } else { "stopped" },
         "server_status": if making { "none" } else if vm.busy() { "locked" } else { "ok" },
-        "v6_network": "",
-        "v6_main_ip": "",
-        "v6_network_size": 0,
+        "v6_network": if making { "" } else { "2001:db8:3::" },
+        "v6_main_ip": if making { String::new() } else { vm.ipv6().to_string() },
+        "v6_network_size": if making { 0 } else { 64 },
         "label": vm.label,
         "internal_ip": "",
         // Another one each time, until it can be looked at.
@@ -279,9 +303,8 @@ pub fn write(answer: &Answer) -> Said {
             json!({"plans": [{"id": "vc2-1c-1gb", "vcpu_count": 1, "ram": 1024, "disk": 25, "bandwidth": 1000, "monthly_cost": 5, "type": "vc2", "locations": ["sgp"]}],
                 "meta": {"total": 1, "links": {"next": "", "prev": ""}}}),
         ),
-        Answer::Said(_) | Answer::Balance | Answer::NotFound => {
-            refusal(404, "Invalid instance-id.")
-        }
+        Answer::Said(own) => own.clone(),
+        Answer::Balance | Answer::NotFound => refusal(404, "Invalid instance-id."),
         Answer::Busy => refusal(400, "Server is currently locked"),
         Answer::Full => refusal(400, "The plan vc2-1c-1gb is not available in this location"),
         Answer::LabelTaken | Answer::MustBeOff => refusal(400, "Invalid request"),

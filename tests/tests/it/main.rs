@@ -81,6 +81,7 @@ mod rest_cut;
 mod rest_streams;
 mod restored;
 mod retention;
+mod reverse_dns;
 mod schedule;
 mod second_factor;
 mod shop;

@@ -19,6 +19,7 @@ use crate::provider::compute::cloud::{
 };
 use crate::provider::compute::line::{Ask, Dialect, Line, Reply};
 use crate::provider::compute::metrics::Metrics;
+use crate::provider::compute::reverse_dns::ReverseDns;
 use crate::provider::compute::vendor::Access;
 use crate::provider::compute::{
     Boot, Capabilities, Compute, CreateMachine, Machine, Power, ProviderError, Reference,
@@ -58,6 +59,11 @@ impl Linode {
     pub fn new(access: &Access) -> anyhow::Result<Self> {
         let line = Line::new(access, BASE, DIALECT)?;
         Ok(Self { line })
+    }
+
+    /// What it answers, refusals included.
+    pub(super) async fn reply(&self, ask: &Ask) -> Result<Reply, ProviderError> {
+        self.line.ask(ask).await
     }
 
     pub(super) async fn ask(&self, ask: &Ask) -> Result<Value, ProviderError> {
@@ -275,6 +281,10 @@ impl Compute for Linode {
 
     async fn delete(&self, provider_ref: &str) -> Result<(), ProviderError> {
         self.ask(&Ask::delete(path(provider_ref)?)).await.map(drop)
+    }
+
+    fn reverse_dns(&self) -> Option<&dyn ReverseDns> {
+        Some(self)
     }
 
     fn metrics(&self) -> Option<&dyn Metrics> {

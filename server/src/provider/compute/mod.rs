@@ -11,6 +11,7 @@ pub mod line;
 pub mod linode;
 pub mod metrics;
 pub mod proxmox;
+pub mod reverse_dns;
 pub mod simulator;
 pub mod snapshots;
 pub mod vendor;
@@ -27,6 +28,7 @@ use secrecy::SecretString;
 
 use self::consoles::Consoles;
 use self::metrics::{Gives, Metrics};
+use self::reverse_dns::ReverseDns;
 use self::snapshots::Snapshots;
 use self::vendor::Vendor;
 use crate::base::id::{AccountId, InstanceId};
@@ -108,6 +110,11 @@ pub trait Compute: Send + Sync {
 
     /// Consoles, where this cloud has them: those that have the capability `console`.
     fn consoles(&self) -> Option<&dyn Consoles> {
+        None
+    }
+
+    /// The names of addresses, where this cloud lets us give them.
+    fn reverse_dns(&self) -> Option<&dyn ReverseDns> {
         None
     }
 
@@ -328,6 +335,14 @@ impl Providers {
         )
     }
 
+    /// Whether a provider lets us name the addresses of its machines.
+    pub fn has_reverse_dns(&self, name: &str) -> bool {
+        self.get(name).map_or_else(
+            || Vendor::parse(name).is_some_and(reverse_dns::has),
+            |cloud| cloud.reverse_dns().is_some(),
+        )
+    }
+
     /// What a provider tells of what its machines use; `None` if nothing.
     pub fn metrics_of(&self, name: &str) -> Option<Gives> {
         self.get(name).map_or_else(
@@ -343,6 +358,7 @@ impl Providers {
         };
         let mut names = capabilities.names();
         names.extend(self.has_snapshots(name).then_some("snapshots"));
+        names.extend(self.has_reverse_dns(name).then_some("reverse_dns"));
         let gives = self.metrics_of(name);
         names.extend(gives.filter(|g| !g.kinds.is_empty()).map(|_| "metrics"));
         names.extend(gives.filter(|g| g.traffic).map(|_| "traffic"));

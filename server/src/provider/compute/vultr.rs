@@ -21,6 +21,7 @@ use crate::provider::compute::cloud::{
 use crate::provider::compute::consoles::Consoles;
 use crate::provider::compute::line::{Ask, Dialect, Line, Reply};
 use crate::provider::compute::metrics::Metrics;
+use crate::provider::compute::reverse_dns::ReverseDns;
 use crate::provider::compute::snapshots::Snapshots;
 use crate::provider::compute::vendor::Access;
 use crate::provider::compute::{
@@ -62,6 +63,11 @@ impl Vultr {
     pub fn new(access: &Access) -> anyhow::Result<Self> {
         let line = Line::new(access, BASE, DIALECT)?;
         Ok(Self { line })
+    }
+
+    /// What it answers, refusals included.
+    pub(super) async fn reply(&self, ask: &Ask) -> Result<Reply, ProviderError> {
+        self.line.ask(ask).await
     }
 
     pub(super) async fn ask(&self, ask: &Ask) -> Result<Value, ProviderError> {
@@ -303,6 +309,10 @@ impl Compute for Vultr {
     }
 
     fn consoles(&self) -> Option<&dyn Consoles> {
+        Some(self)
+    }
+
+    fn reverse_dns(&self) -> Option<&dyn ReverseDns> {
         Some(self)
     }
 

@@ -7,6 +7,7 @@ use anyhow::Context;
 use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
+use sewa_sdk::sewa::api::v1::operation::Kind;
 use sqlx::PgConnection;
 
 use crate::app::App;
@@ -17,6 +18,7 @@ use crate::provider::compute::Boot;
 use crate::service::instance::model::Instance;
 use crate::service::instance::{password, store};
 use crate::service::operation;
+use crate::service::operation::model::Leased;
 
 /// How long a first password waits for its owner.
 pub const PASSWORD_KEPT: TimeDelta = TimeDelta::days(7);
@@ -113,6 +115,31 @@ pub async fn keep(
         .seal(&serde_json::to_vec(wish)?, &wish_context(id))?;
     store::boot::keep_wish(connection, account, id, &sealed, app.clock.now()).await?;
     Ok(())
+}
+
+/// What the call of an operation may give to the machine: for a rebuilt one all of it, else the password that its owner was shown.
+///
+/// # Errors
+/// If a seal does not open.
+pub(super) fn of_operation(
+    app: &App,
+    leased: &Leased,
+    instance: &Instance,
+) -> anyhow::Result<Boot> {
+    let sealed = leased.secret.as_deref();
+    match sealed.filter(|_| leased.kind == Kind::ResetPassword) {
+        None => open_fresh(app, instance, leased.id, sealed),
+        Some(sealed) => {
+            let opened = app
+                .master
+                .open(sealed, &operation::secret_context(leased.id))?;
+            let password = String::from_utf8(opened).context("a password that is no text")?;
+            Ok(Boot {
+                password: SecretString::from(password),
+                ..open_fresh(app, instance, leased.id, None)?
+            })
+        }
+    }
 }
 
 /// Makes a password and seals it.

@@ -9,6 +9,7 @@ use crate::base::time;
 use crate::provider::compute::Providers;
 use crate::provider::compute::metrics::{Kind, Sample};
 use crate::service::instance::model::meter::Traffic;
+use crate::service::instance::model::reverse_dns::Record;
 use crate::service::instance::model::span::Resolution;
 use crate::service::instance::model::{Labels, Snapshot, SshKey, State, View, snapshot};
 
@@ -79,6 +80,15 @@ pub fn snapshot(snapshot: &Snapshot) -> proto::Snapshot {
         state: state as i32,
         image_id: snapshot.image.to_string(),
         create_time: Some(time::to_proto(snapshot.created_at)),
+    }
+}
+
+/// The name of an address.
+pub fn reverse_dns(record: &Record) -> proto::ReverseDnsRecord {
+    proto::ReverseDnsRecord {
+        address: record.address.to_string(),
+        hostname: record.hostname.clone(),
+        set_time: record.set_at.map(time::to_proto),
     }
 }
 

@@ -5,7 +5,7 @@ use sewa_sdk::sewa::instance::v1::InstanceErrorReason;
 use tonic::Status;
 
 use crate::base::id::{ImageId, SshKeyId};
-use crate::base::status;
+use crate::base::status::{self, Invalid};
 use crate::provider::compute::ProviderError;
 use crate::service::instance::model::{InvalidTransition, Refused, console, snapshot, ssh_key};
 
@@ -60,6 +60,9 @@ pub enum Error {
     /// The instance has as many consoles as it may have.
     #[error("too many consoles")]
     ConsoleLimit,
+    /// The address is none of the instance's.
+    #[error("{0} is no address of the instance")]
+    AddressNotOfInstance(String),
     /// A password could not be sealed or opened.
     #[error("a secret could not be sealed or opened")]
     Secret(#[source] anyhow::Error),
@@ -167,10 +170,20 @@ impl From<Error> for Status {
             )
             .status(),
             Error::ConsoleLimit => full(Reason::ConsoleLimit, "consoles", console::LIMIT),
+            Error::AddressNotOfInstance(address) => not_of_instance(address),
             Error::Secret(cause) => status::internal(cause),
             Error::Database(error) => status::database(&error),
         }
     }
+}
+
+/// An address is somebody else's, or nobody's.
+fn not_of_instance(address: String) -> Status {
+    let message = "the address is not one of the instance's own";
+    status::refuse(InstanceErrorReason::AddressNotOfInstance, message)
+        .meta("address", address)
+        .field(Invalid::new("address", "ADDRESS_NOT_OF_INSTANCE", message))
+        .status()
 }
 
 /// There are as many of something as there may be.

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use anyhow::Context;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::StreamExt;
-use secrecy::SecretString;
 use sewa_sdk::sewa::api::v1::operation::Kind;
 use sqlx::PgConnection;
 
@@ -20,7 +19,7 @@ use crate::provider::compute::{Boot, Compute, Machine, ProviderError};
 use crate::service::instance::calls::in_time;
 use crate::service::instance::model::{Event, Instance, Wanted};
 use crate::service::instance::plan::{Act, Next, Work, pause};
-use crate::service::instance::{self, boot, cloud, snapshot_work, store};
+use crate::service::instance::{self, boot, cloud, reverse_dns, snapshot_work, store};
 use crate::service::operation;
 use crate::service::operation::model::{End, Leased, is_cancellable};
 use crate::service::operation::store::{Put, Queue};
@@ -86,6 +85,9 @@ async fn work(app: &App, leased: &Leased) -> anyhow::Result<()> {
         }
         Ok(provider) if matches!(leased.kind, Kind::CreateSnapshot | Kind::DeleteSnapshot) => {
             snapshot_work::attempt(app, &provider, leased, &instance).await?
+        }
+        Ok(provider) if leased.kind == Kind::SetReverseDns => {
+            reverse_dns::attempt(app, &provider, leased, &instance).await?
         }
         Ok(provider) => attempt(app, &provider, leased, &instance).await,
     };
@@ -160,19 +162,12 @@ async fn attempt(
     let Some(name) = machine.as_ref().map(|m| m.provider_ref.as_str()) else {
         return wait(leased, work.asked_at, machine, now);
     };
-    let boot = match boot(app, leased, instance) {
+    let boot = match boot::of_operation(app, leased, instance) {
         Ok(boot) => boot,
         Err(cause) => {
             tracing::error!(operation = %leased.id, cause = format!("{cause:#}"), "what a machine is given does not open");
-            let end = End::Failed {
-                reason: "INTERNAL".into(),
-                message: "what the machine is to be given could not be read; ask again".to_owned(),
-            };
-            return Outcome::Ended {
-                end,
-                event: None,
-                machine,
-            };
+            let message = "what the machine is to be given could not be read; ask again";
+            return failed("INTERNAL", message.to_owned(), machine);
         }
     };
     let answer = in_time(call(app, provider, (leased, instance), act, name, &boot)).await;
@@ -223,24 +218,6 @@ async fn call(
         }
         Act::ResetPassword => provider.reset_password(name, &boot.password).await,
         Act::RestoreSnapshot => snapshot_work::restore(app, provider, leased, name).await,
-    }
-}
-
-/// What a call may give to the machine: for a rebuilt one all of it, else the password that its owner was shown.
-fn boot(app: &App, leased: &Leased, instance: &Instance) -> anyhow::Result<Boot> {
-    let sealed = leased.secret.as_deref();
-    match sealed.filter(|_| leased.kind == Kind::ResetPassword) {
-        None => boot::open_fresh(app, instance, leased.id, sealed),
-        Some(sealed) => {
-            let opened = app
-                .master
-                .open(sealed, &operation::secret_context(leased.id))?;
-            let password = String::from_utf8(opened).context("a password that is no text")?;
-            Ok(Boot {
-                password: SecretString::from(password),
-                ..boot::open_fresh(app, instance, leased.id, None)?
-            })
-        }
     }
 }
 
@@ -302,6 +279,19 @@ pub(super) fn lost() -> Outcome {
     }
 }
 
+/// It failed, for one of the contract's reasons, and the machine is as it was.
+pub(super) fn failed(reason: &'static str, message: String, machine: Option<Machine>) -> Outcome {
+    let end = End::Failed {
+        reason: reason.into(),
+        message,
+    };
+    Outcome::Ended {
+        end,
+        event: None,
+        machine,
+    }
+}
+
 /// Nothing is wrong; it takes its time.
 pub(super) fn wait(
     leased: &Leased,
@@ -310,15 +300,8 @@ pub(super) fn wait(
     now: DateTime<Utc>,
 ) -> Outcome {
     if gives_up(leased, now) {
-        let end = End::Failed {
-            reason: "DEADLINE_EXCEEDED".into(),
-            message: "the provider did not finish in time".to_owned(),
-        };
-        return Outcome::Ended {
-            end,
-            event: None,
-            machine,
-        };
+        let message = "the provider did not finish in time".to_owned();
+        return failed("DEADLINE_EXCEEDED", message, machine);
     }
     Outcome::Later {
         after: pause(now - leased.created_at),
@@ -344,14 +327,7 @@ pub(super) fn trouble(leased: &Leased, error: &ProviderError, now: DateTime<Utc>
         _ => None,
     };
     if let Some((reason, message)) = hopeless.filter(|_| is_cancellable(leased.kind)) {
-        return Outcome::Ended {
-            end: End::Failed {
-                reason: reason.into(),
-                message: message.to_owned(),
-            },
-            event: None,
-            machine: None,
-        };
+        return failed(reason, message.to_owned(), None);
     }
     let asked_for = match error {
         ProviderError::RateLimited { after } => TimeDelta::from_std(*after)
@@ -453,6 +429,7 @@ async fn apply(app: &App, leased: &Leased, outcome: Outcome) -> anyhow::Result<(
     }
     if let Some(succeeded) = succeeded {
         snapshot_work::settle(&mut tx, &mut instance, leased, succeeded, now).await?;
+        reverse_dns::settle(&mut tx, leased, succeeded, now).await?;
     }
     if machine.is_some_and(|m| instance.see(&m)) {
         instance.touch(now);
@@ -463,8 +440,8 @@ async fn apply(app: &App, leased: &Leased, outcome: Outcome) -> anyhow::Result<(
     Ok(fault::around(Step::OperationApply, tx.commit()).await?)
 }
 
-/// The provider has taken an operation on. From now on a machine that is rebuilt has the new password, and one whose password is set no longer the first one, however the
-/// operation ends.
+/// The provider has taken an operation on. From now on a machine that is rebuilt has the new password, one whose password is set no longer the first one, and an
+/// address its new name, however the operation ends.
 async fn begun(
     app: &App,
     connection: &mut PgConnection,
@@ -483,6 +460,7 @@ async fn begun(
         (Kind::RestoreSnapshot, _) => {
             Ok(snapshot_work::begun(connection, instance, leased, now).await?)
         }
+        (Kind::SetReverseDns, _) => Ok(store::reverse_dns::keep(connection, leased, now).await?),
         _ => Ok(()),
     }
 }

@@ -4,7 +4,6 @@
 //! The danger is the same as with machines: a snapshot whose taking was not answered, and that somebody pays for ever. So the snapshot is written down before it is asked for, looked
 //! for under our own name before it is asked for again, and forgotten only when the provider shows none and none can show up any more.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -18,7 +17,7 @@ use crate::base::id::{AccountId, SnapshotId};
 use crate::provider::compute::snapshots::Snapshots;
 use crate::provider::compute::{Compute, Machine, ProviderError};
 use crate::service::instance::calls::{CALL, in_time};
-use crate::service::instance::job::{Outcome, look, lost, trouble, wait};
+use crate::service::instance::job::{Outcome, failed, look, lost, trouble, wait};
 use crate::service::instance::model::Instance;
 use crate::service::instance::model::snapshot::{Snapshot, Taking};
 use crate::service::instance::plan::pause;
@@ -203,17 +202,6 @@ async fn deleted(
     match in_time(shelf.delete(machine, snapshot_ref)).await {
         Err(ProviderError::NotFound | ProviderError::Busy | ProviderError::Unknown) => Ok(()),
         answer => answer,
-    }
-}
-
-fn failed(reason: &'static str, message: String, machine: Option<Machine>) -> Outcome {
-    Outcome::Ended {
-        end: End::Failed {
-            reason: Cow::Borrowed(reason),
-            message,
-        },
-        event: None,
-        machine,
     }
 }
 

@@ -121,7 +121,8 @@ pub fn is_cancellable(kind: Kind) -> bool {
         | Kind::ResetPassword
         | Kind::CreateSnapshot
         | Kind::RestoreSnapshot
-        | Kind::DeleteSnapshot => true,
+        | Kind::DeleteSnapshot
+        | Kind::SetReverseDns => true,
         Kind::Unspecified
         | Kind::Create
         | Kind::Delete

@@ -432,6 +432,7 @@ fn clone(cloud: &mut Cloud, node: &str, template: &str, call: &Call) -> Said {
             history: vec![Verb::Create],
             told: None,
             usage: Usage::default(),
+            names: BTreeMap::new(),
         },
     );
     cloud.created.push(name);

@@ -61,6 +61,8 @@ class Operation(_message.Message):
         """Puts the machine's disk back to what it was when a snapshot was taken."""
         KIND_DELETE_SNAPSHOT: Operation._Kind.ValueType  # 14
         """Deletes a snapshot."""
+        KIND_SET_REVERSE_DNS: Operation._Kind.ValueType  # 15
+        """Gives an address of the machine a name in reverse DNS."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """What the operation does."""
@@ -95,6 +97,8 @@ class Operation(_message.Message):
     """Puts the machine's disk back to what it was when a snapshot was taken."""
     KIND_DELETE_SNAPSHOT: Operation.Kind.ValueType  # 14
     """Deletes a snapshot."""
+    KIND_SET_REVERSE_DNS: Operation.Kind.ValueType  # 15
+    """Gives an address of the machine a name in reverse DNS."""
 
     class _State:
         ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -165,7 +169,7 @@ class Operation(_message.Message):
 
     @_builtins.property
     def error(self) -> _status_pb2.Status:
-        """Why it failed; absent otherwise. Codes: UNAVAILABLE, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, NOT_FOUND or INTERNAL."""
+        """Why it failed; absent otherwise. Codes: UNAVAILABLE, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, NOT_FOUND, FAILED_PRECONDITION or INTERNAL."""
 
     def __init__(
         self,

@@ -6,6 +6,8 @@ from .instance_pb2 import *
 from .instance_pb2_grpc import *
 from .metrics_pb2 import *
 from .metrics_pb2_grpc import *
+from .reverse_dns_pb2 import *
+from .reverse_dns_pb2_grpc import *
 from .snapshot_pb2 import *
 from .snapshot_pb2_grpc import *
 from .ssh_key_pb2 import *

@@ -68,6 +68,10 @@ class _InstanceErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_I
     """The provider shows no console of the machine at present. The machine itself may be well."""
     INSTANCE_ERROR_REASON_CONSOLE_LIMIT: _InstanceErrorReason.ValueType  # 18
     """The instance has as many consoles open as it may have, or ways to them that were not used yet."""
+    INSTANCE_ERROR_REASON_ADDRESS_NOT_OF_INSTANCE: _InstanceErrorReason.ValueType  # 19
+    """The address is none of the instance's own public ones."""
+    INSTANCE_ERROR_REASON_REVERSE_DNS_REFUSED: _InstanceErrorReason.ValueType  # 20
+    """The provider refuses the name for the address; its words are in the message. In failed operations only."""
 
 class InstanceErrorReason(_InstanceErrorReason, metaclass=_InstanceErrorReasonEnumTypeWrapper):
     """Error reasons of this service."""
@@ -110,6 +114,10 @@ INSTANCE_ERROR_REASON_CONSOLE_UNAVAILABLE: InstanceErrorReason.ValueType  # 17
 """The provider shows no console of the machine at present. The machine itself may be well."""
 INSTANCE_ERROR_REASON_CONSOLE_LIMIT: InstanceErrorReason.ValueType  # 18
 """The instance has as many consoles open as it may have, or ways to them that were not used yet."""
+INSTANCE_ERROR_REASON_ADDRESS_NOT_OF_INSTANCE: InstanceErrorReason.ValueType  # 19
+"""The address is none of the instance's own public ones."""
+INSTANCE_ERROR_REASON_REVERSE_DNS_REFUSED: InstanceErrorReason.ValueType  # 20
+"""The provider refuses the name for the address; its words are in the message. In failed operations only."""
 Global___InstanceErrorReason: _TypeAlias = InstanceErrorReason  # noqa: Y015
 
 @_typing.final

@@ -9,6 +9,7 @@ pub mod faults;
 mod load;
 mod metrics;
 pub mod model;
+mod reverse_dns;
 pub mod screen;
 pub mod snapshots;
 pub mod store;
@@ -30,6 +31,7 @@ use crate::base::db::PgPool;
 use crate::base::id::AccountId;
 use crate::provider::compute::consoles::Consoles;
 use crate::provider::compute::metrics::Metrics;
+use crate::provider::compute::reverse_dns::ReverseDns;
 use crate::provider::compute::simulator::model::{Action, Pace, Row};
 use crate::provider::compute::simulator::store::{Change, Times};
 use crate::provider::compute::snapshots::Snapshots;
@@ -39,8 +41,8 @@ use crate::provider::compute::{
 
 /// Its name in the catalogue.
 pub const NAME: &str = "simulator";
-/// The same cloud under another name, which can do less: it sets no passwords on machines that exist, makes them no larger, takes no snapshots, shows no consoles and measures
-/// nothing.
+/// The same cloud under another name, which can do less: it sets no passwords on machines that exist, makes them no larger, takes no snapshots, shows no consoles, names no
+/// addresses and measures nothing.
 pub const BASIC: &str = "simulator-basic";
 /// Both names.
 pub const NAMES: [&str; 2] = [NAME, BASIC];
@@ -351,6 +353,10 @@ impl Compute for Simulator {
     }
 
     fn consoles(&self) -> Option<&dyn Consoles> {
+        (!self.basic).then_some(self)
+    }
+
+    fn reverse_dns(&self) -> Option<&dyn ReverseDns> {
         (!self.basic).then_some(self)
     }
 

@@ -2,6 +2,7 @@
 
 pub mod console;
 pub mod meter;
+pub mod reverse_dns;
 pub mod snapshot;
 pub mod span;
 pub mod ssh_key;
@@ -9,6 +10,7 @@ pub mod state;
 pub mod view;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use chrono::{DateTime, Duration, Utc};
 use sewa_sdk::sewa::api::v1::BillingPeriod;
@@ -168,6 +170,12 @@ impl Instance {
         before != (self.ipv4.clone(), self.ipv6.clone())
     }
 
+    /// Its public addresses, as far as they are known, IPv4 first.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let texts = [self.ipv4.as_deref(), self.ipv6.as_deref()];
+        texts.into_iter().flatten().filter_map(|a| a.parse().ok())
+    }
+
     /// Changes with every change.
     pub fn etag(&self) -> String {
         format!("r{}", self.revision)
@@ -218,7 +226,8 @@ impl Instance {
             | Kind::Resize
             | Kind::CreateSnapshot
             | Kind::RestoreSnapshot
-            | Kind::DeleteSnapshot => {
+            | Kind::DeleteSnapshot
+            | Kind::SetReverseDns => {
                 matches!(self.state, State::Running | State::Stopped)
             }
             Kind::Delete => matches!(
@@ -341,6 +350,7 @@ mod tests {
             Kind::CreateSnapshot,
             Kind::RestoreSnapshot,
             Kind::DeleteSnapshot,
+            Kind::SetReverseDns,
         ] {
             assert_eq!(states(kind), [State::Running, State::Stopped], "{kind:?}");
         }

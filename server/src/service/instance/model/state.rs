@@ -203,7 +203,8 @@ impl Wanted {
             | Kind::Resume
             | Kind::Resize
             | Kind::CreateSnapshot
-            | Kind::DeleteSnapshot => None,
+            | Kind::DeleteSnapshot
+            | Kind::SetReverseDns => None,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod consoles;
 pub mod metrics;
+pub mod reverse_dns;
 pub mod snapshots;
 pub mod ssh_keys;
 

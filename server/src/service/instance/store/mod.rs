@@ -5,6 +5,7 @@ pub mod consoles;
 mod making;
 pub mod meters;
 pub mod metrics;
+pub mod reverse_dns;
 pub mod snapshots;
 pub mod ssh_keys;
 mod terms;

@@ -2,5 +2,6 @@
 export * from "./console_pb.js";
 export * from "./instance_pb.js";
 export * from "./metrics_pb.js";
+export * from "./reverse_dns_pb.js";
 export * from "./snapshot_pb.js";
 export * from "./ssh_key_pb.js";
