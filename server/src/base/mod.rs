@@ -9,6 +9,7 @@ pub mod db;
 pub mod fault;
 pub mod id;
 pub mod lane;
+pub mod lease;
 pub mod mask;
 pub mod money;
 pub mod outbox;

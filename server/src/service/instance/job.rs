@@ -15,6 +15,7 @@ use sqlx::PgConnection;
 
 use crate::app::App;
 use crate::base::fault::{self, Step};
+use crate::base::lease;
 use crate::provider::compute::{Boot, Compute, Machine, ProviderError};
 use crate::service::instance::calls::in_time;
 use crate::service::instance::model::{Event, Instance, Wanted};
@@ -52,15 +53,9 @@ pub async fn reconcile_once(app: &App) -> anyhow::Result<usize> {
             if app.clock.now() > now + LEASE - ATTEMPT {
                 return;
             }
-            match app.clock.until(now + LEASE, work(app, &leased)).await {
-                Some(Ok(())) => {}
-                Some(Err(error)) => {
-                    tracing::error!(operation = %leased.id, error = format!("{error:#}"), "an operation failed to move on; it stays due");
-                }
-                None => {
-                    tracing::warn!(operation = %leased.id, "the lease ended before an operation moved on; it stays due");
-                }
-            }
+            let end = now + LEASE;
+            let operation = ("operation", leased.id);
+            lease::work(&app.clock, end, operation, work(app, &leased)).await;
             app.tail.wake();
         })
         .await;

@@ -9,6 +9,7 @@ use sqlx::PgConnection;
 
 use crate::app::App;
 use crate::base::fault::{self, Step};
+use crate::base::lease;
 use crate::provider::compute::Machine;
 use crate::service::instance::model::Event;
 use crate::service::instance::resize::{self, GONE, Resized, Target};
@@ -46,15 +47,9 @@ pub async fn step(app: &App) -> Result<usize, sqlx::Error> {
             if app.clock.now() > now + LEASE - ATTEMPT {
                 return;
             }
-            match app.clock.until(now + LEASE, work(app, &leased)).await {
-                Some(Ok(())) => {}
-                Some(Err(error)) => {
-                    tracing::error!(operation = %leased.id, %error, "a change of plan failed to move on; it stays due");
-                }
-                None => {
-                    tracing::warn!(operation = %leased.id, "the lease ended before a change of plan moved on; it stays due");
-                }
-            }
+            let end = now + LEASE;
+            let change = ("change of plan", leased.id);
+            lease::work(&app.clock, end, change, work(app, &leased)).await;
             app.tail.wake();
         })
         .await;

@@ -7,7 +7,7 @@ use sewa_sdk::sewa::event::v1::EventType;
 
 use crate::app::App;
 use crate::base::fault::{self, Step};
-use crate::base::{crypto, outbox};
+use crate::base::{crypto, lease, outbox};
 use crate::service::catalog;
 use crate::service::instance::{self, ProvisionFailure, Provisioned};
 use crate::service::operation;
@@ -34,15 +34,8 @@ pub async fn step(app: &App) -> Result<usize, sqlx::Error> {
     let count = leased.len();
     futures_util::stream::iter(leased)
         .for_each_concurrent(CONCURRENT, |order| async move {
-            match app.clock.until(now + LEASE, fulfil(app, &order)).await {
-                Some(Ok(())) => {}
-                Some(Err(error)) => {
-                    tracing::error!(order = %order.id, %error, "fulfilment failed; the order stays due");
-                }
-                None => {
-                    tracing::warn!(order = %order.id, "the lease ended before the fulfilment; the order stays due");
-                }
-            }
+            let end = now + LEASE;
+            lease::work(&app.clock, end, ("order", order.id), fulfil(app, &order)).await;
             app.tail.wake();
         })
         .await;

@@ -15,6 +15,7 @@ use crate::app::App;
 use crate::base::call::Caller;
 use crate::base::fault;
 use crate::base::id::{AccountId, DepositId};
+use crate::base::lease;
 use crate::base::money::Rupiah;
 use crate::base::outbox::{self, NewEvent};
 use crate::provider::payment::registry::Entry;
@@ -95,8 +96,8 @@ pub async fn open_now(app: &App, deposit: Deposit) -> Result<Deposit, sqlx::Erro
             return;
         };
         let end = asking.clock.now() + lease(&asking);
-        let asking = asking.clock.until(end, ask(&asking, entry, &opening));
-        said(asking.await, opening.id);
+        let ask = ask(&asking, entry, &opening);
+        lease::work(&asking.clock, end, ("deposit", opening.id), ask).await;
     });
     let _ = tokio::time::timeout(OPENING, asked).await;
     let mut connection = app.db.acquire().await?;
@@ -200,22 +201,11 @@ pub async fn look_once(app: &App) -> Result<usize, sqlx::Error> {
     let count = leased.len();
     futures_util::stream::iter(leased)
         .for_each_concurrent(CONCURRENT, |(account, id)| async move {
-            let looked = app.clock.until(now + lease, look(app, account, id));
-            said(looked.await, id);
+            let look = look(app, account, id);
+            lease::work(&app.clock, now + lease, ("deposit", id), look).await;
         })
         .await;
     Ok(count)
-}
-
-/// Says what kept a look at a deposit from its end: a fault, or the end of its lease.
-fn said(looked: Option<Result<(), Error>>, deposit: DepositId) {
-    match looked {
-        Some(Ok(())) => {}
-        Some(Err(error)) => {
-            tracing::warn!(%deposit, %error, "a deposit could not be looked at");
-        }
-        None => tracing::warn!(%deposit, "the lease of a deposit ended before the look at it"),
-    }
 }
 
 /// Longer than the three calls one look may take.
