@@ -89,12 +89,12 @@ pub(crate) struct Backend {
     pub(crate) alive: Arc<()>,
 }
 
-/// Canonical JSON by an independent implementation.
+/// Canonical JSON by an independent implementation, or why there is none: it writes no mask with a path like `a_9`, which a client may name all the same, and a service refuses.
 pub(crate) fn canonical(message: &DynamicMessage) -> Json {
     let options = SerializeOptions::new();
     message
         .serialize_with_options(serde_json::value::Serializer, &options)
-        .unwrap()
+        .unwrap_or_else(|error| Json::String(error.to_string()))
 }
 
 fn frame(message: &DynamicMessage) -> Bytes {
