@@ -275,7 +275,7 @@ pub(crate) fn rest_order() -> Shot {
 }
 
 /// The same read and the same order by REST, in both versions of HTTP, and by gRPC with as many connections. What a client loses who has a connection for each call in
-/// flight, because HTTP/1.1 knows no other way, beside one whose calls by gRPC share two, is shown after that and is no goal: it is what connections cost, not REST.
+/// flight, because HTTP/1.1 knows no other way, beside one whose calls by gRPC share two, is shown after that, against the same figures: it is what connections cost, not REST.
 async fn rest_against_grpc(server: &Server, plan: Plan) -> anyhow::Result<()> {
     let wallet = "/sewa.wallet.v1.WalletService/GetWallet";
     let read = of_all(Style::Grpc, wallet, Vec::new(), Keys::None);

@@ -127,14 +127,14 @@ async fn connections(
 ) -> anyhow::Result<Vec<u32>> {
     let begin = Instant::now();
     let (count_from, end) = (begin + WARM_UP, begin + Duration::from_secs(seconds));
-    if shot.over == Over::Http1 {
-        let all = (0..in_flight)
-            .map(|number| http1::connection(port, shot, number, in_flight, count_from, end));
-        return Ok(futures_util::future::try_join_all(all).await?.concat());
-    }
     let count = match shot.over {
+        Over::Http1 => {
+            let all = (0..in_flight)
+                .map(|number| http1::connection(port, shot, number, in_flight, count_from, end));
+            return Ok(futures_util::future::try_join_all(all).await?.concat());
+        }
         Over::Alone => in_flight,
-        Over::Shared | Over::Http1 => in_flight.div_ceil(STREAMS).max(2).min(in_flight),
+        Over::Shared => in_flight.div_ceil(STREAMS).max(2).min(in_flight),
     };
     let mut all = Vec::new();
     for number in 0..count {

@@ -30,6 +30,14 @@ pub struct Callbacks {
 }
 
 impl Callbacks {
+    /// For the gateways of this server.
+    pub fn new(app: App) -> Self {
+        Self {
+            app,
+            places: Arc::new(Semaphore::new(AT_ONCE)),
+        }
+    }
+
     /// Whether a request is for it. Asked of every request there is, so it looks at the path and little else.
     pub fn takes(request: &Request<Body>) -> bool {
         request.uri().path().starts_with("/callbacks/")
@@ -39,16 +47,6 @@ impl Callbacks {
     pub async fn answer(self, request: Request<Body>) -> Response<Body> {
         let (status, body) = self.take(request).await;
         answer(status, body)
-    }
-}
-
-impl Callbacks {
-    /// For the gateways of this server.
-    pub fn new(app: App) -> Self {
-        Self {
-            app,
-            places: Arc::new(Semaphore::new(AT_ONCE)),
-        }
     }
 
     async fn take(self, request: Request<Body>) -> (StatusCode, &'static str) {

@@ -66,9 +66,7 @@ impl Consoles {
             tracing::warn!("consoles still open when the time to stop was over were cut off");
         }
     }
-}
 
-impl Consoles {
     /// Whether a request is for it. Asked of every request there is, so it looks at the path and little else.
     pub fn takes(request: &Request<Body>) -> bool {
         request.uri().path().starts_with(PATH)

@@ -27,9 +27,7 @@ impl Pages {
             metrics: PrometheusBuilder::new().install_recorder().ok(),
         }
     }
-}
 
-impl Pages {
     /// Whether a request is for it. Asked of every request there is, so it looks at the path and little else.
     pub fn takes(request: &Request<Body>) -> bool {
         let path = request.uri().path();

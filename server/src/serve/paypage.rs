@@ -51,9 +51,7 @@ impl PayPage {
             .with_state(app);
         Self { router }
     }
-}
 
-impl PayPage {
     /// Whether a request is for it. Asked of every request there is, so it looks at the path and little else.
     pub fn takes(request: &Request<Body>) -> bool {
         request.uri().path().starts_with(play::PATH)

@@ -48,7 +48,7 @@ pub const CAPABILITIES: Capabilities = Capabilities {
 /// An account at Linode.
 #[derive(Debug)]
 pub struct Linode {
-    line: Line,
+    pub(super) line: Line,
 }
 
 impl Linode {
@@ -59,11 +59,6 @@ impl Linode {
     pub fn new(access: &Access) -> anyhow::Result<Self> {
         let line = Line::new(access, BASE, DIALECT)?;
         Ok(Self { line })
-    }
-
-    /// What it answers, refusals included.
-    pub(super) async fn reply(&self, ask: &Ask) -> Result<Reply, ProviderError> {
-        self.line.ask(ask).await
     }
 
     pub(super) async fn ask(&self, ask: &Ask) -> Result<Value, ProviderError> {

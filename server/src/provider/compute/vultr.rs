@@ -52,7 +52,7 @@ pub const CAPABILITIES: Capabilities = Capabilities {
 /// An account at Vultr.
 #[derive(Debug)]
 pub struct Vultr {
-    line: Line,
+    pub(super) line: Line,
 }
 
 impl Vultr {
@@ -63,11 +63,6 @@ impl Vultr {
     pub fn new(access: &Access) -> anyhow::Result<Self> {
         let line = Line::new(access, BASE, DIALECT)?;
         Ok(Self { line })
-    }
-
-    /// What it answers, refusals included.
-    pub(super) async fn reply(&self, ask: &Ask) -> Result<Reply, ProviderError> {
-        self.line.ask(ask).await
     }
 
     pub(super) async fn ask(&self, ask: &Ask) -> Result<Value, ProviderError> {

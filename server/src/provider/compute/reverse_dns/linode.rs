@@ -26,7 +26,7 @@ impl ReverseDns for Linode {
             method: Method::PUT,
             ..Ask::post(path, json!({"rdns": name}))
         };
-        let reply = self.reply(&ask).await?;
+        let reply = self.line.ask(&ask).await?;
         if reply.status.is_success() {
             return Ok(());
         }

@@ -47,7 +47,7 @@ impl ReverseDns for Vultr {
             ),
             (IpAddr::V6(ip), None) => Ask::delete(format!("{path}/ipv6/reverse/{}", in_full(ip))),
         };
-        let reply = self.reply(&ask).await?;
+        let reply = self.line.ask(&ask).await?;
         // An IPv6 address that has no name has the default.
         let had_none = ask.method == http::Method::DELETE && reply.status.as_u16() == 404;
         if reply.status.is_success() || had_none {

@@ -18,7 +18,7 @@ const LOOK: Duration = Duration::from_secs(1);
 impl Simulator {
     /// A machine that is on, whatever is being done to it.
     async fn lit(&self, machine: &str) -> Result<Row, ProviderError> {
-        let id = Uuid::try_parse(machine).map_err(|_| ProviderError::NotFound)?;
+        let id = super::id_of(machine)?;
         let mut connection = self.db.acquire().await?;
         let row = store::get(&mut connection, id)
             .await?

@@ -135,7 +135,7 @@ impl Simulator {
         action: Action,
         given: Given<'_>,
     ) -> Result<(), ProviderError> {
-        let id = Uuid::try_parse(provider_ref).map_err(|_| ProviderError::NotFound)?;
+        let id = id_of(provider_ref)?;
         let mut tx = self.db.begin().await?;
         let row = store::get_for_update(&mut tx, id)
             .await?
@@ -319,7 +319,7 @@ impl Compute for Simulator {
     }
 
     async fn delete(&self, provider_ref: &str) -> Result<(), ProviderError> {
-        let id = Uuid::try_parse(provider_ref).map_err(|_| ProviderError::NotFound)?;
+        let id = id_of(provider_ref)?;
         let mut tx = self.db.begin().await?;
         let row = store::get_for_update(&mut tx, id)
             .await?
@@ -363,6 +363,11 @@ impl Compute for Simulator {
     fn metrics(&self) -> Option<&dyn Metrics> {
         (!self.basic).then_some(self)
     }
+}
+
+/// What has no name of ours is not there.
+fn id_of(name: &str) -> Result<Uuid, ProviderError> {
+    Uuid::try_parse(name).map_err(|_| ProviderError::NotFound)
 }
 
 fn told_to_fail() -> ProviderError {

@@ -12,10 +12,6 @@ use crate::provider::compute::reverse_dns::ReverseDns;
 use crate::provider::compute::simulator::{Simulator, store, told_to_fail};
 use crate::provider::compute::{Machine, ProviderError};
 
-fn parse(machine: &str) -> Result<Uuid, ProviderError> {
-    Uuid::try_parse(machine).map_err(|_| ProviderError::NotFound)
-}
-
 /// Whether an address is the machine's. It has no others.
 fn owns(machine: &Machine, address: IpAddr) -> bool {
     match address {
@@ -32,7 +28,7 @@ impl ReverseDns for Simulator {
         address: IpAddr,
         name: Option<&str>,
     ) -> Result<(), ProviderError> {
-        let id = parse(machine)?;
+        let id = super::id_of(machine)?;
         let mut tx = self.db.begin().await?;
         let row = store::get_for_update(&mut tx, id)
             .await?
@@ -62,7 +58,7 @@ impl ReverseDns for Simulator {
     }
 
     async fn get(&self, machine: &str, address: IpAddr) -> Result<Option<String>, ProviderError> {
-        let id = parse(machine)?;
+        let id = super::id_of(machine)?;
         let mut connection = self.db.acquire().await?;
         let row = store::get(&mut connection, id)
             .await?

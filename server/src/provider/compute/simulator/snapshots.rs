@@ -13,14 +13,10 @@ use crate::provider::compute::simulator::store::{self, Change};
 use crate::provider::compute::simulator::{Simulator, told_to_fail};
 use crate::provider::compute::snapshots::{Found, Snapshots, name_of};
 
-fn parse(text: &str) -> Result<Uuid, ProviderError> {
-    Uuid::try_parse(text).map_err(|_| ProviderError::NotFound)
-}
-
 #[async_trait]
 impl Snapshots for Simulator {
     async fn create(&self, machine: &str, snapshot: SnapshotId) -> Result<(), ProviderError> {
-        let id = parse(machine)?;
+        let id = super::id_of(machine)?;
         let mut tx = self.db.begin().await?;
         let row = store::get_for_update(&mut tx, id)
             .await?
@@ -72,7 +68,7 @@ impl Snapshots for Simulator {
     }
 
     async fn restore(&self, machine: &str, snapshot_ref: &str) -> Result<(), ProviderError> {
-        let (id, snapshot) = (parse(machine)?, parse(snapshot_ref)?);
+        let (id, snapshot) = (super::id_of(machine)?, super::id_of(snapshot_ref)?);
         let mut tx = self.db.begin().await?;
         let row = store::get_for_update(&mut tx, id)
             .await?
@@ -97,7 +93,7 @@ impl Snapshots for Simulator {
     }
 
     async fn delete(&self, _machine: &str, snapshot_ref: &str) -> Result<(), ProviderError> {
-        let id = parse(snapshot_ref)?;
+        let id = super::id_of(snapshot_ref)?;
         let mut tx = self.db.begin().await?;
         let deleted = sqlx::query_scalar!(
             "delete from sim_snapshots where id = $1 returning account_id",

@@ -11,7 +11,6 @@ use tonic::{Request, Response, Status};
 
 use crate::app::App;
 use crate::base::call::Call;
-use crate::base::id::InstanceId;
 use crate::base::page::Page;
 use crate::base::status::{self, Invalid};
 use crate::base::time;
@@ -19,7 +18,6 @@ use crate::provider::compute::metrics::month_of;
 use crate::service::catalog;
 use crate::service::instance::convert;
 use crate::service::instance::error::Error;
-use crate::service::instance::model::Instance;
 use crate::service::instance::model::meter::{Traffic, included};
 use crate::service::instance::model::span::{BadWindow, Window};
 use crate::service::instance::store;
@@ -31,18 +29,6 @@ pub struct MetricsCalls {
 }
 
 impl MetricsCalls {
-    /// An instance that the caller may see.
-    async fn instance(&self, call: &Call, text: &str) -> Result<Instance, Status> {
-        let id = InstanceId::parse("instance_id", text)?;
-        let holding = store::account_of(&self.app.db, id);
-        let account = call.caller.account_holding(holding).await?;
-        let account = account.ok_or(Error::InstanceNotFound)?;
-        let found = store::get(&self.app.db, account, id).await;
-        Ok(found
-            .map_err(|e| status::database(&e))?
-            .ok_or(Error::InstanceNotFound)?)
-    }
-
     /// Whether what the provider tells is summed up from speeds.
     fn is_estimated(&self, provider: &str) -> bool {
         let gives = self.app.providers.metrics_of(provider);
@@ -86,7 +72,7 @@ impl MetricsService for MetricsCalls {
     ) -> Result<Response<GetMetricsResponse>, Status> {
         let call = Call::of(&request)?;
         let request = request.into_inner();
-        let instance = self.instance(&call, &request.instance_id).await?;
+        let instance = super::visible(&self.app, &call, &request.instance_id).await?;
         let gives = self.app.providers.metrics_of(&instance.provider);
         let gives = gives
             .filter(|gives| !gives.kinds.is_empty())
@@ -128,7 +114,7 @@ impl MetricsService for MetricsCalls {
         let call = Call::of(&request)?;
         let request = request.into_inner();
         let month = self.month(&request.month)?;
-        let instance = self.instance(&call, &request.instance_id).await?;
+        let instance = super::visible(&self.app, &call, &request.instance_id).await?;
         let gives = self.app.providers.metrics_of(&instance.provider);
         let gives = gives
             .filter(|gives| gives.traffic)

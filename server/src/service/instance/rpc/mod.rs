@@ -25,14 +25,14 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::base::call::Call;
-use crate::base::id::{ImageId, InstanceId};
+use crate::base::id::{AccountId, ImageId, InstanceId};
 use crate::base::mask;
 use crate::base::page::Page;
 use crate::base::status;
 use crate::base::writes::{self, Claim};
 use crate::service::instance::ask::{self, Rebuild, Target, Update};
 use crate::service::instance::error::Error;
-use crate::service::instance::model::View;
+use crate::service::instance::model::{self, View};
 use crate::service::instance::{boot, convert, store};
 use crate::service::{catalog, operation};
 
@@ -43,6 +43,23 @@ const WRITABLE: &[&str] = &["display_name", "labels"];
 pub struct Instances {
     /// The parts.
     pub app: App,
+}
+
+/// The account of an instance that the caller may see.
+async fn holder(app: &App, call: &Call, id: InstanceId) -> Result<AccountId, Status> {
+    let holding = store::account_of(&app.db, id);
+    let account = call.caller.account_holding(holding).await?;
+    Ok(account.ok_or(Error::InstanceNotFound)?)
+}
+
+/// An instance that the caller may see.
+async fn visible(app: &App, call: &Call, text: &str) -> Result<model::Instance, Status> {
+    let id = InstanceId::parse("instance_id", text)?;
+    let account = holder(app, call, id).await?;
+    let found = store::get(&app.db, account, id).await;
+    Ok(found
+        .map_err(|e| status::database(&e))?
+        .ok_or(Error::InstanceNotFound)?)
 }
 
 impl Instances {
@@ -60,10 +77,8 @@ impl Instances {
         reply: fn(Option<Operation>) -> R,
     ) -> Result<Response<R>, Status> {
         let id = InstanceId::parse("instance_id", instance_id)?;
-        let holding = store::account_of(&self.app.db, id);
-        let account = call.caller.account_holding(holding).await?;
         let target = Target {
-            account: account.ok_or(Error::InstanceNotFound)?,
+            account: holder(&self.app, call, id).await?,
             id,
             etag,
         };

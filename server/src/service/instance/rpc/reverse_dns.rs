@@ -12,8 +12,7 @@ use crate::base::id::InstanceId;
 use crate::base::status;
 use crate::base::writes::{self, Claim};
 use crate::service::instance::ask::Target;
-use crate::service::instance::error::Error;
-use crate::service::instance::{convert, reverse_dns, store};
+use crate::service::instance::{convert, reverse_dns};
 use crate::service::operation;
 
 /// Serves `ReverseDnsService`.
@@ -29,14 +28,7 @@ impl ReverseDnsService for Names {
         request: Request<GetReverseDnsRequest>,
     ) -> Result<Response<GetReverseDnsResponse>, Status> {
         let call = Call::of(&request)?;
-        let id = InstanceId::parse("instance_id", &request.get_ref().instance_id)?;
-        let holding = store::account_of(&self.app.db, id);
-        let account = call.caller.account_holding(holding).await?;
-        let account = account.ok_or(Error::InstanceNotFound)?;
-        let found = store::get(&self.app.db, account, id).await;
-        let instance = found
-            .map_err(|e| status::database(&e))?
-            .ok_or(Error::InstanceNotFound)?;
+        let instance = super::visible(&self.app, &call, &request.get_ref().instance_id).await?;
         let connection = self.app.db.acquire().await;
         let mut connection = connection.map_err(|e| status::database(&e))?;
         let records = reverse_dns::get(&self.app.providers, &mut connection, &instance).await?;
