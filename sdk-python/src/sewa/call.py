@@ -300,7 +300,8 @@ def channel_options(user_agent: str | None, version: str, extra: Iterable[tuple[
         # Repeats are ours: grpcio knows neither the keys nor the catalogue of errors.
         ("grpc.enable_retries", 0),
         ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.min_reconnect_backoff_ms", 100),
+        # In spite of its name the time in which a connection has to be made: handshakes with a server far away or busy take a while.
+        ("grpc.min_reconnect_backoff_ms", 5_000),
         ("grpc.max_reconnect_backoff_ms", 2000),
         # A connection that died silently is noticed before the next call would hang on it.
         ("grpc.keepalive_time_ms", 20_000),

@@ -31,6 +31,9 @@ pub struct Case {
 pub struct Script {
     /// Access tokens that are good; any other gets TOKEN_EXPIRED on methods that are not public, without using up a line. Everything is let in if absent.
     pub tokens: Option<Vec<String>>,
+    /// Milliseconds for which a connection that was made gets no word of HTTP/2, as from a server far away or a busy one.
+    #[serde(default)]
+    pub greets_after_ms: u64,
     /// Lines by method, `package.Service/Method`; each call takes the next, and the last one is repeated.
     #[serde(default)]
     pub methods: BTreeMap<String, Vec<Line>>,

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tokio::net::TcpListener;
+use axum::serve::Listener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tonic::body::Body;
 use tonic_web::GrpcWebLayer;
@@ -40,6 +41,23 @@ pub(crate) struct Mark {
     number: usize,
 }
 
+/// Leaves each connection alone for a while, which the kernel has made already.
+struct Slow(TcpListener, Duration);
+
+impl Listener for Slow {
+    type Io = TcpStream;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (TcpStream, SocketAddr) {
+        tokio::time::sleep(self.1).await;
+        Listener::accept(&mut self.0).await
+    }
+
+    fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+}
+
 impl Server {
     /// Begins to play.
     ///
@@ -63,6 +81,10 @@ impl Server {
             .layer(grpc)
             .map_request(|request: http::Request<axum::body::Body>| request.map(Body::new));
         let router = axum::Router::new().fallback_service(service);
+        let listener = Slow(
+            listener,
+            Duration::from_millis(stage.script.greets_after_ms),
+        );
         let task = tokio::spawn(async move {
             // Ends with the task alone.
             let _ = axum::serve(listener, router).await;
