@@ -34,8 +34,8 @@ async fn main() -> anyhow::Result<()> {
         .tcp_nodelay(true)
         .connect_lazy();
     let pool = descriptors(&arguments, &channel).await?;
-    let document = openapi::document(&pool, &openapi::Settings::default())?;
-    let site = Site::new(&document);
+    let described = pool.clone();
+    let site = Site::new(move || openapi::document(&described, &openapi::Settings::default()));
     let gateway = Gateway::new(pool, arguments.config())?;
     let listener = TcpListener::bind(arguments.listen)
         .await

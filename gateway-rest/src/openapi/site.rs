@@ -1,11 +1,11 @@
-//! Serves a document and a page that shows it. Both are made once and need nothing from elsewhere.
+//! Serves a document and a page that shows it. Both are made once, when they are first asked for, and need nothing from elsewhere.
 
 use std::convert::Infallible;
 use std::future::Future;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::Write as _;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -13,19 +13,53 @@ use flate2::{Compression, write::GzEncoder};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use serde_json::Value;
+use tokio::task::spawn_blocking;
 use tonic::body::Body;
 use tower::{Layer, Service};
+
+use crate::error::BuildError;
 
 /// The page runs nothing but its own script and talks to nobody but its own server.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );
 
+const DOCUMENT: &str = "/openapi.json";
+
+/// What the page that shows the document consists of: path, type, text.
+const FILES: [(&str, &str, &str); 4] = [
+    (
+        "/docs",
+        "text/html; charset=utf-8",
+        include_str!("site/index.html"),
+    ),
+    (
+        "/docs/page.js",
+        "text/javascript; charset=utf-8",
+        include_str!("site/page.js"),
+    ),
+    (
+        "/docs/operation.js",
+        "text/javascript; charset=utf-8",
+        include_str!("site/operation.js"),
+    ),
+    (
+        "/docs/page.css",
+        "text/css; charset=utf-8",
+        include_str!("site/page.css"),
+    ),
+];
+
 /// `/openapi.json` and `/docs`. Cheap to clone.
+///
+/// Made when somebody first asks: a server that nobody reads spends neither time nor memory on it.
 #[derive(Clone)]
 pub struct Site {
-    pages: Arc<[Page]>,
+    pages: Arc<Pages>,
 }
+
+type Pages = LazyLock<Result<Vec<Page>, BuildError>, Make>;
+type Make = Box<dyn FnOnce() -> Result<Vec<Page>, BuildError> + Send>;
 
 struct Page {
     path: &'static str,
@@ -36,35 +70,19 @@ struct Page {
 }
 
 impl Site {
-    /// Prepares the bytes of a document and its page.
-    pub fn new(document: &Value) -> Self {
-        let json = Bytes::from(document.to_string());
-        let text = |text: &'static str| Bytes::from_static(text.as_bytes());
-        let pages = [
-            page("/openapi.json", "application/json", json),
-            page(
-                "/docs",
-                "text/html; charset=utf-8",
-                text(include_str!("site/index.html")),
-            ),
-            page(
-                "/docs/page.js",
-                "text/javascript; charset=utf-8",
-                text(include_str!("site/page.js")),
-            ),
-            page(
-                "/docs/operation.js",
-                "text/javascript; charset=utf-8",
-                text(include_str!("site/operation.js")),
-            ),
-            page(
-                "/docs/page.css",
-                "text/css; charset=utf-8",
-                text(include_str!("site/page.css")),
-            ),
-        ];
+    /// A site of a document, which is made when it is asked for. If it cannot be made, which [`crate::Gateway::new`] would have said of the same
+    /// descriptors, the site answers 500.
+    pub fn new(document: impl FnOnce() -> Result<Value, BuildError> + Send + 'static) -> Self {
+        let make = move || {
+            let json = Bytes::from(document()?.to_string());
+            let mut pages = vec![page(DOCUMENT, "application/json", json)];
+            pages.extend(FILES.map(|(path, content_type, text)| {
+                page(path, content_type, Bytes::from_static(text.as_bytes()))
+            }));
+            Ok(pages)
+        };
         Self {
-            pages: pages.into(),
+            pages: Arc::new(LazyLock::new(Box::new(make))),
         }
     }
 
@@ -73,19 +91,37 @@ impl Site {
         SiteLayer { site: self.clone() }
     }
 
-    /// The answer to a request, if it is for the site.
-    fn answer(&self, method: &Method, path: &str, headers: &HeaderMap) -> Option<Response<Body>> {
-        let page = self.pages.iter().find(|page| page.path == path)?;
-        if !matches!(*method, Method::GET | Method::HEAD) {
-            let mut response = Response::new(Body::empty());
-            *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-            response
-                .headers_mut()
-                .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
-            return Some(response);
-        }
-        Some(page.answer(*method == Method::HEAD, headers))
+    /// Whether a path is the site's.
+    fn has(path: &str) -> bool {
+        path == DOCUMENT || FILES.iter().any(|(file, ..)| *file == path)
     }
+
+    /// The answer to a request for one of its pages. Blocks the first time.
+    fn answer(&self, method: &Method, path: &str, headers: &HeaderMap) -> Response<Body> {
+        if !matches!(*method, Method::GET | Method::HEAD) {
+            let mut response = empty(StatusCode::METHOD_NOT_ALLOWED);
+            let allowed = HeaderValue::from_static("GET, HEAD");
+            response.headers_mut().insert(header::ALLOW, allowed);
+            return response;
+        }
+        let page = match &**self.pages {
+            Ok(pages) => pages.iter().find(|page| page.path == path),
+            Err(error) => {
+                tracing::error!(%error, "the OpenAPI document cannot be made");
+                None
+            }
+        };
+        page.map_or_else(
+            || empty(StatusCode::INTERNAL_SERVER_ERROR),
+            |page| page.answer(*method == Method::HEAD, headers),
+        )
+    }
+}
+
+fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
 }
 
 impl Page {
@@ -207,12 +243,15 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        match self
-            .site
-            .answer(request.method(), request.uri().path(), request.headers())
-        {
-            Some(response) => Box::pin(std::future::ready(Ok(response))),
-            None => Box::pin(self.inner.call(request)),
+        if !Site::has(request.uri().path()) {
+            return Box::pin(self.inner.call(request));
         }
+        let site = self.site.clone();
+        let (head, _) = request.into_parts();
+        let answer = move || site.answer(&head.method, head.uri.path(), &head.headers);
+        Box::pin(async move {
+            let answered = spawn_blocking(answer).await;
+            Ok(answered.unwrap_or_else(|_| empty(StatusCode::INTERNAL_SERVER_ERROR)))
+        })
     }
 }

@@ -201,10 +201,11 @@ async fn accept(
 ) -> anyhow::Result<()> {
     let gateway = Gateway::new(sewa_sdk::pool().clone(), app.config.rest.gateway())
         .context("the REST bindings of the contract")?;
-    let contract = Contract::get();
-    let description = describe::settings(contract, sewa_sdk::pool(), &app.config);
-    let document = openapi::document(sewa_sdk::pool(), &description)
-        .context("the OpenAPI document of the contract")?;
+    let config = app.config.clone();
+    let site = openapi::Site::new(move || {
+        let described = describe::settings(Contract::get(), sewa_sdk::pool(), &config);
+        openapi::document(sewa_sdk::pool(), &described)
+    });
     let grpc = ServiceBuilder::new()
         .layer(tonic_web::GrpcWebLayer::new())
         .layer(EdgeLayer::new(app.clone(), limits))
@@ -219,7 +220,7 @@ async fn accept(
     let service = ServiceBuilder::new()
         .layer(BesideLayer::from(beside))
         .layer(app.config.cors().map_err(anyhow::Error::msg)?)
-        .layer(openapi::Site::new(&document).layer())
+        .layer(site.layer())
         .service(gateway.layer().layer(grpc));
     let mut listen = Listen::default();
     listen.head_bytes = app.config.rest.header_bytes + HEAD_SLACK;
