@@ -20,6 +20,12 @@ import (
 	identityv1 "github.com/sewa-project/sewa/sdk-go/identity/v1"
 )
 
+const (
+	// What a server may send of one reply, and of all replies of a connection, before it has to wait for word that it was read; bytes.
+	streamWindow     = 1 << 20
+	connectionWindow = 4 << 20
+)
+
 // Config holds the settings of a client. The zero value is good for public methods.
 type Config struct {
 	// Credentials say who the calls are made as.
@@ -105,6 +111,9 @@ func NewClient(endpoint string, config Config) (*Client, error) {
 			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second},
 			MinConnectTimeout: 5 * time.Second,
 		}),
+		// Fixed: gRPC looks for the best windows with a ping for each reply otherwise, a twentieth of the time of a small call.
+		grpc.WithInitialWindowSize(streamWindow),
+		grpc.WithInitialConnWindowSize(connectionWindow),
 		// A connection that died silently is noticed before the next call would hang on it.
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 20 * time.Second, Timeout: 10 * time.Second}),
 	}, config.DialOptions...)...)

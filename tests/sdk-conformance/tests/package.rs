@@ -32,6 +32,9 @@ edition = "2024"
 sewa-sdk = { path = "../sewa-sdk" }
 tokio = { version = "1", features = ["macros", "rt-multi-thread"] }
 
+[profile.dev]
+debug = false
+
 [workspace]
 "#;
 
