@@ -21,7 +21,7 @@ use crate::server::{Mark, Stage};
 use crate::wire;
 
 /// How long a stream stays up after its last message before it is cut.
-const BEFORE_A_CUT: Duration = Duration::from_millis(150);
+const BEFORE_A_CUT: Duration = Duration::from_millis(600);
 
 /// Marks its attempt as given up, unless the line was played to its end.
 struct Watch {
