@@ -24,7 +24,7 @@ demo: setup ## buy a server through the API, show what happened, stop
 # Tests wait for servers and machines more than they compute.
 test: check ## everything that has to hold before a change lands
 	$(ENV) cargo build --locked --workspace --bins && \
-	  RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((2 * $$(nproc)))} tools/with-postgres cargo test --locked --workspace --no-fail-fast
+	  RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$(($$(nproc) + 1))} tools/with-postgres cargo test --locked --workspace --no-fail-fast
 
 soak: setup ## what the platform survives, at length: 100,000 simulations of its rules (SEWA_SIMULATIONS), and the tests of faults, 20 times over (SEWA_SOAK)
 	$(ENV) SEWA_SIMULATIONS=$${SEWA_SIMULATIONS:-100000} cargo test --locked -p sewa-server --test simulation -- --nocapture

@@ -73,6 +73,9 @@ fn operation(method: &Method, descriptor: &MethodDescriptor, config: &Config) ->
             ]
         }
     };
+    if method.step_up {
+        extensions.insert("x-step-up".to_owned(), json!(true));
+    }
     let rate = json!({"class": method.rate, "perMinute": config.rate(&method.rate)});
     extensions.insert("x-rate".to_owned(), rate);
     extensions.insert(
@@ -113,6 +116,9 @@ fn reasons_of(method: &Method, descriptor: &MethodDescriptor) -> Vec<String> {
             "PERMISSION_DENIED",
             "ACCOUNT_SUSPENDED",
         ]);
+    }
+    if method.step_up {
+        add(&["STEP_UP_REQUIRED"]);
     }
     match method.idempotency {
         IdempotencyMode::KeyRequired | IdempotencyMode::KeyOptional => {

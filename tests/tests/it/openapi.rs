@@ -58,6 +58,14 @@ async fn the_document_is_openapi_to_two_validators() {
         .arg(file.path()));
 }
 
+/// The reasons that an operation lists for a status.
+fn reasons<'a>(document: &'a Value, operation: &Value, status: &str) -> &'a [Value] {
+    let shared = operation["responses"][status]["$ref"].as_str();
+    let place = shared.expect("a shared response").trim_start_matches('#');
+    let response = document.pointer(place).expect("a response");
+    response["x-error-reasons"].as_array().expect("reasons")
+}
+
 #[tokio::test]
 async fn the_document_says_what_the_contract_says() {
     let world = World::new().await;
@@ -79,22 +87,25 @@ async fn the_document_says_what_the_contract_says() {
             .expect("parameters")
             .contains(&json!({"$ref": "#/components/parameters/IdempotencyKeyRequired"}))
     );
-    let refused = place["responses"]["400"]["$ref"]
-        .as_str()
-        .expect("a shared response");
-    let reasons = &document
-        .pointer(refused.trim_start_matches('#'))
-        .expect("a response")["x-error-reasons"];
+    let refused = reasons(&document, place, "400");
     for reason in [
         "PRICE_CHANGED",
         "INSUFFICIENT_BALANCE",
         "IDEMPOTENCY_KEY_REQUIRED",
     ] {
-        assert!(
-            reasons
-                .as_array()
-                .is_some_and(|all| all.contains(&json!(reason))),
-            "{reason}: {reasons}"
+        assert!(refused.contains(&json!(reason)), "{reason}: {refused:?}");
+    }
+    let take_away = &document["paths"]["/v1/second-factor"]["delete"];
+    assert_eq!(
+        (&take_away["x-step-up"], place.get("x-step-up")),
+        (&json!(true), None)
+    );
+    for (operation, confirmed) in [(take_away, true), (place, false)] {
+        let refused = reasons(&document, operation, "403");
+        assert_eq!(
+            refused.contains(&json!("STEP_UP_REQUIRED")),
+            confirmed,
+            "{refused:?}"
         );
     }
     assert_eq!(
@@ -211,6 +222,8 @@ async fn the_server_does_what_the_document_says() {
     let settings = folder.path().join("schemathesis.toml");
     std::fs::write(&settings, parameters(&budi).await).expect("writing");
     for (who, examples) in [(&budi, "6"), (&boss, "3")] {
+        // What is to be confirmed within ten minutes is asked for during the whole of the run.
+        let who = world.login(&who.email).await;
         let (succeeded, said) = tokio::task::block_in_place(|| {
             try_run(
                 python()
