@@ -10,7 +10,8 @@ export function showOperation(document, { path, verb, operation }) {
   const parts = [
     make("h1", {}, operation.operationId.replace("_", ".")),
     make("p", {}, make("span", { class: `verb ${verb}` }, verb.toUpperCase(), " "), make("code", {}, path)),
-    make("p", { class: "facts" }, access && make("span", {}, access), operation["x-step-up"] && make("span", {}, "to be confirmed"), rate && make("span", {}, `rate ${rate.class}, ${rate.perMinute} a minute`),
+    make("p", { class: "facts" }, access && make("span", {}, access), operation["x-step-up"] && make("span", {}, "to be confirmed"),
+      rate && make("span", {}, `rate ${rate.class}, ${rate.perMinute} a minute`),
       deadline && make("span", {}, `time ${deadline.default}, at most ${deadline.max}`), operation["x-stream"] && make("span", {}, "stream"),
       operation["x-fern-idempotent"] && make("span", {}, "repeatable with its key"), operation.deprecated && make("span", { class: "bad" }, "deprecated")),
     ...prose(operation.description),
