@@ -25,4 +25,4 @@ import (
 )
 
 // ContractDigest is the SHA-256, in hexadecimal, of the contract this module was generated from: what a server sends as x-sewa-contract.
-const ContractDigest = "ab7850626841c6aa942bfe179164e36748892ee6d98ecc2cd7104b33c299eaef"
+const ContractDigest = "ccb1151213a8ba2c71a38598751e6d4d01fd9c5aaa5c0016c445f7a84236f030"

@@ -10,6 +10,7 @@ use sewa_sdk::sewa::event::v1::{Event, ListEventsRequest};
 use sewa_sdk::sewa::hypervisor::v1::hypervisor_service_client::HypervisorServiceClient;
 use sewa_sdk::sewa::identity::v1::Tokens;
 use sewa_sdk::sewa::identity::v1::identity_service_client::IdentityServiceClient;
+use sewa_sdk::sewa::instance::v1::backup_service_client::BackupServiceClient;
 use sewa_sdk::sewa::instance::v1::console_service_client::ConsoleServiceClient;
 use sewa_sdk::sewa::instance::v1::instance_service_client::InstanceServiceClient;
 use sewa_sdk::sewa::instance::v1::metrics_service_client::MetricsServiceClient;
@@ -93,6 +94,7 @@ impl Actor {
         instances: InstanceServiceClient,
         metrics: MetricsServiceClient,
         snapshots: SnapshotServiceClient,
+        backups: BackupServiceClient,
         reverse_dns: ReverseDnsServiceClient,
         consoles: ConsoleServiceClient,
         ssh_keys: SshKeyServiceClient,

@@ -46,6 +46,8 @@ const (
 	CatalogErrorReason_CATALOG_ERROR_REASON_PRICE_IN_THE_PAST CatalogErrorReason = 5
 	// No such promotion of plans.
 	CatalogErrorReason_CATALOG_ERROR_REASON_PLAN_PROMOTION_NOT_FOUND CatalogErrorReason = 6
+	// The provider of the plan backs no machines up.
+	CatalogErrorReason_CATALOG_ERROR_REASON_BACKUPS_NOT_SUPPORTED CatalogErrorReason = 7
 )
 
 // Enum value maps for CatalogErrorReason.
@@ -58,6 +60,7 @@ var (
 		4: "CATALOG_ERROR_REASON_FIELD_NOT_WRITABLE",
 		5: "CATALOG_ERROR_REASON_PRICE_IN_THE_PAST",
 		6: "CATALOG_ERROR_REASON_PLAN_PROMOTION_NOT_FOUND",
+		7: "CATALOG_ERROR_REASON_BACKUPS_NOT_SUPPORTED",
 	}
 	CatalogErrorReason_value = map[string]int32{
 		"CATALOG_ERROR_REASON_UNSPECIFIED":              0,
@@ -67,6 +70,7 @@ var (
 		"CATALOG_ERROR_REASON_FIELD_NOT_WRITABLE":       4,
 		"CATALOG_ERROR_REASON_PRICE_IN_THE_PAST":        5,
 		"CATALOG_ERROR_REASON_PLAN_PROMOTION_NOT_FOUND": 6,
+		"CATALOG_ERROR_REASON_BACKUPS_NOT_SUPPORTED":    7,
 	}
 )
 
@@ -180,7 +184,9 @@ type Plan struct {
 	// When it was added.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// What its machines can do beyond the least, by name: `console`, `graceful_shutdown`, `reset_password`. A page hides the buttons of what is missing.
-	Capabilities  []string `protobuf:"bytes,14,rep,name=capabilities,proto3" json:"capabilities,omitempty"`
+	Capabilities []string `protobuf:"bytes,14,rep,name=capabilities,proto3" json:"capabilities,omitempty"`
+	// True if its machines are backed up every day, which is in its price. BackupService has more.
+	Backups       bool `protobuf:"varint,15,opt,name=backups,proto3" json:"backups,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -311,6 +317,13 @@ func (x *Plan) GetCapabilities() []string {
 		return x.Capabilities
 	}
 	return nil
+}
+
+func (x *Plan) GetBackups() bool {
+	if x != nil {
+		return x.Backups
+	}
+	return false
 }
 
 // The price of a plan for one period, from some moment on.
@@ -1514,7 +1527,10 @@ type CreatePlanRequest struct {
 	// Provider that runs it.
 	Provider string `protobuf:"bytes,7,opt,name=provider,proto3" json:"provider,omitempty"`
 	// The provider's name of the size.
-	ProviderSize  string `protobuf:"bytes,8,opt,name=provider_size,json=providerSize,proto3" json:"provider_size,omitempty"`
+	ProviderSize string `protobuf:"bytes,8,opt,name=provider_size,json=providerSize,proto3" json:"provider_size,omitempty"`
+	// True to have its machines backed up by the provider every day, where it has the capability `backups`. Providers take a fifth to a third of the machine's price for it, so price the
+	// plan accordingly.
+	Backups       bool `protobuf:"varint,9,opt,name=backups,proto3" json:"backups,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1603,6 +1619,13 @@ func (x *CreatePlanRequest) GetProviderSize() string {
 		return x.ProviderSize
 	}
 	return ""
+}
+
+func (x *CreatePlanRequest) GetBackups() bool {
+	if x != nil {
+		return x.Backups
+	}
+	return false
 }
 
 // The new plan.
@@ -2419,7 +2442,7 @@ var File_sewa_catalog_v1_catalog_proto protoreflect.FileDescriptor
 
 const file_sewa_catalog_v1_catalog_proto_rawDesc = "" +
 	"\n" +
-	"\x1dsewa/catalog/v1/catalog.proto\x12\x0fsewa.catalog.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\x19sewa/api/v1/billing.proto\x1a\x19sewa/api/v1/options.proto\"\x9a\x04\n" +
+	"\x1dsewa/catalog/v1/catalog.proto\x12\x0fsewa.catalog.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\x19sewa/api/v1/billing.proto\x1a\x19sewa/api/v1/options.proto\"\xba\x04\n" +
 	"\x04Plan\x12\x14\n" +
 	"\x02id\x18\x01 \x01(\tB\x04\xe2A\x01\x03R\x02id\x12\x18\n" +
 	"\x04code\x18\x02 \x01(\tB\x04\xe2A\x01\x05R\x04code\x12#\n" +
@@ -2437,7 +2460,8 @@ const file_sewa_catalog_v1_catalog_proto_rawDesc = "" +
 	"\x06prices\x18\f \x03(\v2\x1a.sewa.catalog.v1.PlanPriceB\x04\xe2A\x01\x03R\x06prices\x12A\n" +
 	"\vcreate_time\x18\r \x01(\v2\x1a.google.protobuf.TimestampB\x04\xe2A\x01\x03R\n" +
 	"createTime\x12(\n" +
-	"\fcapabilities\x18\x0e \x03(\tB\x04\xe2A\x01\x03R\fcapabilities\"\x86\x02\n" +
+	"\fcapabilities\x18\x0e \x03(\tB\x04\xe2A\x01\x03R\fcapabilities\x12\x1e\n" +
+	"\abackups\x18\x0f \x01(\bB\x04\xe2A\x01\x05R\abackups\"\x86\x02\n" +
 	"\tPlanPrice\x122\n" +
 	"\x06period\x18\x01 \x01(\x0e2\x1a.sewa.api.v1.BillingPeriodR\x06period\x12*\n" +
 	"\x06amount\x18\x02 \x01(\v2\x12.google.type.MoneyR\x06amount\x12A\n" +
@@ -2529,7 +2553,7 @@ const file_sewa_catalog_v1_catalog_proto_rawDesc = "" +
 	"page_token\x18\x02 \x01(\tB\x00R\tpageToken\"p\n" +
 	"\x13ListRegionsResponse\x121\n" +
 	"\aregions\x18\x01 \x03(\v2\x17.sewa.catalog.v1.RegionR\aregions\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xaa\x02\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xc4\x02\n" +
 	"\x11CreatePlanRequest\x12\x18\n" +
 	"\x04code\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\x04code\x12'\n" +
 	"\fdisplay_name\x18\x02 \x01(\tB\x04\xe2A\x01\x02R\vdisplayName\x12\x1a\n" +
@@ -2539,7 +2563,8 @@ const file_sewa_catalog_v1_catalog_proto_rawDesc = "" +
 	"\bdisk_gib\x18\x05 \x01(\x05B\x04\xe2A\x01\x02R\adiskGib\x12#\n" +
 	"\ftransfer_gib\x18\x06 \x01(\x05B\x00R\vtransferGib\x12 \n" +
 	"\bprovider\x18\a \x01(\tB\x04\xe2A\x01\x02R\bprovider\x12)\n" +
-	"\rprovider_size\x18\b \x01(\tB\x04\xe2A\x01\x02R\fproviderSize\"?\n" +
+	"\rprovider_size\x18\b \x01(\tB\x04\xe2A\x01\x02R\fproviderSize\x12\x18\n" +
+	"\abackups\x18\t \x01(\bR\abackups\"?\n" +
 	"\x12CreatePlanResponse\x12)\n" +
 	"\x04plan\x18\x01 \x01(\v2\x15.sewa.catalog.v1.PlanR\x04plan\"\x81\x01\n" +
 	"\x11UpdatePlanRequest\x12/\n" +
@@ -2594,7 +2619,7 @@ const file_sewa_catalog_v1_catalog_proto_rawDesc = "" +
 	"\n" +
 	"promotions\x18\x01 \x03(\v2\x1e.sewa.catalog.v1.PlanPromotionR\n" +
 	"promotions\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*\xd6\x05\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*\xf5\x06\n" +
 	"\x12CatalogErrorReason\x12$\n" +
 	" CATALOG_ERROR_REASON_UNSPECIFIED\x10\x00\x12Z\n" +
 	"#CATALOG_ERROR_REASON_PLAN_NOT_FOUND\x10\x01\x1a1\x9a\xb5\x18-\n" +
@@ -2608,7 +2633,9 @@ const file_sewa_catalog_v1_catalog_proto_rawDesc = "" +
 	"&CATALOG_ERROR_REASON_PRICE_IN_THE_PAST\x10\x05\x1aI\x9a\xb5\x18E\n" +
 	"\x10INVALID_ARGUMENT\x18\x03\"/Leave effective_time empty, or set one to come.\x12r\n" +
 	"-CATALOG_ERROR_REASON_PLAN_PROMOTION_NOT_FOUND\x10\x06\x1a?\x9a\xb5\x18;\n" +
-	"\tNOT_FOUND\x18\x03\",List the promotions of plans to find its id.2\xde\x11\n" +
+	"\tNOT_FOUND\x18\x03\",List the promotions of plans to find its id.\x12\x9c\x01\n" +
+	"*CATALOG_ERROR_REASON_BACKUPS_NOT_SUPPORTED\x10\a\x1al\x9a\xb5\x18h\n" +
+	"\x10INVALID_ARGUMENT\x12\bprovider\x18\x03\"HLeave backups out, or name a provider that has the capability `backups`.2\xf5\x11\n" +
 	"\x0eCatalogService\x12\x83\x01\n" +
 	"\tListPlans\x12!.sewa.catalog.v1.ListPlansRequest\x1a\".sewa.catalog.v1.ListPlansResponse\"/\x8a\xb5\x18\x17 \x01*\adefault2\b\n" +
 	"\x02\b\x05\x12\x02\b\x1e\x10\x01\x82\xd3\xe4\x93\x02\v\x12\t/v1/plans\x90\x02\x01\x12\x9d\x01\n" +
@@ -2621,11 +2648,11 @@ const file_sewa_catalog_v1_catalog_proto_rawDesc = "" +
 	"\x02\b\x05\x12\x02\b\x1e\x10\x01\x82\xd3\xe4\x93\x02\f\x12\n" +
 	"/v1/images\x90\x02\x01\x12\x8b\x01\n" +
 	"\vListRegions\x12#.sewa.catalog.v1.ListRegionsRequest\x1a$.sewa.catalog.v1.ListRegionsResponse\"1\x8a\xb5\x18\x17 \x01*\adefault2\b\n" +
-	"\x02\b\x05\x12\x02\b\x1e\x10\x01\x82\xd3\xe4\x93\x02\r\x12\v/v1/regions\x90\x02\x01\x12\xbf\x01\n" +
+	"\x02\b\x05\x12\x02\b\x1e\x10\x01\x82\xd3\xe4\x93\x02\r\x12\v/v1/regions\x90\x02\x01\x12\xd6\x01\n" +
 	"\n" +
-	"CreatePlan\x12\".sewa.catalog.v1.CreatePlanRequest\x1a#.sewa.catalog.v1.CreatePlanResponse\"h\x8a\xb5\x18G \x02*\adefault2\b\n" +
+	"CreatePlan\x12\".sewa.catalog.v1.CreatePlanRequest\x1a#.sewa.catalog.v1.CreatePlanResponse\"\x7f\x8a\xb5\x18^ \x02*\adefault2\b\n" +
 	"\x02\b\n" +
-	"\x12\x02\b\x1e:\x0fPLAN_CODE_TAKEN:\x10UNKNOWN_PROVIDER\n" +
+	"\x12\x02\b\x1e:\x0fPLAN_CODE_TAKEN:\x10UNKNOWN_PROVIDER:\x15BACKUPS_NOT_SUPPORTED\n" +
 	"\rcatalog.write\x82\xd3\xe4\x93\x02\x14:\x01*b\x04plan\"\t/v1/plans\x90\x02\x02\x12\xcd\x01\n" +
 	"\n" +
 	"UpdatePlan\x12\".sewa.catalog.v1.UpdatePlanRequest\x1a#.sewa.catalog.v1.UpdatePlanResponse\"v\x8a\xb5\x18H \x02*\adefault2\b\n" +

@@ -44,6 +44,9 @@ pub struct Plan {
     /// What its machines can do beyond the least, by name: `console`, `graceful_shutdown`, `reset_password`. A page hides the buttons of what is missing.
     #[prost(string, repeated, tag = "14")]
     pub capabilities: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// True if its machines are backed up every day, which is in its price. BackupService has more.
+    #[prost(bool, tag = "15")]
+    pub backups: bool,
 }
 impl ::prost::Name for Plan {
     const NAME: &'static str = "Plan";
@@ -554,6 +557,10 @@ pub struct CreatePlanRequest {
     /// The provider's name of the size.
     #[prost(string, tag = "8")]
     pub provider_size: ::prost::alloc::string::String,
+    /// True to have its machines backed up by the provider every day, where it has the capability `backups`. Providers take a fifth to a third of the machine's price for it, so price the
+    /// plan accordingly.
+    #[prost(bool, tag = "9")]
+    pub backups: bool,
 }
 impl ::prost::Name for CreatePlanRequest {
     const NAME: &'static str = "CreatePlanRequest";
@@ -879,6 +886,8 @@ pub enum CatalogErrorReason {
     PriceInThePast = 5,
     /// No such promotion of plans.
     PlanPromotionNotFound = 6,
+    /// The provider of the plan backs no machines up.
+    BackupsNotSupported = 7,
 }
 impl CatalogErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -896,6 +905,7 @@ impl CatalogErrorReason {
             Self::PlanPromotionNotFound => {
                 "CATALOG_ERROR_REASON_PLAN_PROMOTION_NOT_FOUND"
             }
+            Self::BackupsNotSupported => "CATALOG_ERROR_REASON_BACKUPS_NOT_SUPPORTED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -909,6 +919,9 @@ impl CatalogErrorReason {
             "CATALOG_ERROR_REASON_PRICE_IN_THE_PAST" => Some(Self::PriceInThePast),
             "CATALOG_ERROR_REASON_PLAN_PROMOTION_NOT_FOUND" => {
                 Some(Self::PlanPromotionNotFound)
+            }
+            "CATALOG_ERROR_REASON_BACKUPS_NOT_SUPPORTED" => {
+                Some(Self::BackupsNotSupported)
             }
             _ => None,
         }

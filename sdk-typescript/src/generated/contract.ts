@@ -9,6 +9,7 @@ import { file_sewa_catalog_v1_catalog } from "./sewa/catalog/v1/catalog_pb.js";
 import { file_sewa_event_v1_event } from "./sewa/event/v1/event_pb.js";
 import { file_sewa_hypervisor_v1_hypervisor } from "./sewa/hypervisor/v1/hypervisor_pb.js";
 import { file_sewa_identity_v1_identity } from "./sewa/identity/v1/identity_pb.js";
+import { file_sewa_instance_v1_backup } from "./sewa/instance/v1/backup_pb.js";
 import { file_sewa_instance_v1_console } from "./sewa/instance/v1/console_pb.js";
 import { file_sewa_instance_v1_instance } from "./sewa/instance/v1/instance_pb.js";
 import { file_sewa_instance_v1_metrics } from "./sewa/instance/v1/metrics_pb.js";
@@ -27,7 +28,7 @@ import { file_sewa_report_v1_report } from "./sewa/report/v1/report_pb.js";
 import { file_sewa_sandbox_v1_sandbox } from "./sewa/sandbox/v1/sandbox_pb.js";
 import { file_sewa_wallet_v1_wallet } from "./sewa/wallet/v1/wallet_pb.js";
 
-export const DIGEST = "ab7850626841c6aa942bfe179164e36748892ee6d98ecc2cd7104b33c299eaef";
+export const DIGEST = "ccb1151213a8ba2c71a38598751e6d4d01fd9c5aaa5c0016c445f7a84236f030";
 export const FILES: readonly DescFile[] = [
   file_sewa_api_v1_billing,
   file_sewa_api_v1_errors,
@@ -38,6 +39,7 @@ export const FILES: readonly DescFile[] = [
   file_sewa_event_v1_event,
   file_sewa_hypervisor_v1_hypervisor,
   file_sewa_identity_v1_identity,
+  file_sewa_instance_v1_backup,
   file_sewa_instance_v1_console,
   file_sewa_instance_v1_instance,
   file_sewa_instance_v1_metrics,

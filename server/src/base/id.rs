@@ -81,6 +81,8 @@ ids! {
     SshKeyId,
     /// A copy of a machine's disk.
     SnapshotId,
+    /// A copy of a machine's disk that its provider took by itself.
+    BackupId,
     /// A look at a machine's screen.
     ConsoleId,
     /// An invoice or a credit note.

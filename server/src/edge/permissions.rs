@@ -41,6 +41,8 @@ const ROLES: &[&str] = &[
 /// account they name, and what acts on the caller's own account is not theirs.
 const TABLE: &[(&str, &[&[&str]])] = &[
     ("audit.read", &[OWNERS, SUPPORT, FINANCE]),
+    ("backups.read", &[CUSTOMERS, SUPPORT]),
+    ("backups.restore", &[MEMBERS]),
     ("billing.read", &[MEMBERS, SUPPORT, FINANCE]),
     ("billing.write", &[OWNERS]),
     ("catalog.write", &[BUSINESS]),

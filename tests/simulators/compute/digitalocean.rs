@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::backups::Keeping;
 use super::faults::Verb;
 use super::machines::{Answer, Given, NewVm, Order, Vm};
 use super::snapshots::Shot;
@@ -56,6 +57,12 @@ pub fn read(ask: &Asked) -> Order {
             id.parse().map_or(Order::Nowhere, |id| {
                 Order::Snapshots(Some(id), None, number, size)
             })
+        }
+        ("GET", ["v2", "droplets", id, "backups"]) => {
+            number(id).map_or(Order::Nowhere, |id| Order::Keep(id, Keeping::List))
+        }
+        ("GET", ["v2", "droplets", id, "backups", "policy"]) => {
+            number(id).map_or(Order::Nowhere, |id| Order::Keep(id, Keeping::Schedule))
         }
         ("GET", ["v2", "snapshots"])
             if ask.query.get("resource_type").map(String::as_str) == Some("droplet") =>
@@ -135,6 +142,19 @@ fn action(id: u64, body: &Value) -> Order {
         "shutdown" => Verb::Shutdown,
         "reboot" => Verb::Reboot,
         "rebuild" => Verb::Rebuild,
+        "enable_backups" => {
+            return match &body["backup_policy"]["plan"] {
+                Value::String(plan) if plan == "daily" => Order::Keep(id, Keeping::Switch(true)),
+                _ => Order::Invalid("a plan is sold with daily backups".to_owned()),
+            };
+        }
+        "disable_backups" => return Order::Keep(id, Keeping::Switch(false)),
+        "restore" => {
+            return match body["image"].as_u64() {
+                Some(image) => Order::Keep(id, Keeping::Restore(image)),
+                None => Order::Invalid("image is required".to_owned()),
+            };
+        }
         "resize" => {
             let size = body["size"].as_str().map(str::to_owned);
             return match (size, body["disk"].as_bool()) {
@@ -200,7 +220,7 @@ fn droplet(vm: &Vm) -> Value {
         "status": status,
         "created_at": "2026-11-21T00:00:00Z",
         "features": ["ipv6", "monitoring"],
-        "backup_ids": [],
+        "backup_ids": vm.backups.copies.iter().map(|copy| copy.id).collect::<Vec<_>>(),
         "next_backup_window": null,
         "snapshot_ids": [],
         "volume_ids": [],
@@ -321,7 +341,8 @@ pub fn write(answer: &Answer) -> Said {
             200,
             json!({"month_to_date_balance": "23.44", "account_balance": "12.23", "month_to_date_usage": "11.21", "generated_at": "2026-11-21T00:00:00Z"}),
         ),
-        Answer::Said(_) | Answer::Prices | Answer::NotFound => refusal(
+        Answer::Said(own) => own.clone(),
+        Answer::Prices | Answer::NotFound => refusal(
             404,
             "not_found",
             "The resource you were accessing could not be found.",

@@ -25,6 +25,10 @@ pub enum Verb {
     Restore,
     /// Delete a copy of its disk.
     DeleteSnapshot,
+    /// Begin or end to take backups of it.
+    SwitchBackups,
+    /// Put its disk back to a backup.
+    RestoreBackup,
     /// Name one of its addresses.
     SetReverseDns,
     /// Destroy it.
@@ -33,7 +37,7 @@ pub enum Verb {
 
 impl Verb {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Create,
         Self::PowerOn,
         Self::PowerOff,
@@ -45,6 +49,8 @@ impl Verb {
         Self::Snapshot,
         Self::Restore,
         Self::DeleteSnapshot,
+        Self::SwitchBackups,
+        Self::RestoreBackup,
         Self::SetReverseDns,
         Self::Delete,
     ];

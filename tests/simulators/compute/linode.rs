@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use super::backups::Keeping;
 use super::faults::Verb;
 use super::machines::{Answer, Given, NewVm, Order, Vm};
 use super::reverse_dns::{self, Naming};
@@ -74,6 +75,9 @@ pub fn read(ask: &Asked) -> Order {
             }
             _ => Order::Invalid("rdns is required".to_owned()),
         },
+        (verb, ["v4", "linode", "instances", id, "backups", rest @ ..]) => {
+            number(id).map_or(Order::Nowhere, |id| backups(verb, id, rest, &ask.body))
+        }
         ("DELETE", ["v4", "linode", "instances", id]) => act(id, Verb::Delete, None),
         ("POST", ["v4", "linode", "instances", id, "boot"]) => act(id, Verb::PowerOn, None),
         ("POST", ["v4", "linode", "instances", id, "shutdown"]) => act(id, Verb::Shutdown, None),
@@ -108,6 +112,25 @@ pub fn read(ask: &Asked) -> Order {
         },
         _ => Order::Nowhere,
     }
+}
+
+/// What is asked of the backups of a machine.
+fn backups(verb: &str, id: u64, rest: &[&str], body: &Value) -> Order {
+    let keeping = match (verb, rest) {
+        ("GET", []) => Keeping::List,
+        ("POST", ["enable"]) => Keeping::Switch(true),
+        ("POST", ["cancel"]) => Keeping::Switch(false),
+        ("POST", [backup, "restore"]) => match backup.parse() {
+            Ok(_) if body["linode_id"] != id || body["overwrite"] != true => {
+                let why = "a disk is put back to its own machine, and over what is there";
+                return Order::Invalid(why.to_owned());
+            }
+            Ok(backup) => Keeping::Restore(backup),
+            Err(_) => return Order::Nowhere,
+        },
+        _ => return Order::Nowhere,
+    };
+    Order::Keep(id, keeping)
 }
 
 /// Password, keys and user data for a new disk.
@@ -199,6 +222,7 @@ fn instance(vm: &Vm) -> Value {
         "image": vm.image,
         "specs": {"disk": vm.disk * 1024, "memory": 1024, "vcpus": 1, "transfer": 1000, "gpus": 0},
         "tags": ["sewa"],
+        "backups": vm.linode_backups(),
         "created": "2026-11-21T00:00:00",
         "updated": "2026-11-21T00:00:00",
         "hypervisor": "kvm",

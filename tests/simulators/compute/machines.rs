@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::backups::{Backups, Keeping};
 use super::faults::{Fault, Verb};
 use super::reverse_dns::Naming;
 use super::snapshots::Shot;
@@ -50,6 +51,8 @@ pub struct Vm {
     pub usage: Usage,
     /// The names its addresses were given.
     pub names: BTreeMap<IpAddr, String>,
+    /// Whether it is backed up, and what there is of it.
+    pub backups: Backups,
 }
 
 impl Vm {
@@ -58,10 +61,12 @@ impl Vm {
         Instant::now() < self.done_at
     }
 
-    /// Whether its disk was last made from a snapshot.
+    /// Whether its disk was last made from a snapshot or a backup.
     pub fn restored(&self) -> bool {
         let mut made = self.history.iter().rev();
-        made.find(|verb| matches!(verb, Verb::Rebuild | Verb::Restore)) == Some(&Verb::Restore)
+        let disk =
+            made.find(|verb| matches!(verb, Verb::Rebuild | Verb::Restore | Verb::RestoreBackup));
+        disk.is_some_and(|verb| *verb != Verb::Rebuild)
     }
 
     /// Its address, once it has one.
@@ -128,6 +133,8 @@ pub enum Order {
     Measure(u64, Measure),
     /// The names of a machine's addresses.
     Name(u64, Naming),
+    /// The backups of a machine.
+    Keep(u64, Keeping),
     /// No copy of that number any more.
     DeleteSnapshot(u64),
     /// Who we are.
@@ -311,6 +318,12 @@ impl Cloud {
             Order::Name(id, Naming::Set(..)) => {
                 (self.machines.get(id)?.label.clone(), Verb::SetReverseDns)
             }
+            Order::Keep(id, Keeping::Switch(_)) => {
+                (self.machines.get(id)?.label.clone(), Verb::SwitchBackups)
+            }
+            Order::Keep(id, Keeping::Restore(_)) => {
+                (self.machines.get(id)?.label.clone(), Verb::RestoreBackup)
+            }
             Order::DeleteSnapshot(id) => {
                 (self.snapshots.get(id)?.label.clone(), Verb::DeleteSnapshot)
             }
@@ -340,7 +353,8 @@ impl Cloud {
             | Order::Resize(id, ..)
             | Order::Snapshot(id, ..)
             | Order::Restore(id, ..)
-            | Order::Name(id, ..) => {
+            | Order::Name(id, ..)
+            | Order::Keep(id, ..) => {
                 self.machines.remove(id);
             }
             Order::DeleteSnapshot(id) => {
@@ -372,6 +386,7 @@ impl Cloud {
             told: None,
             usage: Usage::default(),
             names: BTreeMap::new(),
+            backups: Backups::default(),
         };
         first_boot(&mut vm, &new.given);
         self.created.push(vm.label.clone());
@@ -425,6 +440,7 @@ impl Cloud {
                 None => Answer::NotFound,
             },
             Order::Name(id, naming) => self.name(*id, naming),
+            Order::Keep(id, keeping) => self.keep(*id, keeping),
             Order::Note(id, user_data) => match self.machines.get_mut(id) {
                 Some(vm) => {
                     vm.user_data = Some(user_data.clone());
@@ -478,6 +494,8 @@ impl Cloud {
             | Verb::Snapshot
             | Verb::Restore
             | Verb::DeleteSnapshot
+            | Verb::SwitchBackups
+            | Verb::RestoreBackup
             | Verb::SetReverseDns => return Answer::NotFound,
         }
         if let (Verb::Rebuild, Some(image)) = (verb, argument) {

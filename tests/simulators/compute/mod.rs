@@ -3,6 +3,7 @@
 //! What a cloud is, its machines and what can be done to them, is the same for all (`machines`); a dialect says how it is asked and how it answers. Its own books
 //! are the truth that the platform's are compared with.
 
+pub mod backups;
 pub mod digitalocean;
 mod exchanges;
 pub mod faults;

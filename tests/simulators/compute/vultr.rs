@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::backups::Keeping;
 use super::faults::Verb;
 use super::machines::{Answer, Given, NewVm, Order, Vm};
 use super::reverse_dns::{self, Naming};
@@ -63,13 +64,7 @@ pub fn read(ask: &Asked) -> Order {
             }
             Err(why) => Order::Invalid(why),
         },
-        ("POST", ["v2", "snapshots"]) => {
-            let text = |field: &str| ask.body[field].as_str();
-            match (text("instance_id").and_then(number), text("description")) {
-                (Some(id), Some(name)) => Order::Snapshot(id, name.to_owned()),
-                _ => Order::Invalid("instance_id is required".to_owned()),
-            }
-        }
+        ("POST", ["v2", "snapshots"]) => take(&ask.body),
         ("DELETE", ["v2", "snapshots", id]) => {
             number(id).map_or(Order::Nowhere, Order::DeleteSnapshot)
         }
@@ -100,14 +95,29 @@ pub fn read(ask: &Asked) -> Order {
             number(id).map_or(Order::Nowhere, |id| Order::Measure(id, Measure::Days))
         }
         ("POST", ["v2", "instances", id, "restore"]) => {
-            let snapshot = ask.body["snapshot_id"].as_str().and_then(number);
-            match (number(id), snapshot) {
-                (Some(id), Some(snapshot)) => Order::Restore(id, snapshot),
+            let named = |field: &str| ask.body[field].as_str().and_then(number);
+            match (number(id), named("snapshot_id"), named("backup_id")) {
+                (Some(id), Some(snapshot), None) => Order::Restore(id, snapshot),
+                (Some(id), None, Some(backup)) => Order::Keep(id, Keeping::Restore(backup)),
                 _ => Order::Invalid("backup_id or snapshot_id is required".to_owned()),
             }
         }
         ("POST", ["v2", "instances"]) => create(&ask.body),
         ("GET", ["v2", "instances", id]) => number(id).map_or(Order::Nowhere, Order::Get),
+        ("GET", ["v2", "backups"]) => match ask.query.get("instance_id").map(|id| number(id)) {
+            Some(Some(id)) => Order::Keep(id, Keeping::List),
+            _ => Order::Invalid("nobody asks for the backups of all".to_owned()),
+        },
+        (verb, ["v2", "instances", id, "backup-schedule"]) => {
+            number(id).map_or(Order::Nowhere, |id| schedule(verb, id, &ask.body))
+        }
+        ("PATCH", ["v2", "instances", id]) if ask.body["backups"].is_string() => {
+            match (number(id), ask.body["backups"].as_str()) {
+                (Some(id), Some("enabled")) => Order::Keep(id, Keeping::Switch(true)),
+                (Some(id), Some("disabled")) => Order::Keep(id, Keeping::Switch(false)),
+                _ => Order::Invalid("backups is enabled or disabled".to_owned()),
+            }
+        }
         ("PATCH", ["v2", "instances", id]) => {
             if let (Some(id), Some(plan)) = (number(id), ask.body["plan"].as_str()) {
                 return Order::Resize(id, plan.to_owned(), true);
@@ -135,6 +145,24 @@ pub fn read(ask: &Asked) -> Order {
             Order::Rebuild(id, None, Given::default())
         }),
         _ => Order::Nowhere,
+    }
+}
+
+/// When backups are taken of a machine.
+fn schedule(verb: &str, id: u64, body: &Value) -> Order {
+    match (verb, body["type"].as_str(), body["hour"].as_u64()) {
+        ("GET", ..) => Order::Keep(id, Keeping::Schedule),
+        ("POST", Some("daily"), Some(0..24)) => Order::Keep(id, Keeping::Daily),
+        _ => Order::Invalid("type and hour are required".to_owned()),
+    }
+}
+
+/// A copy of a machine's disk.
+fn take(body: &Value) -> Order {
+    let text = |field: &str| body[field].as_str();
+    match (text("instance_id").and_then(number), text("description")) {
+        (Some(id), Some(name)) => Order::Snapshot(id, name.to_owned()),
+        _ => Order::Invalid("instance_id is required".to_owned()),
     }
 }
 

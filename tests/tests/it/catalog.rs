@@ -19,6 +19,7 @@ fn wish(code: &str) -> CreatePlanRequest {
         memory_mib: 4096,
         disk_gib: 80,
         transfer_gib: 4000,
+        backups: false,
         provider: "simulator".to_owned(),
         provider_size: "s-2vcpu-4gb".to_owned(),
     }

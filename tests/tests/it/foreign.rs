@@ -75,6 +75,18 @@ async fn things_of(world: &World, budi: &Actor) -> Ids {
         ("ssh_key_ids", laptop.id),
         ("api_key_id", key.into_inner().api_key.unwrap().id),
     ]);
+    // One that its provider took: machines of other plans have none.
+    let backup = Uuid::now_v7();
+    sqlx::query(
+        "insert into backups (account_id, id, instance_id, backup_ref, taken_at, image_id, image_code)
+        select account_id, $2, id, 'one', now(), image_id, image_code from instances where account_id = $1",
+    )
+    .bind(account)
+    .bind(backup)
+    .execute(&mut database)
+    .await
+    .unwrap();
+    ids.insert("backup_id", backup.to_string());
     for (field, table) in [
         ("order_id", "orders"),
         ("operation_id", "operations"),

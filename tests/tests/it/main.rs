@@ -8,6 +8,7 @@
 )]
 
 mod audit;
+mod backups;
 mod billing;
 mod calendar;
 mod capabilities;

@@ -144,9 +144,9 @@ fn reads(things: &Things) -> BTreeMap<&'static str, Value> {
     ])
 }
 
-/// What else staff hold. What is on the catalogue, orders, promotions, wallets, single invoices, proofs of days, policies, second factors, accounts at providers and their machines is tried in the themes
-/// of these.
-const ELSEWHERE: [&str; 68] = [
+/// What else staff hold. What is on the catalogue, orders, promotions, wallets, single invoices, proofs of days, policies, second factors, accounts at providers, their machines and backups of them is tried in
+/// the themes of these.
+const ELSEWHERE: [&str; 70] = [
     "catalog.v1.CatalogService/ArchivePlan",
     "catalog.v1.CatalogService/CreatePlan",
     "catalog.v1.CatalogService/CreatePlanPromotion",
@@ -170,6 +170,8 @@ const ELSEWHERE: [&str; 68] = [
     "identity.v1.IdentityService/ResetRecoveryCodes",
     "identity.v1.IdentityService/StepUp",
     "identity.v1.IdentityService/UpdateProfile",
+    "instance.v1.BackupService/GetBackupStatus",
+    "instance.v1.BackupService/ListBackups",
     "instance.v1.InstanceService/PowerOffInstance",
     "instance.v1.InstanceService/PowerOnInstance",
     "instance.v1.InstanceService/RebootInstance",

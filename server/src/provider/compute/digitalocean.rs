@@ -11,6 +11,7 @@ use chrono::TimeDelta;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
+use crate::provider::compute::backups::Backups;
 use crate::provider::compute::cloud::{
     Cloud, Listed, PAGES, Root, Standing, list, microdollars, name_of, reference_of, refusal, text,
     user_data,
@@ -301,6 +302,10 @@ impl Compute for DigitalOcean {
     }
 
     fn snapshots(&self) -> Option<&dyn Snapshots> {
+        Some(self)
+    }
+
+    fn backups(&self) -> Option<&dyn Backups> {
         Some(self)
     }
 

@@ -13,6 +13,7 @@ use chrono::TimeDelta;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
+use crate::provider::compute::backups::Backups;
 use crate::provider::compute::cloud::{
     Cloud, Listed, PAGES, Root, Standing, list, microdollars, name_of, reference_of, refusal, text,
     user_data,
@@ -279,6 +280,10 @@ impl Compute for Linode {
     }
 
     fn reverse_dns(&self) -> Option<&dyn ReverseDns> {
+        Some(self)
+    }
+
+    fn backups(&self) -> Option<&dyn Backups> {
         Some(self)
     }
 

@@ -4,6 +4,7 @@
 //! be found whose creation was never answered; an error says whether the call may have had an effect; and nobody waits for a machine inside a call. Calls are
 //! never made while a transaction is open.
 
+pub mod backups;
 pub mod cloud;
 pub mod consoles;
 pub mod digitalocean;
@@ -26,6 +27,7 @@ use async_trait::async_trait;
 use chrono::TimeDelta;
 use secrecy::SecretString;
 
+use self::backups::Backups;
 use self::consoles::Consoles;
 use self::metrics::{Gives, Metrics};
 use self::reverse_dns::ReverseDns;
@@ -105,6 +107,11 @@ pub trait Compute: Send + Sync {
 
     /// Snapshots of disks, where this cloud has them.
     fn snapshots(&self) -> Option<&dyn Snapshots> {
+        None
+    }
+
+    /// Backups, where this cloud takes them by itself.
+    fn backups(&self) -> Option<&dyn Backups> {
         None
     }
 
@@ -335,6 +342,14 @@ impl Providers {
         )
     }
 
+    /// Whether a provider has machines backed up.
+    pub fn has_backups(&self, name: &str) -> bool {
+        self.get(name).map_or_else(
+            || Vendor::parse(name).is_some_and(backups::has),
+            |cloud| cloud.backups().is_some(),
+        )
+    }
+
     /// Whether a provider lets us name the addresses of its machines.
     pub fn has_reverse_dns(&self, name: &str) -> bool {
         self.get(name).map_or_else(
@@ -358,6 +373,7 @@ impl Providers {
         };
         let mut names = capabilities.names();
         names.extend(self.has_snapshots(name).then_some("snapshots"));
+        names.extend(self.has_backups(name).then_some("backups"));
         names.extend(self.has_reverse_dns(name).then_some("reverse_dns"));
         let gives = self.metrics_of(name);
         names.extend(gives.filter(|g| !g.kinds.is_empty()).map(|_| "metrics"));

@@ -14,6 +14,7 @@ use http::Method;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
+use crate::provider::compute::backups::Backups;
 use crate::provider::compute::cloud::{
     Cloud, Listed, PAGES, Root, Standing, list, microdollars, name_of, reference_of, refusal, text,
     user_data,
@@ -308,6 +309,10 @@ impl Compute for Vultr {
     }
 
     fn reverse_dns(&self) -> Option<&dyn ReverseDns> {
+        Some(self)
+    }
+
+    fn backups(&self) -> Option<&dyn Backups> {
         Some(self)
     }
 

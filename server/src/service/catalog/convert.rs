@@ -37,6 +37,7 @@ pub fn plan(
             .collect(),
         create_time: Some(time::to_proto(plan.created_at)),
         capabilities: providers.capabilities(&plan.provider),
+        backups: plan.backups,
     }
 }
 

@@ -47,7 +47,7 @@ pub async fn snapshot(app: &App) -> Result<Arc<Snapshot>, Status> {
 /// Adds a plan of one of the clouds there are.
 ///
 /// # Errors
-/// `UnknownProvider`, `PlanCodeTaken`; the database.
+/// `UnknownProvider`, `BackupsNotSupported`, `PlanCodeTaken`; the database.
 pub async fn create_plan(
     connection: &mut PgConnection,
     providers: &Providers,
@@ -55,6 +55,11 @@ pub async fn create_plan(
 ) -> Result<(), Error> {
     if providers.capabilities_of(&plan.provider).is_none() {
         return Err(Error::UnknownProvider {
+            provider: plan.provider.clone(),
+        });
+    }
+    if plan.backups && !providers.has_backups(&plan.provider) {
+        return Err(Error::BackupsNotSupported {
             provider: plan.provider.clone(),
         });
     }

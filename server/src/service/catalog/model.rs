@@ -37,6 +37,8 @@ pub struct Plan {
     pub disk_gib: i32,
     /// Transfer a month.
     pub transfer_gib: i32,
+    /// Whether its machines are backed up every day.
+    pub backups: bool,
     /// Who runs it.
     pub provider: String,
     /// The provider's name of the size.
@@ -173,6 +175,11 @@ impl Snapshot {
         self.plans.get(&id)
     }
 
+    /// The plans whose machines are backed up, sold or not.
+    pub fn plans_with_backups(&self) -> impl Iterator<Item = PlanId> {
+        self.plans.values().filter(|p| p.backups).map(|p| p.id)
+    }
+
     /// An image.
     pub fn image(&self, id: ImageId) -> Option<&Image> {
         self.images.get(&id)
@@ -303,6 +310,7 @@ mod tests {
             memory_mib: 1024,
             disk_gib: 25,
             transfer_gib: 1000,
+            backups: false,
             provider: "simulator".to_owned(),
             provider_size: "s-1vcpu-1gb".to_owned(),
             available: true,

@@ -172,6 +172,7 @@ impl CatalogService for Catalog {
             memory_mib: request.memory_mib,
             disk_gib: request.disk_gib,
             transfer_gib: request.transfer_gib,
+            backups: request.backups,
             provider: request.provider,
             provider_size: request.provider_size,
             available: true,

@@ -62,6 +62,8 @@ struct PlanEntry {
     memory_mib: i32,
     disk_gib: i32,
     transfer_gib: i32,
+    #[serde(default)]
+    backups: bool,
     provider_size: String,
     price: PriceEntry,
 }
@@ -168,6 +170,7 @@ impl PlanEntry {
             memory_mib: self.memory_mib,
             disk_gib: self.disk_gib,
             transfer_gib: self.transfer_gib,
+            backups: self.backups,
             provider: provider.to_owned(),
             provider_size: self.provider_size.clone(),
             available: true,

@@ -8,6 +8,7 @@ use crate::base::id::SshKeyId;
 use crate::base::time;
 use crate::provider::compute::Providers;
 use crate::provider::compute::metrics::{Kind, Sample};
+use crate::service::instance::model::backup::Backup;
 use crate::service::instance::model::meter::Traffic;
 use crate::service::instance::model::reverse_dns::Record;
 use crate::service::instance::model::span::Resolution;
@@ -80,6 +81,16 @@ pub fn snapshot(snapshot: &Snapshot) -> proto::Snapshot {
         state: state as i32,
         image_id: snapshot.image.to_string(),
         create_time: Some(time::to_proto(snapshot.created_at)),
+    }
+}
+
+/// A backup.
+pub fn backup(backup: &Backup) -> proto::Backup {
+    proto::Backup {
+        id: backup.id.to_string(),
+        instance_id: backup.instance.to_string(),
+        take_time: Some(time::to_proto(backup.taken_at)),
+        image_id: backup.image.to_string(),
     }
 }
 

@@ -54,6 +54,9 @@ pub enum Error {
     /// The snapshot is not there.
     #[error("the snapshot is {0:?}")]
     SnapshotNotAvailable(snapshot::State),
+    /// No such backup in this account.
+    #[error("no such backup")]
+    BackupNotFound,
     /// The provider shows no console now.
     #[error("the provider shows no console")]
     ConsoleUnavailable(#[source] ProviderError),
@@ -156,6 +159,9 @@ impl From<Error> for Status {
             Error::SshKeyLimit => full(Reason::SshKeyLimit, "SSH keys", ssh_key::LIMIT),
             Error::SnapshotNotFound => {
                 status::refuse(Reason::SnapshotNotFound, "there is no such snapshot").status()
+            }
+            Error::BackupNotFound => {
+                status::refuse(Reason::BackupNotFound, "there is no such backup").status()
             }
             Error::SnapshotLimit => full(Reason::SnapshotLimit, "snapshots", snapshot::LIMIT),
             Error::SnapshotNotAvailable(state) => {

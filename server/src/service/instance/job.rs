@@ -20,7 +20,7 @@ use crate::provider::compute::{Boot, Compute, Machine, ProviderError};
 use crate::service::instance::calls::in_time;
 use crate::service::instance::model::{Event, Instance, Wanted};
 use crate::service::instance::plan::{Act, Next, Work, pause};
-use crate::service::instance::{self, boot, cloud, reverse_dns, snapshot_work, store};
+use crate::service::instance::{self, backup, boot, cloud, reverse_dns, snapshot_work, store};
 use crate::service::operation;
 use crate::service::operation::model::{End, Leased, is_cancellable};
 use crate::service::operation::store::{Put, Queue};
@@ -154,6 +154,11 @@ async fn attempt(
         Next::Wait => return wait(leased, work.asked_at, machine, now),
         Next::Act(act) => act,
     };
+    if let (Act::RestoreBackup, Some(machine)) = (act, &machine)
+        && let Some(outcome) = backup::hindrance(app, provider, leased, machine).await
+    {
+        return outcome;
+    }
     let Some(name) = machine.as_ref().map(|m| m.provider_ref.as_str()) else {
         return wait(leased, work.asked_at, machine, now);
     };
@@ -213,6 +218,7 @@ async fn call(
         }
         Act::ResetPassword => provider.reset_password(name, &boot.password).await,
         Act::RestoreSnapshot => snapshot_work::restore(app, provider, leased, name).await,
+        Act::RestoreBackup => backup::put_back(app, provider, leased, name).await,
     }
 }
 
@@ -339,7 +345,10 @@ pub(super) fn trouble(leased: &Leased, error: &ProviderError, now: DateTime<Utc>
 }
 
 fn gives_up(leased: &Leased, now: DateTime<Utc>) -> bool {
-    let copies = matches!(leased.kind, Kind::CreateSnapshot | Kind::RestoreSnapshot);
+    let copies = matches!(
+        leased.kind,
+        Kind::CreateSnapshot | Kind::RestoreSnapshot | Kind::RestoreBackup
+    );
     let taken_on = leased.asked_at.is_some() || leased.unsure;
     let patience = if copies && taken_on {
         COPY_PATIENCE
@@ -424,6 +433,7 @@ async fn apply(app: &App, leased: &Leased, outcome: Outcome) -> anyhow::Result<(
     }
     if let Some(succeeded) = succeeded {
         snapshot_work::settle(&mut tx, &mut instance, leased, succeeded, now).await?;
+        backup::settle(&mut tx, &mut instance, leased, succeeded).await?;
         reverse_dns::settle(&mut tx, leased, succeeded, now).await?;
     }
     if machine.is_some_and(|m| instance.see(&m)) {
@@ -455,6 +465,7 @@ async fn begun(
         (Kind::RestoreSnapshot, _) => {
             Ok(snapshot_work::begun(connection, instance, leased, now).await?)
         }
+        (Kind::RestoreBackup, _) => Ok(backup::begun(connection, instance, leased, now).await?),
         (Kind::SetReverseDns, _) => Ok(store::reverse_dns::keep(connection, leased, now).await?),
         _ => Ok(()),
     }

@@ -11,7 +11,7 @@ use crate::base::id::{AccountId, InstanceId};
 use crate::provider::compute::{Machine, Power};
 use crate::service::instance::job::look;
 use crate::service::instance::model::{Event, Instance, State, Wanted};
-use crate::service::instance::{self, cloud, store};
+use crate::service::instance::{self, backup, cloud, store};
 use crate::service::operation;
 
 /// Machines looked at in one step.
@@ -34,6 +34,9 @@ pub async fn patrol_once(app: &App) -> anyhow::Result<usize> {
     store::meters::begin(&app.db, &due, now)
         .await
         .context("begin to measure")?;
+    backup::begin_to_watch(app, &due, now)
+        .await
+        .context("begin to watch over backups")?;
     let count = due.len();
     futures_util::stream::iter(due)
         .for_each_concurrent(CONCURRENT, |(account, id)| async move {

@@ -48,6 +48,8 @@ pub enum Act {
     ResetPassword,
     /// Put the disk back to a snapshot.
     RestoreSnapshot,
+    /// Put the disk back to a backup.
+    RestoreBackup,
     /// Destroy.
     Delete,
 }
@@ -93,13 +95,16 @@ impl Work {
             Kind::Suspend => down(machine, Act::PowerOff, Event::Suspended),
             Kind::Shutdown => self.shutdown(machine, now),
             // What must be asked once, whatever the machine is, is done when it runs after that.
-            Kind::Reboot | Kind::Rebuild | Kind::RestoreSnapshot if self.asked_at.is_some() => {
+            Kind::Reboot | Kind::Rebuild | Kind::RestoreSnapshot | Kind::RestoreBackup
+                if self.asked_at.is_some() =>
+            {
                 up(machine)
             }
             Kind::Reboot if machine.power == Power::Stopped => Next::Act(Act::PowerOn),
             Kind::Reboot => Next::Act(Act::Reboot),
             Kind::Rebuild => Next::Act(Act::Rebuild),
             Kind::RestoreSnapshot => Next::Act(Act::RestoreSnapshot),
+            Kind::RestoreBackup => Next::Act(Act::RestoreBackup),
             Kind::ResetPassword if self.password_off => self.password_between(machine),
             Kind::ResetPassword if self.asked_at.is_some() => Next::Done(None),
             Kind::ResetPassword => Next::Act(Act::ResetPassword),
@@ -230,7 +235,8 @@ mod tests {
     #[test]
     fn what_comes_next_follows_from_what_is_seen() {
         use Act::{
-            Delete, PowerOff, PowerOn, Reboot, Rebuild, ResetPassword, RestoreSnapshot, Shutdown,
+            Delete, PowerOff, PowerOn, Reboot, Rebuild, ResetPassword, RestoreBackup,
+            RestoreSnapshot, Shutdown,
         };
         use Event::{Started, Stopped, Suspended};
         let done = |event| Next::Done(Some(event));
@@ -293,6 +299,13 @@ mod tests {
                 Next::Act(PowerOn),
             ),
             (
+                Kind::RestoreBackup,
+                Next::Act(RestoreBackup),
+                Next::Act(RestoreBackup),
+                done(Started),
+                Next::Act(PowerOn),
+            ),
+            (
                 Kind::ResetPassword,
                 Next::Act(ResetPassword),
                 Next::Act(ResetPassword),
@@ -309,16 +322,9 @@ mod tests {
         ];
         for (kind, up_before, off_before, up_after, off_after) in table {
             let see = |work: Work, power| work.next(Some(&machine(power)), now());
-            let before = (
-                see(work(kind), Power::Running),
-                see(work(kind), Power::Stopped),
-            );
-            let after = (
-                see(asked(kind), Power::Running),
-                see(asked(kind), Power::Stopped),
-            );
+            let both = |work| (see(work, Power::Running), see(work, Power::Stopped));
             assert_eq!(
-                (before, after),
+                (both(work(kind)), both(asked(kind))),
                 ((up_before, off_before), (up_after, off_after)),
                 "{kind:?}"
             );

@@ -54,7 +54,7 @@ fn failure(reason: &str, message: &str) -> tonic_types::Status {
         "PROVIDER_UNAVAILABLE" | "UNAVAILABLE" => Code::Unavailable,
         "PROVISIONING_TIMEOUT" | "DEADLINE_EXCEEDED" => Code::DeadlineExceeded,
         "OUT_OF_CAPACITY" => Code::ResourceExhausted,
-        "INSTANCE_NOT_FOUND" => Code::NotFound,
+        "INSTANCE_NOT_FOUND" | "BACKUP_NOT_FOUND" => Code::NotFound,
         "REVERSE_DNS_REFUSED" => Code::FailedPrecondition,
         _ => Code::Internal,
     };
@@ -80,6 +80,7 @@ mod tests {
             ("DEADLINE_EXCEEDED", Code::DeadlineExceeded),
             ("OUT_OF_CAPACITY", Code::ResourceExhausted),
             ("INSTANCE_NOT_FOUND", Code::NotFound),
+            ("BACKUP_NOT_FOUND", Code::NotFound),
             ("REVERSE_DNS_REFUSED", Code::FailedPrecondition),
             ("INTERNAL", Code::Internal),
         ];

@@ -122,6 +122,7 @@ pub fn is_cancellable(kind: Kind) -> bool {
         | Kind::CreateSnapshot
         | Kind::RestoreSnapshot
         | Kind::DeleteSnapshot
+        | Kind::RestoreBackup
         | Kind::SetReverseDns => true,
         Kind::Unspecified
         | Kind::Create

@@ -9,6 +9,7 @@ use std::time::Instant;
 use http::Method;
 use serde_json::{Value, json};
 
+use super::backups::Backups;
 use super::faults::Verb;
 use super::machines::{Answer, Cloud, Order, Vm, WORK};
 use super::usage::{CPU, Usage};
@@ -433,6 +434,7 @@ fn clone(cloud: &mut Cloud, node: &str, template: &str, call: &Call) -> Said {
             told: None,
             usage: Usage::default(),
             names: BTreeMap::new(),
+            backups: Backups::default(),
         },
     );
     cloud.created.push(name);

@@ -63,6 +63,8 @@ class Operation(_message.Message):
         """Deletes a snapshot."""
         KIND_SET_REVERSE_DNS: Operation._Kind.ValueType  # 15
         """Gives an address of the machine a name in reverse DNS."""
+        KIND_RESTORE_BACKUP: Operation._Kind.ValueType  # 17
+        """Puts the machine's disk back to what it was when a backup was taken."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """What the operation does."""
@@ -99,6 +101,8 @@ class Operation(_message.Message):
     """Deletes a snapshot."""
     KIND_SET_REVERSE_DNS: Operation.Kind.ValueType  # 15
     """Gives an address of the machine a name in reverse DNS."""
+    KIND_RESTORE_BACKUP: Operation.Kind.ValueType  # 17
+    """Puts the machine's disk back to what it was when a backup was taken."""
 
     class _State:
         ValueType = _typing.NewType("ValueType", _builtins.int)

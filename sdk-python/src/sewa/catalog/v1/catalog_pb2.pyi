@@ -43,6 +43,8 @@ class _CatalogErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Ca
     """A price cannot begin before now: what was sold, was sold."""
     CATALOG_ERROR_REASON_PLAN_PROMOTION_NOT_FOUND: _CatalogErrorReason.ValueType  # 6
     """No such promotion of plans."""
+    CATALOG_ERROR_REASON_BACKUPS_NOT_SUPPORTED: _CatalogErrorReason.ValueType  # 7
+    """The provider of the plan backs no machines up."""
 
 class CatalogErrorReason(_CatalogErrorReason, metaclass=_CatalogErrorReasonEnumTypeWrapper):
     """Error reasons of this service."""
@@ -61,6 +63,8 @@ CATALOG_ERROR_REASON_PRICE_IN_THE_PAST: CatalogErrorReason.ValueType  # 5
 """A price cannot begin before now: what was sold, was sold."""
 CATALOG_ERROR_REASON_PLAN_PROMOTION_NOT_FOUND: CatalogErrorReason.ValueType  # 6
 """No such promotion of plans."""
+CATALOG_ERROR_REASON_BACKUPS_NOT_SUPPORTED: CatalogErrorReason.ValueType  # 7
+"""The provider of the plan backs no machines up."""
 Global___CatalogErrorReason: _TypeAlias = CatalogErrorReason  # noqa: Y015
 
 @_typing.final
@@ -83,6 +87,7 @@ class Plan(_message.Message):
     PRICES_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     CAPABILITIES_FIELD_NUMBER: _builtins.int
+    BACKUPS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Identifier."""
     code: _builtins.str
@@ -105,6 +110,8 @@ class Plan(_message.Message):
     """True while it is sold."""
     archived: _builtins.bool
     """True once archived; it is never sold again."""
+    backups: _builtins.bool
+    """True if its machines are backed up every day, which is in its price. BackupService has more."""
     @_builtins.property
     def prices(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlanPrice]:
         """Present prices, one for each period that has one."""
@@ -134,10 +141,11 @@ class Plan(_message.Message):
         prices: _abc.Iterable[Global___PlanPrice] | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         capabilities: _abc.Iterable[_builtins.str] | None = ...,
+        backups: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["archived", b"archived", "available", b"available", "capabilities", b"capabilities", "code", b"code", "create_time", b"create_time", "disk_gib", b"disk_gib", "display_name", b"display_name", "id", b"id", "memory_mib", b"memory_mib", "prices", b"prices", "provider", b"provider", "provider_size", b"provider_size", "transfer_gib", b"transfer_gib", "vcpus", b"vcpus"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archived", b"archived", "available", b"available", "backups", b"backups", "capabilities", b"capabilities", "code", b"code", "create_time", b"create_time", "disk_gib", b"disk_gib", "display_name", b"display_name", "id", b"id", "memory_mib", b"memory_mib", "prices", b"prices", "provider", b"provider", "provider_size", b"provider_size", "transfer_gib", b"transfer_gib", "vcpus", b"vcpus"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -756,6 +764,7 @@ class CreatePlanRequest(_message.Message):
     TRANSFER_GIB_FIELD_NUMBER: _builtins.int
     PROVIDER_FIELD_NUMBER: _builtins.int
     PROVIDER_SIZE_FIELD_NUMBER: _builtins.int
+    BACKUPS_FIELD_NUMBER: _builtins.int
     code: _builtins.str
     """Short stable name, lower case."""
     display_name: _builtins.str
@@ -772,6 +781,10 @@ class CreatePlanRequest(_message.Message):
     """Provider that runs it."""
     provider_size: _builtins.str
     """The provider's name of the size."""
+    backups: _builtins.bool
+    """True to have its machines backed up by the provider every day, where it has the capability `backups`. Providers take a fifth to a third of the machine's price for it, so price the
+    plan accordingly.
+    """
     def __init__(
         self,
         *,
@@ -783,10 +796,11 @@ class CreatePlanRequest(_message.Message):
         transfer_gib: _builtins.int = ...,
         provider: _builtins.str = ...,
         provider_size: _builtins.str = ...,
+        backups: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "disk_gib", b"disk_gib", "display_name", b"display_name", "memory_mib", b"memory_mib", "provider", b"provider", "provider_size", b"provider_size", "transfer_gib", b"transfer_gib", "vcpus", b"vcpus"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backups", b"backups", "code", b"code", "disk_gib", b"disk_gib", "display_name", b"display_name", "memory_mib", b"memory_mib", "provider", b"provider", "provider_size", b"provider_size", "transfer_gib", b"transfer_gib", "vcpus", b"vcpus"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -4,6 +4,7 @@
 //! an account may have it lose answers, fail, dawdle, run full or lose machines. It lives in tables of its own, so that it survives restarts and is one cloud
 //! for all replicas; its calls use connections of their own, never a transaction of the platform.
 
+mod backups;
 pub mod console;
 pub mod faults;
 mod load;
@@ -29,6 +30,7 @@ use crate::base::clock::Clock;
 use crate::base::crypto;
 use crate::base::db::PgPool;
 use crate::base::id::AccountId;
+use crate::provider::compute::backups::Backups;
 use crate::provider::compute::consoles::Consoles;
 use crate::provider::compute::metrics::Metrics;
 use crate::provider::compute::reverse_dns::ReverseDns;
@@ -41,8 +43,8 @@ use crate::provider::compute::{
 
 /// Its name in the catalogue.
 pub const NAME: &str = "simulator";
-/// The same cloud under another name, which can do less: it sets no passwords on machines that exist, makes them no larger, takes no snapshots, shows no consoles, names no
-/// addresses and measures nothing.
+/// The same cloud under another name, which can do less: it sets no passwords on machines that exist, makes them no larger, takes no snapshots and no backups, shows no consoles, names
+/// no addresses and measures nothing.
 pub const BASIC: &str = "simulator-basic";
 /// Both names.
 pub const NAMES: [&str; 2] = [NAME, BASIC];
@@ -349,6 +351,10 @@ impl Compute for Simulator {
     }
 
     fn snapshots(&self) -> Option<&dyn Snapshots> {
+        (!self.basic).then_some(self)
+    }
+
+    fn backups(&self) -> Option<&dyn Backups> {
         (!self.basic).then_some(self)
     }
 

@@ -115,7 +115,7 @@ impl Snapshots for Simulator {
 }
 
 /// Records the work of a machine.
-async fn begin(
+pub(super) async fn begin(
     connection: &mut PgConnection,
     row: &Row,
     action: Action,

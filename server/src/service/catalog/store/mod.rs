@@ -40,7 +40,7 @@ pub async fn list_all(connection: &mut PgConnection) -> sqlx::Result<Snapshot> {
     let version = get_version(connection).await?;
     let plans = sqlx::query_as!(
         Plan,
-        r#"select id as "id: PlanId", code, display_name, vcpus, memory_mib, disk_gib, transfer_gib, provider, provider_size, available,
+        r#"select id as "id: PlanId", code, display_name, vcpus, memory_mib, disk_gib, transfer_gib, backups, provider, provider_size, available,
             archived_at is not null as "archived!", created_at from plans"#
     )
     .fetch_all(&mut *connection)
@@ -103,7 +103,7 @@ pub async fn get_plan_for_update(
 ) -> sqlx::Result<Option<Plan>> {
     sqlx::query_as!(
         Plan,
-        r#"select id as "id: PlanId", code, display_name, vcpus, memory_mib, disk_gib, transfer_gib, provider, provider_size, available,
+        r#"select id as "id: PlanId", code, display_name, vcpus, memory_mib, disk_gib, transfer_gib, backups, provider, provider_size, available,
             archived_at is not null as "archived!", created_at from plans where id = $1 for no key update"#,
         id.0,
     )
@@ -163,8 +163,8 @@ pub async fn insert_plan(connection: &mut PgConnection, plan: &Plan) -> Result<(
 /// Of the database.
 pub async fn insert_plan_if_new(connection: &mut PgConnection, plan: &Plan) -> sqlx::Result<bool> {
     let done = sqlx::query!(
-        "insert into plans (id, code, display_name, vcpus, memory_mib, disk_gib, transfer_gib, provider, provider_size, available, created_at)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) on conflict (code) do nothing",
+        "insert into plans (id, code, display_name, vcpus, memory_mib, disk_gib, transfer_gib, provider, provider_size, available, created_at, backups)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) on conflict (code) do nothing",
         plan.id.0,
         plan.code,
         plan.display_name,
@@ -176,6 +176,7 @@ pub async fn insert_plan_if_new(connection: &mut PgConnection, plan: &Plan) -> s
         plan.provider_size,
         plan.available,
         plan.created_at,
+        plan.backups,
     )
     .execute(connection)
     .await?;

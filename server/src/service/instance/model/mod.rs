@@ -1,5 +1,6 @@
 //! The rules of instances: what they are, how they move, and what may be asked of them. Pure.
 
+pub mod backup;
 pub mod console;
 pub mod meter;
 pub mod reverse_dns;
@@ -227,6 +228,7 @@ impl Instance {
             | Kind::CreateSnapshot
             | Kind::RestoreSnapshot
             | Kind::DeleteSnapshot
+            | Kind::RestoreBackup
             | Kind::SetReverseDns => {
                 matches!(self.state, State::Running | State::Stopped)
             }
@@ -350,6 +352,7 @@ mod tests {
             Kind::CreateSnapshot,
             Kind::RestoreSnapshot,
             Kind::DeleteSnapshot,
+            Kind::RestoreBackup,
             Kind::SetReverseDns,
         ] {
             assert_eq!(states(kind), [State::Running, State::Stopped], "{kind:?}");

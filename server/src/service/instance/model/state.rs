@@ -192,9 +192,12 @@ impl Wanted {
     /// What an operation wants of the instance; `None` if it says nothing about that.
     pub fn of(kind: Kind) -> Option<Self> {
         match kind {
-            Kind::Create | Kind::PowerOn | Kind::Reboot | Kind::Rebuild | Kind::RestoreSnapshot => {
-                Some(Self::Running)
-            }
+            Kind::Create
+            | Kind::PowerOn
+            | Kind::Reboot
+            | Kind::Rebuild
+            | Kind::RestoreSnapshot
+            | Kind::RestoreBackup => Some(Self::Running),
             Kind::PowerOff | Kind::Shutdown => Some(Self::Stopped),
             Kind::Delete => Some(Self::Deleted),
             Kind::Unspecified

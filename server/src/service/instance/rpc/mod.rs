@@ -1,5 +1,6 @@
 //! Instances: the wire.
 
+pub mod backups;
 pub mod consoles;
 pub mod metrics;
 pub mod reverse_dns;

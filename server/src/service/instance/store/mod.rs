@@ -1,5 +1,6 @@
 //! The SQL of instances.
 
+pub mod backups;
 pub mod boot;
 pub mod consoles;
 mod making;
