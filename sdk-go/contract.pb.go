@@ -25,4 +25,4 @@ import (
 )
 
 // ContractDigest is the SHA-256, in hexadecimal, of the contract this module was generated from: what a server sends as x-sewa-contract.
-const ContractDigest = "ab7850626841c6aa942bfe179164e36748892ee6d98ecc2cd7104b33c299eaef"
+const ContractDigest = "8ea0f656d5c430b8afc5ce9ee5137ec7d857617b2a1ec9b481e34ece444872f0"

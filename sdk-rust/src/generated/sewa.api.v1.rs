@@ -421,6 +421,8 @@ pub mod operation {
         DeleteSnapshot = 14,
         /// Gives an address of the machine a name in reverse DNS.
         SetReverseDns = 15,
+        /// Replaces the machine's firewall.
+        SetFirewall = 16,
     }
     impl Kind {
         /// String value of the enum field names used in the ProtoBuf definition.
@@ -445,6 +447,7 @@ pub mod operation {
                 Self::RestoreSnapshot => "KIND_RESTORE_SNAPSHOT",
                 Self::DeleteSnapshot => "KIND_DELETE_SNAPSHOT",
                 Self::SetReverseDns => "KIND_SET_REVERSE_DNS",
+                Self::SetFirewall => "KIND_SET_FIREWALL",
             }
         }
         /// Creates an enum from field names used in the ProtoBuf definition.
@@ -466,6 +469,7 @@ pub mod operation {
                 "KIND_RESTORE_SNAPSHOT" => Some(Self::RestoreSnapshot),
                 "KIND_DELETE_SNAPSHOT" => Some(Self::DeleteSnapshot),
                 "KIND_SET_REVERSE_DNS" => Some(Self::SetReverseDns),
+                "KIND_SET_FIREWALL" => Some(Self::SetFirewall),
                 _ => None,
             }
         }

@@ -10,6 +10,7 @@ import { file_sewa_event_v1_event } from "./sewa/event/v1/event_pb.js";
 import { file_sewa_hypervisor_v1_hypervisor } from "./sewa/hypervisor/v1/hypervisor_pb.js";
 import { file_sewa_identity_v1_identity } from "./sewa/identity/v1/identity_pb.js";
 import { file_sewa_instance_v1_console } from "./sewa/instance/v1/console_pb.js";
+import { file_sewa_instance_v1_firewall } from "./sewa/instance/v1/firewall_pb.js";
 import { file_sewa_instance_v1_instance } from "./sewa/instance/v1/instance_pb.js";
 import { file_sewa_instance_v1_metrics } from "./sewa/instance/v1/metrics_pb.js";
 import { file_sewa_instance_v1_reverse_dns } from "./sewa/instance/v1/reverse_dns_pb.js";
@@ -27,7 +28,7 @@ import { file_sewa_report_v1_report } from "./sewa/report/v1/report_pb.js";
 import { file_sewa_sandbox_v1_sandbox } from "./sewa/sandbox/v1/sandbox_pb.js";
 import { file_sewa_wallet_v1_wallet } from "./sewa/wallet/v1/wallet_pb.js";
 
-export const DIGEST = "ab7850626841c6aa942bfe179164e36748892ee6d98ecc2cd7104b33c299eaef";
+export const DIGEST = "8ea0f656d5c430b8afc5ce9ee5137ec7d857617b2a1ec9b481e34ece444872f0";
 export const FILES: readonly DescFile[] = [
   file_sewa_api_v1_billing,
   file_sewa_api_v1_errors,
@@ -39,6 +40,7 @@ export const FILES: readonly DescFile[] = [
   file_sewa_hypervisor_v1_hypervisor,
   file_sewa_identity_v1_identity,
   file_sewa_instance_v1_console,
+  file_sewa_instance_v1_firewall,
   file_sewa_instance_v1_instance,
   file_sewa_instance_v1_metrics,
   file_sewa_instance_v1_reverse_dns,

@@ -27,13 +27,19 @@ pub enum Verb {
     DeleteSnapshot,
     /// Name one of its addresses.
     SetReverseDns,
+    /// Put a firewall in front of it.
+    CreateFirewall,
+    /// Let other traffic through that.
+    ChangeFirewall,
+    /// Take it away.
+    DeleteFirewall,
     /// Destroy it.
     Delete,
 }
 
 impl Verb {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::Create,
         Self::PowerOn,
         Self::PowerOff,
@@ -46,6 +52,9 @@ impl Verb {
         Self::Restore,
         Self::DeleteSnapshot,
         Self::SetReverseDns,
+        Self::CreateFirewall,
+        Self::ChangeFirewall,
+        Self::DeleteFirewall,
         Self::Delete,
     ];
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::faults::{Fault, Verb};
+use super::firewalls::{Wall, Walling};
 use super::reverse_dns::Naming;
 use super::snapshots::Shot;
 use super::usage::{Measure, Usage};
@@ -50,6 +51,8 @@ pub struct Vm {
     pub usage: Usage,
     /// The names its addresses were given.
     pub names: BTreeMap<IpAddr, String>,
+    /// The firewall in front of it, where machines show that.
+    pub group: Option<u64>,
 }
 
 impl Vm {
@@ -128,6 +131,8 @@ pub enum Order {
     Measure(u64, Measure),
     /// The names of a machine's addresses.
     Name(u64, Naming),
+    /// The firewalls of machines.
+    Wall(Walling),
     /// No copy of that number any more.
     DeleteSnapshot(u64),
     /// Who we are.
@@ -161,6 +166,8 @@ pub enum Answer {
     Taken(Shot),
     /// Copies, of one machine or of all: a page, its number, its size, and how many there are.
     Snapshots(Option<u64>, Vec<Shot>, usize, usize, usize),
+    /// The machine has another firewall now.
+    Guarded(Vm),
     /// What a machine uses.
     Measured(Value),
     /// Who we are.
@@ -222,6 +229,8 @@ pub struct Cloud {
     pub machines: BTreeMap<u64, Vm>,
     /// Copies of disks. They outlive their machines.
     pub snapshots: BTreeMap<u64, Shot>,
+    /// Firewalls. They outlive their machines.
+    pub walls: BTreeMap<u64, Wall>,
     /// Where names lead, for a cloud that looks before it takes one for an address.
     pub forward: BTreeMap<String, IpAddr>,
     /// The longest page it gives, whatever is asked for.
@@ -245,6 +254,7 @@ impl Cloud {
             token: token.to_owned(),
             machines: BTreeMap::new(),
             snapshots: BTreeMap::new(),
+            walls: BTreeMap::new(),
             forward: BTreeMap::new(),
             longest_page: 200,
             created: Vec::new(),
@@ -311,6 +321,7 @@ impl Cloud {
             Order::Name(id, Naming::Set(..)) => {
                 (self.machines.get(id)?.label.clone(), Verb::SetReverseDns)
             }
+            Order::Wall(walling) => walling.target(self)?,
             Order::DeleteSnapshot(id) => {
                 (self.snapshots.get(id)?.label.clone(), Verb::DeleteSnapshot)
             }
@@ -325,32 +336,6 @@ impl Cloud {
         })?;
         self.faulted.insert(label);
         Some(self.rules.remove(at).fault)
-    }
-
-    pub(super) fn lose(&mut self, answer: &Answer) {
-        if let Answer::Created(vm) = answer {
-            self.machines.remove(&vm.id);
-        }
-    }
-
-    pub(super) fn lose_target(&mut self, order: &Order) {
-        match order {
-            Order::Act(id, ..)
-            | Order::Rebuild(id, ..)
-            | Order::Resize(id, ..)
-            | Order::Snapshot(id, ..)
-            | Order::Restore(id, ..)
-            | Order::Name(id, ..) => {
-                self.machines.remove(id);
-            }
-            Order::DeleteSnapshot(id) => {
-                self.snapshots.remove(id);
-            }
-            _ => {}
-        }
-        if let Order::Proxmox(call) = order {
-            call.lose(self);
-        }
     }
 
     fn make(&mut self, new: &NewVm) -> Vm {
@@ -372,6 +357,7 @@ impl Cloud {
             told: None,
             usage: Usage::default(),
             names: BTreeMap::new(),
+            group: None,
         };
         first_boot(&mut vm, &new.given);
         self.created.push(vm.label.clone());
@@ -425,6 +411,7 @@ impl Cloud {
                 None => Answer::NotFound,
             },
             Order::Name(id, naming) => self.name(*id, naming),
+            Order::Wall(walling) => self.wall(walling),
             Order::Note(id, user_data) => match self.machines.get_mut(id) {
                 Some(vm) => {
                     vm.user_data = Some(user_data.clone());
@@ -478,7 +465,10 @@ impl Cloud {
             | Verb::Snapshot
             | Verb::Restore
             | Verb::DeleteSnapshot
-            | Verb::SetReverseDns => return Answer::NotFound,
+            | Verb::SetReverseDns
+            | Verb::CreateFirewall
+            | Verb::ChangeFirewall
+            | Verb::DeleteFirewall => return Answer::NotFound,
         }
         if let (Verb::Rebuild, Some(image)) = (verb, argument) {
             vm.image.clone_from(image);

@@ -6,8 +6,10 @@
 pub mod digitalocean;
 mod exchanges;
 pub mod faults;
+pub mod firewalls;
 pub mod guest;
 pub mod linode;
+mod loss;
 pub mod machines;
 pub mod proxmox;
 mod resize;

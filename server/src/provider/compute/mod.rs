@@ -7,6 +7,7 @@
 pub mod cloud;
 pub mod consoles;
 pub mod digitalocean;
+pub mod firewalls;
 pub mod line;
 pub mod linode;
 pub mod metrics;
@@ -27,6 +28,7 @@ use chrono::TimeDelta;
 use secrecy::SecretString;
 
 use self::consoles::Consoles;
+use self::firewalls::Firewalls;
 use self::metrics::{Gives, Metrics};
 use self::reverse_dns::ReverseDns;
 use self::snapshots::Snapshots;
@@ -115,6 +117,11 @@ pub trait Compute: Send + Sync {
 
     /// The names of addresses, where this cloud lets us give them.
     fn reverse_dns(&self) -> Option<&dyn ReverseDns> {
+        None
+    }
+
+    /// Firewalls in front of machines, where this cloud has them.
+    fn firewalls(&self) -> Option<&dyn Firewalls> {
         None
     }
 
@@ -343,6 +350,14 @@ impl Providers {
         )
     }
 
+    /// Whether a provider puts firewalls in front of its machines.
+    pub fn has_firewalls(&self, name: &str) -> bool {
+        self.get(name).map_or_else(
+            || Vendor::parse(name).is_some_and(firewalls::has),
+            |cloud| cloud.firewalls().is_some(),
+        )
+    }
+
     /// What a provider tells of what its machines use; `None` if nothing.
     pub fn metrics_of(&self, name: &str) -> Option<Gives> {
         self.get(name).map_or_else(
@@ -359,6 +374,7 @@ impl Providers {
         let mut names = capabilities.names();
         names.extend(self.has_snapshots(name).then_some("snapshots"));
         names.extend(self.has_reverse_dns(name).then_some("reverse_dns"));
+        names.extend(self.has_firewalls(name).then_some("firewall"));
         let gives = self.metrics_of(name);
         names.extend(gives.filter(|g| !g.kinds.is_empty()).map(|_| "metrics"));
         names.extend(gives.filter(|g| g.traffic).map(|_| "traffic"));

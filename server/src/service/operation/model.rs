@@ -122,7 +122,8 @@ pub fn is_cancellable(kind: Kind) -> bool {
         | Kind::CreateSnapshot
         | Kind::RestoreSnapshot
         | Kind::DeleteSnapshot
-        | Kind::SetReverseDns => true,
+        | Kind::SetReverseDns
+        | Kind::SetFirewall => true,
         Kind::Unspecified
         | Kind::Create
         | Kind::Delete

@@ -63,6 +63,8 @@ class Operation(_message.Message):
         """Deletes a snapshot."""
         KIND_SET_REVERSE_DNS: Operation._Kind.ValueType  # 15
         """Gives an address of the machine a name in reverse DNS."""
+        KIND_SET_FIREWALL: Operation._Kind.ValueType  # 16
+        """Replaces the machine's firewall."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """What the operation does."""
@@ -99,6 +101,8 @@ class Operation(_message.Message):
     """Deletes a snapshot."""
     KIND_SET_REVERSE_DNS: Operation.Kind.ValueType  # 15
     """Gives an address of the machine a name in reverse DNS."""
+    KIND_SET_FIREWALL: Operation.Kind.ValueType  # 16
+    """Replaces the machine's firewall."""
 
     class _State:
         ValueType = _typing.NewType("ValueType", _builtins.int)

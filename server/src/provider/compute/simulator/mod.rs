@@ -6,6 +6,7 @@
 
 pub mod console;
 pub mod faults;
+mod firewall;
 mod load;
 mod metrics;
 pub mod model;
@@ -30,6 +31,7 @@ use crate::base::crypto;
 use crate::base::db::PgPool;
 use crate::base::id::AccountId;
 use crate::provider::compute::consoles::Consoles;
+use crate::provider::compute::firewalls::Firewalls;
 use crate::provider::compute::metrics::Metrics;
 use crate::provider::compute::reverse_dns::ReverseDns;
 use crate::provider::compute::simulator::model::{Action, Pace, Row};
@@ -357,6 +359,10 @@ impl Compute for Simulator {
     }
 
     fn reverse_dns(&self) -> Option<&dyn ReverseDns> {
+        (!self.basic).then_some(self)
+    }
+
+    fn firewalls(&self) -> Option<&dyn Firewalls> {
         (!self.basic).then_some(self)
     }
 

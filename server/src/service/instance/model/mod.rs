@@ -1,6 +1,7 @@
 //! The rules of instances: what they are, how they move, and what may be asked of them. Pure.
 
 pub mod console;
+pub mod firewall;
 pub mod meter;
 pub mod reverse_dns;
 pub mod snapshot;
@@ -227,7 +228,8 @@ impl Instance {
             | Kind::CreateSnapshot
             | Kind::RestoreSnapshot
             | Kind::DeleteSnapshot
-            | Kind::SetReverseDns => {
+            | Kind::SetReverseDns
+            | Kind::SetFirewall => {
                 matches!(self.state, State::Running | State::Stopped)
             }
             Kind::Delete => matches!(
@@ -351,6 +353,7 @@ mod tests {
             Kind::RestoreSnapshot,
             Kind::DeleteSnapshot,
             Kind::SetReverseDns,
+            Kind::SetFirewall,
         ] {
             assert_eq!(states(kind), [State::Running, State::Stopped], "{kind:?}");
         }

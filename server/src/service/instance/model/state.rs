@@ -204,7 +204,8 @@ impl Wanted {
             | Kind::Resize
             | Kind::CreateSnapshot
             | Kind::DeleteSnapshot
-            | Kind::SetReverseDns => None,
+            | Kind::SetReverseDns
+            | Kind::SetFirewall => None,
         }
     }
 }

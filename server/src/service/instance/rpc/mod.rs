@@ -1,6 +1,7 @@
 //! Instances: the wire.
 
 pub mod consoles;
+pub mod firewall;
 pub mod metrics;
 pub mod reverse_dns;
 pub mod snapshots;

@@ -2,6 +2,7 @@
 
 pub mod boot;
 pub mod consoles;
+pub mod firewalls;
 mod making;
 pub mod meters;
 pub mod metrics;
