@@ -25,4 +25,4 @@ import (
 )
 
 // ContractDigest is the SHA-256, in hexadecimal, of the contract this module was generated from: what a server sends as x-sewa-contract.
-const ContractDigest = "ccb1151213a8ba2c71a38598751e6d4d01fd9c5aaa5c0016c445f7a84236f030"
+const ContractDigest = "8798aaf01b61c86eaa4f1ef3ddb6844a7bc69b37c36e10fbe62f92c583f8feed"

@@ -193,6 +193,12 @@ fn machines(jobs: &mut JoinSet<()>, app: &App) {
     ));
     jobs.spawn(every(
         app.clone(),
+        "look after firewalls",
+        ms(1000),
+        |app| async move { instance::firewall_work::tend_once(&app).await },
+    ));
+    jobs.spawn(every(
+        app.clone(),
         "read what machines use",
         ms(1000),
         |app| async move { instance::metrics_work::collect_once(&app).await },

@@ -12,6 +12,7 @@ use sewa_sdk::sewa::identity::v1::Tokens;
 use sewa_sdk::sewa::identity::v1::identity_service_client::IdentityServiceClient;
 use sewa_sdk::sewa::instance::v1::backup_service_client::BackupServiceClient;
 use sewa_sdk::sewa::instance::v1::console_service_client::ConsoleServiceClient;
+use sewa_sdk::sewa::instance::v1::firewall_service_client::FirewallServiceClient;
 use sewa_sdk::sewa::instance::v1::instance_service_client::InstanceServiceClient;
 use sewa_sdk::sewa::instance::v1::metrics_service_client::MetricsServiceClient;
 use sewa_sdk::sewa::instance::v1::reverse_dns_service_client::ReverseDnsServiceClient;
@@ -96,6 +97,7 @@ impl Actor {
         snapshots: SnapshotServiceClient,
         backups: BackupServiceClient,
         reverse_dns: ReverseDnsServiceClient,
+        firewalls: FirewallServiceClient,
         consoles: ConsoleServiceClient,
         ssh_keys: SshKeyServiceClient,
         lifecycle: LifecycleServiceClient,

@@ -62,6 +62,8 @@ const (
 	Operation_KIND_DELETE_SNAPSHOT Operation_Kind = 14
 	// Gives an address of the machine a name in reverse DNS.
 	Operation_KIND_SET_REVERSE_DNS Operation_Kind = 15
+	// Replaces the machine's firewall.
+	Operation_KIND_SET_FIREWALL Operation_Kind = 16
 	// Puts the machine's disk back to what it was when a backup was taken.
 	Operation_KIND_RESTORE_BACKUP Operation_Kind = 17
 )
@@ -85,6 +87,7 @@ var (
 		13: "KIND_RESTORE_SNAPSHOT",
 		14: "KIND_DELETE_SNAPSHOT",
 		15: "KIND_SET_REVERSE_DNS",
+		16: "KIND_SET_FIREWALL",
 		17: "KIND_RESTORE_BACKUP",
 	}
 	Operation_Kind_value = map[string]int32{
@@ -104,6 +107,7 @@ var (
 		"KIND_RESTORE_SNAPSHOT": 13,
 		"KIND_DELETE_SNAPSHOT":  14,
 		"KIND_SET_REVERSE_DNS":  15,
+		"KIND_SET_FIREWALL":     16,
 		"KIND_RESTORE_BACKUP":   17,
 	}
 )
@@ -331,7 +335,7 @@ var File_sewa_api_v1_operation_proto protoreflect.FileDescriptor
 
 const file_sewa_api_v1_operation_proto_rawDesc = "" +
 	"\n" +
-	"\x1bsewa/api/v1/operation.proto\x12\vsewa.api.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\xcb\a\n" +
+	"\x1bsewa/api/v1/operation.proto\x12\vsewa.api.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\xe2\a\n" +
 	"\tOperation\x12\x14\n" +
 	"\x02id\x18\x01 \x01(\tB\x04\xe2A\x01\x03R\x02id\x125\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x1b.sewa.api.v1.Operation.KindB\x04\xe2A\x01\x03R\x04kind\x128\n" +
@@ -346,7 +350,7 @@ const file_sewa_api_v1_operation_proto_rawDesc = "" +
 	"\vfinish_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampB\x04\xe2A\x01\x03R\n" +
 	"finishTime\x12.\n" +
 	"\x05error\x18\n" +
-	" \x01(\v2\x12.google.rpc.StatusB\x04\xe2A\x01\x03R\x05error\"\xea\x02\n" +
+	" \x01(\v2\x12.google.rpc.StatusB\x04\xe2A\x01\x03R\x05error\"\x81\x03\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vKIND_CREATE\x10\x01\x12\x11\n" +
@@ -364,7 +368,8 @@ const file_sewa_api_v1_operation_proto_rawDesc = "" +
 	"\x14KIND_CREATE_SNAPSHOT\x10\f\x12\x19\n" +
 	"\x15KIND_RESTORE_SNAPSHOT\x10\r\x12\x18\n" +
 	"\x14KIND_DELETE_SNAPSHOT\x10\x0e\x12\x18\n" +
-	"\x14KIND_SET_REVERSE_DNS\x10\x0f\x12\x17\n" +
+	"\x14KIND_SET_REVERSE_DNS\x10\x0f\x12\x15\n" +
+	"\x11KIND_SET_FIREWALL\x10\x10\x12\x17\n" +
 	"\x13KIND_RESTORE_BACKUP\x10\x11\"\x80\x01\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n" +

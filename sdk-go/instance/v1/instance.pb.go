@@ -74,8 +74,10 @@ const (
 	InstanceErrorReason_INSTANCE_ERROR_REASON_ADDRESS_NOT_OF_INSTANCE InstanceErrorReason = 19
 	// The provider refuses the name for the address; its words are in the message. In failed operations only.
 	InstanceErrorReason_INSTANCE_ERROR_REASON_REVERSE_DNS_REFUSED InstanceErrorReason = 20
+	// The provider refuses the firewall; its words are in the message. In failed operations only.
+	InstanceErrorReason_INSTANCE_ERROR_REASON_FIREWALL_REFUSED InstanceErrorReason = 21
 	// No such backup in this account, or its provider has deleted it.
-	InstanceErrorReason_INSTANCE_ERROR_REASON_BACKUP_NOT_FOUND InstanceErrorReason = 30
+	InstanceErrorReason_INSTANCE_ERROR_REASON_BACKUP_NOT_FOUND InstanceErrorReason = 22
 )
 
 // Enum value maps for InstanceErrorReason.
@@ -102,7 +104,8 @@ var (
 		18: "INSTANCE_ERROR_REASON_CONSOLE_LIMIT",
 		19: "INSTANCE_ERROR_REASON_ADDRESS_NOT_OF_INSTANCE",
 		20: "INSTANCE_ERROR_REASON_REVERSE_DNS_REFUSED",
-		30: "INSTANCE_ERROR_REASON_BACKUP_NOT_FOUND",
+		21: "INSTANCE_ERROR_REASON_FIREWALL_REFUSED",
+		22: "INSTANCE_ERROR_REASON_BACKUP_NOT_FOUND",
 	}
 	InstanceErrorReason_value = map[string]int32{
 		"INSTANCE_ERROR_REASON_UNSPECIFIED":               0,
@@ -126,7 +129,8 @@ var (
 		"INSTANCE_ERROR_REASON_CONSOLE_LIMIT":             18,
 		"INSTANCE_ERROR_REASON_ADDRESS_NOT_OF_INSTANCE":   19,
 		"INSTANCE_ERROR_REASON_REVERSE_DNS_REFUSED":       20,
-		"INSTANCE_ERROR_REASON_BACKUP_NOT_FOUND":          30,
+		"INSTANCE_ERROR_REASON_FIREWALL_REFUSED":          21,
+		"INSTANCE_ERROR_REASON_BACKUP_NOT_FOUND":          22,
 	}
 )
 
@@ -1817,7 +1821,7 @@ const file_sewa_instance_v1_instance_proto_rawDesc = "" +
 	"\x10confirm_hostname\x18\x02 \x01(\tB\x04\xe2A\x01\x02R\x0fconfirmHostname\x12\x14\n" +
 	"\x04etag\x18\x03 \x01(\tB\x00R\x04etag\"N\n" +
 	"\x16DeleteInstanceResponse\x124\n" +
-	"\toperation\x18\x01 \x01(\v2\x16.sewa.api.v1.OperationR\toperation*\x9a\x15\n" +
+	"\toperation\x18\x01 \x01(\v2\x16.sewa.api.v1.OperationR\toperation*\xd2\x16\n" +
 	"\x13InstanceErrorReason\x12%\n" +
 	"!INSTANCE_ERROR_REASON_UNSPECIFIED\x10\x00\x12c\n" +
 	"(INSTANCE_ERROR_REASON_INSTANCE_NOT_FOUND\x10\x01\x1a5\x9a\xb5\x181\n" +
@@ -1863,8 +1867,10 @@ const file_sewa_instance_v1_instance_proto_rawDesc = "" +
 	"-INSTANCE_ERROR_REASON_ADDRESS_NOT_OF_INSTANCE\x10\x13\x1aJ\x9a\xb5\x18F\n" +
 	"\x10INVALID_ARGUMENT\x12\aaddress\x18\x03\"'Name an address that GetInstance shows.\x12\xbc\x01\n" +
 	")INSTANCE_ERROR_REASON_REVERSE_DNS_REFUSED\x10\x14\x1a\x8c\x01\x9a\xb5\x18\x87\x01\n" +
-	"\x13FAILED_PRECONDITION\x18\x02\"nDo what the provider asks for, for example point the name's A or AAAA record to the address, and set it again.\x12k\n" +
-	"&INSTANCE_ERROR_REASON_BACKUP_NOT_FOUND\x10\x1e\x1a?\x9a\xb5\x18;\n" +
+	"\x13FAILED_PRECONDITION\x18\x02\"nDo what the provider asks for, for example point the name's A or AAAA record to the address, and set it again.\x12\xb5\x01\n" +
+	"&INSTANCE_ERROR_REASON_FIREWALL_REFUSED\x10\x15\x1a\x88\x01\x9a\xb5\x18\x83\x01\n" +
+	"\x13FAILED_PRECONDITION\x18\x02\"jDo what the provider asks for and set it again, or ask support: some reasons are the operator's to remove.\x12k\n" +
+	"&INSTANCE_ERROR_REASON_BACKUP_NOT_FOUND\x10\x16\x1a?\x9a\xb5\x18;\n" +
 	"\tNOT_FOUND\x18\x02\",List the backups again and take another one.2\xfc\x17\n" +
 	"\x0fInstanceService\x12\xa3\x01\n" +
 	"\rListInstances\x12&.sewa.instance.v1.ListInstancesRequest\x1a'.sewa.instance.v1.ListInstancesResponse\"A\x8a\xb5\x18% \x01*\adefault2\b\n" +

@@ -106,7 +106,7 @@ type Fault_Kind int32
 const (
 	// Not set.
 	Fault_KIND_UNSPECIFIED Fault_Kind = 0
-	// Creates the machine, takes the snapshot or names the address, then loses the answer.
+	// Creates the machine, takes the snapshot, names the address or sets the firewall, then loses the answer.
 	Fault_KIND_ANSWER_LOST Fault_Kind = 1
 	// Answers every call with an error, without effect.
 	Fault_KIND_ERROR Fault_Kind = 2

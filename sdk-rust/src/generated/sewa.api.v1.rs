@@ -421,6 +421,8 @@ pub mod operation {
         DeleteSnapshot = 14,
         /// Gives an address of the machine a name in reverse DNS.
         SetReverseDns = 15,
+        /// Replaces the machine's firewall.
+        SetFirewall = 16,
         /// Puts the machine's disk back to what it was when a backup was taken.
         RestoreBackup = 17,
     }
@@ -447,6 +449,7 @@ pub mod operation {
                 Self::RestoreSnapshot => "KIND_RESTORE_SNAPSHOT",
                 Self::DeleteSnapshot => "KIND_DELETE_SNAPSHOT",
                 Self::SetReverseDns => "KIND_SET_REVERSE_DNS",
+                Self::SetFirewall => "KIND_SET_FIREWALL",
                 Self::RestoreBackup => "KIND_RESTORE_BACKUP",
             }
         }
@@ -469,6 +472,7 @@ pub mod operation {
                 "KIND_RESTORE_SNAPSHOT" => Some(Self::RestoreSnapshot),
                 "KIND_DELETE_SNAPSHOT" => Some(Self::DeleteSnapshot),
                 "KIND_SET_REVERSE_DNS" => Some(Self::SetReverseDns),
+                "KIND_SET_FIREWALL" => Some(Self::SetFirewall),
                 "KIND_RESTORE_BACKUP" => Some(Self::RestoreBackup),
                 _ => None,
             }

@@ -1020,6 +1020,599 @@ pub mod console_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+/// What of the inbound traffic is let in.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FirewallRule {
+    /// The protocol.
+    #[prost(enumeration = "firewall_rule::Protocol", tag = "1")]
+    pub protocol: i32,
+    /// The first port that is let in, 1 to 65535. 0 with ICMP.
+    #[prost(uint32, tag = "2")]
+    pub first_port: u32,
+    /// The last port that is let in, 1 to 65535 and not below the first; the same for a single port. 0 with ICMP.
+    #[prost(uint32, tag = "3")]
+    pub last_port: u32,
+    /// Where it may come from: 1 to 50 networks, IPv4 or IPv6, with no bits beyond the prefix. `0.0.0.0/0` and `::/0` are everywhere. None may lie wholly in what another one allows
+    /// already, in this rule or in another.
+    #[prost(string, repeated, tag = "4")]
+    pub source_cidrs: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// For people; the provider is not told.
+    #[prost(string, tag = "5")]
+    pub description: ::prost::alloc::string::String,
+}
+/// Nested message and enum types in `FirewallRule`.
+pub mod firewall_rule {
+    /// What traffic is of.
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Protocol {
+        /// Not set.
+        Unspecified = 0,
+        /// TCP.
+        Tcp = 1,
+        /// UDP.
+        Udp = 2,
+        /// ICMP from IPv4 sources, ICMPv6 from IPv6 sources. What IPv6 needs for itself (neighbour discovery) is let in without a rule.
+        Icmp = 3,
+    }
+    impl Protocol {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "PROTOCOL_UNSPECIFIED",
+                Self::Tcp => "PROTOCOL_TCP",
+                Self::Udp => "PROTOCOL_UDP",
+                Self::Icmp => "PROTOCOL_ICMP",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "PROTOCOL_UNSPECIFIED" => Some(Self::Unspecified),
+                "PROTOCOL_TCP" => Some(Self::Tcp),
+                "PROTOCOL_UDP" => Some(Self::Udp),
+                "PROTOCOL_ICMP" => Some(Self::Icmp),
+                _ => None,
+            }
+        }
+    }
+}
+impl ::prost::Name for FirewallRule {
+    const NAME: &'static str = "FirewallRule";
+    const PACKAGE: &'static str = "sewa.instance.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.instance.v1.FirewallRule".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.instance.v1.FirewallRule".into()
+    }
+}
+/// The firewall of an instance.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Firewall {
+    /// Whether inbound traffic that no rule allows is dropped. If false everything comes in, and rules have no effect.
+    #[prost(bool, tag = "1")]
+    pub enabled: bool,
+    /// What is let in, as it was set.
+    #[prost(message, repeated, tag = "2")]
+    pub rules: ::prost::alloc::vec::Vec<FirewallRule>,
+    /// Whether the provider was last seen to have exactly this. False while an operation changes it, and after one that failed or was cancelled until the platform has put this back.
+    #[prost(bool, tag = "3")]
+    pub in_force: bool,
+    /// When it was set; absent if it never was.
+    #[prost(message, optional, tag = "4")]
+    pub set_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+impl ::prost::Name for Firewall {
+    const NAME: &'static str = "Firewall";
+    const PACKAGE: &'static str = "sewa.instance.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.instance.v1.Firewall".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.instance.v1.Firewall".into()
+    }
+}
+/// Asks for the firewall of an instance.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetFirewallRequest {
+    /// The instance.
+    #[prost(string, tag = "1")]
+    pub instance_id: ::prost::alloc::string::String,
+}
+impl ::prost::Name for GetFirewallRequest {
+    const NAME: &'static str = "GetFirewallRequest";
+    const PACKAGE: &'static str = "sewa.instance.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.instance.v1.GetFirewallRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.instance.v1.GetFirewallRequest".into()
+    }
+}
+/// The firewall.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetFirewallResponse {
+    /// The firewall.
+    #[prost(message, optional, tag = "1")]
+    pub firewall: ::core::option::Option<Firewall>,
+}
+impl ::prost::Name for GetFirewallResponse {
+    const NAME: &'static str = "GetFirewallResponse";
+    const PACKAGE: &'static str = "sewa.instance.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.instance.v1.GetFirewallResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.instance.v1.GetFirewallResponse".into()
+    }
+}
+/// Replaces the firewall of an instance.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SetFirewallRequest {
+    /// The instance.
+    #[prost(string, tag = "1")]
+    pub instance_id: ::prost::alloc::string::String,
+    /// Whether inbound traffic that no rule allows is to be dropped. If false everything comes in; the rules are kept for when it is enabled again.
+    #[prost(bool, tag = "2")]
+    pub enabled: bool,
+    /// What is let in: at most 25 rules, with at most 50 sources in all, which is what the strictest of the providers takes. An enabled firewall has at least one.
+    #[prost(message, repeated, tag = "3")]
+    pub rules: ::prost::alloc::vec::Vec<FirewallRule>,
+    /// The etag of the instance last read; empty to act whatever it is.
+    #[prost(string, tag = "4")]
+    pub etag: ::prost::alloc::string::String,
+}
+impl ::prost::Name for SetFirewallRequest {
+    const NAME: &'static str = "SetFirewallRequest";
+    const PACKAGE: &'static str = "sewa.instance.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.instance.v1.SetFirewallRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.instance.v1.SetFirewallRequest".into()
+    }
+}
+/// It is recorded.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SetFirewallResponse {
+    /// The operation that does it.
+    #[prost(message, optional, tag = "1")]
+    pub operation: ::core::option::Option<super::super::api::v1::Operation>,
+}
+impl ::prost::Name for SetFirewallResponse {
+    const NAME: &'static str = "SetFirewallResponse";
+    const PACKAGE: &'static str = "sewa.instance.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "sewa.instance.v1.SetFirewallResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/sewa.instance.v1.SetFirewallResponse".into()
+    }
+}
+/// Generated client implementations.
+pub mod firewall_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Firewalls: rules in front of an instance, at its provider and not in its operating system. Where its provider has the capability `firewall`. While a firewall is enabled, inbound
+    /// traffic that no rule allows is dropped; outbound traffic is open, and what answers it comes in. Rules stay through rebuilds, restored snapshots, changes of plan and suspension, and end
+    /// with the instance.
+    #[derive(Debug, Clone)]
+    pub struct FirewallServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl FirewallServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> FirewallServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> FirewallServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            FirewallServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Reads the firewall of an instance. It is read from the platform's own books and not from the provider: the rules that the last operation of kind SET_FIREWALL that succeeded set, and
+        /// whether the provider was seen to have them. An instance whose firewall was never set has a disabled one without rules. Where the provider has not the capability `firewall` the call is
+        /// refused.
+        ///
+        /// Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001"}`
+        pub async fn get_firewall(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetFirewallRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetFirewallResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/sewa.instance.v1.FirewallService/GetFirewall",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("sewa.instance.v1.FirewallService", "GetFirewall"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Replaces the whole firewall of an instance: its switch and all its rules. An enabled firewall lets in what its rules say and nothing else: without a rule for the port of SSH (TCP 22)
+        /// nobody gets in by SSH any more, the owner included. States: RUNNING, STOPPED; the machine is not restarted. Connections that are open may be cut or live on, as the provider has it.
+        /// Costs nothing. Takes effect as the returned operation goes on, rule by rule at some providers, and may be repeated safely. Where the provider refuses, the operation fails with
+        /// `FIREWALL_REFUSED` and the provider's words. An operation that fails or is cancelled leaves the firewall that was there before: the platform puts it back by itself, and GetFirewall
+        /// says when it is in force again. Where the provider has not the capability `firewall` the call is refused.
+        ///
+        /// Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "enabled": true, "rules": [{"protocol": "PROTOCOL_TCP", "firstPort": 22, "lastPort": 22, "sourceCidrs": ["203.0.113.0/24"], "description": "SSH from the office"}]}`
+        pub async fn set_firewall(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetFirewallRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetFirewallResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/sewa.instance.v1.FirewallService/SetFirewall",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("sewa.instance.v1.FirewallService", "SetFirewall"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+#[cfg(feature = "server")]
+pub mod firewall_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with FirewallServiceServer.
+    #[async_trait]
+    pub trait FirewallService: std::marker::Send + std::marker::Sync + 'static {
+        /// Reads the firewall of an instance. It is read from the platform's own books and not from the provider: the rules that the last operation of kind SET_FIREWALL that succeeded set, and
+        /// whether the provider was seen to have them. An instance whose firewall was never set has a disabled one without rules. Where the provider has not the capability `firewall` the call is
+        /// refused.
+        ///
+        /// Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001"}`
+        async fn get_firewall(
+            &self,
+            request: tonic::Request<super::GetFirewallRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetFirewallResponse>,
+            tonic::Status,
+        >;
+        /// Replaces the whole firewall of an instance: its switch and all its rules. An enabled firewall lets in what its rules say and nothing else: without a rule for the port of SSH (TCP 22)
+        /// nobody gets in by SSH any more, the owner included. States: RUNNING, STOPPED; the machine is not restarted. Connections that are open may be cut or live on, as the provider has it.
+        /// Costs nothing. Takes effect as the returned operation goes on, rule by rule at some providers, and may be repeated safely. Where the provider refuses, the operation fails with
+        /// `FIREWALL_REFUSED` and the provider's words. An operation that fails or is cancelled leaves the firewall that was there before: the platform puts it back by itself, and GetFirewall
+        /// says when it is in force again. Where the provider has not the capability `firewall` the call is refused.
+        ///
+        /// Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "enabled": true, "rules": [{"protocol": "PROTOCOL_TCP", "firstPort": 22, "lastPort": 22, "sourceCidrs": ["203.0.113.0/24"], "description": "SSH from the office"}]}`
+        async fn set_firewall(
+            &self,
+            request: tonic::Request<super::SetFirewallRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetFirewallResponse>,
+            tonic::Status,
+        >;
+    }
+    /// Firewalls: rules in front of an instance, at its provider and not in its operating system. Where its provider has the capability `firewall`. While a firewall is enabled, inbound
+    /// traffic that no rule allows is dropped; outbound traffic is open, and what answers it comes in. Rules stay through rebuilds, restored snapshots, changes of plan and suspension, and end
+    /// with the instance.
+    #[derive(Debug)]
+    pub struct FirewallServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> FirewallServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for FirewallServiceServer<T>
+    where
+        T: FirewallService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/sewa.instance.v1.FirewallService/GetFirewall" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetFirewallSvc<T: FirewallService>(pub Arc<T>);
+                    impl<
+                        T: FirewallService,
+                    > tonic::server::UnaryService<super::GetFirewallRequest>
+                    for GetFirewallSvc<T> {
+                        type Response = super::GetFirewallResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetFirewallRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as FirewallService>::get_firewall(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetFirewallSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/sewa.instance.v1.FirewallService/SetFirewall" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetFirewallSvc<T: FirewallService>(pub Arc<T>);
+                    impl<
+                        T: FirewallService,
+                    > tonic::server::UnaryService<super::SetFirewallRequest>
+                    for SetFirewallSvc<T> {
+                        type Response = super::SetFirewallResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetFirewallRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as FirewallService>::set_firewall(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetFirewallSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for FirewallServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "sewa.instance.v1.FirewallService";
+    impl<T> tonic::server::NamedService for FirewallServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
 /// A virtual server.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Instance {
@@ -1666,8 +2259,10 @@ pub enum InstanceErrorReason {
     AddressNotOfInstance = 19,
     /// The provider refuses the name for the address; its words are in the message. In failed operations only.
     ReverseDnsRefused = 20,
+    /// The provider refuses the firewall; its words are in the message. In failed operations only.
+    FirewallRefused = 21,
     /// No such backup in this account, or its provider has deleted it.
-    BackupNotFound = 30,
+    BackupNotFound = 22,
 }
 impl InstanceErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1699,6 +2294,7 @@ impl InstanceErrorReason {
             Self::ConsoleLimit => "INSTANCE_ERROR_REASON_CONSOLE_LIMIT",
             Self::AddressNotOfInstance => "INSTANCE_ERROR_REASON_ADDRESS_NOT_OF_INSTANCE",
             Self::ReverseDnsRefused => "INSTANCE_ERROR_REASON_REVERSE_DNS_REFUSED",
+            Self::FirewallRefused => "INSTANCE_ERROR_REASON_FIREWALL_REFUSED",
             Self::BackupNotFound => "INSTANCE_ERROR_REASON_BACKUP_NOT_FOUND",
         }
     }
@@ -1736,6 +2332,7 @@ impl InstanceErrorReason {
                 Some(Self::AddressNotOfInstance)
             }
             "INSTANCE_ERROR_REASON_REVERSE_DNS_REFUSED" => Some(Self::ReverseDnsRefused),
+            "INSTANCE_ERROR_REASON_FIREWALL_REFUSED" => Some(Self::FirewallRefused),
             "INSTANCE_ERROR_REASON_BACKUP_NOT_FOUND" => Some(Self::BackupNotFound),
             _ => None,
         }

@@ -27,7 +27,7 @@ pub mod fault {
     pub enum Kind {
         /// Not set.
         Unspecified = 0,
-        /// Creates the machine, takes the snapshot or names the address, then loses the answer.
+        /// Creates the machine, takes the snapshot, names the address or sets the firewall, then loses the answer.
         AnswerLost = 1,
         /// Answers every call with an error, without effect.
         Error = 2,

@@ -11,6 +11,7 @@ import { file_sewa_hypervisor_v1_hypervisor } from "./sewa/hypervisor/v1/hypervi
 import { file_sewa_identity_v1_identity } from "./sewa/identity/v1/identity_pb.js";
 import { file_sewa_instance_v1_backup } from "./sewa/instance/v1/backup_pb.js";
 import { file_sewa_instance_v1_console } from "./sewa/instance/v1/console_pb.js";
+import { file_sewa_instance_v1_firewall } from "./sewa/instance/v1/firewall_pb.js";
 import { file_sewa_instance_v1_instance } from "./sewa/instance/v1/instance_pb.js";
 import { file_sewa_instance_v1_metrics } from "./sewa/instance/v1/metrics_pb.js";
 import { file_sewa_instance_v1_reverse_dns } from "./sewa/instance/v1/reverse_dns_pb.js";
@@ -28,7 +29,7 @@ import { file_sewa_report_v1_report } from "./sewa/report/v1/report_pb.js";
 import { file_sewa_sandbox_v1_sandbox } from "./sewa/sandbox/v1/sandbox_pb.js";
 import { file_sewa_wallet_v1_wallet } from "./sewa/wallet/v1/wallet_pb.js";
 
-export const DIGEST = "ccb1151213a8ba2c71a38598751e6d4d01fd9c5aaa5c0016c445f7a84236f030";
+export const DIGEST = "8798aaf01b61c86eaa4f1ef3ddb6844a7bc69b37c36e10fbe62f92c583f8feed";
 export const FILES: readonly DescFile[] = [
   file_sewa_api_v1_billing,
   file_sewa_api_v1_errors,
@@ -41,6 +42,7 @@ export const FILES: readonly DescFile[] = [
   file_sewa_identity_v1_identity,
   file_sewa_instance_v1_backup,
   file_sewa_instance_v1_console,
+  file_sewa_instance_v1_firewall,
   file_sewa_instance_v1_instance,
   file_sewa_instance_v1_metrics,
   file_sewa_instance_v1_reverse_dns,

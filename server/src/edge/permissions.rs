@@ -52,6 +52,7 @@ const TABLE: &[(&str, &[&[&str]])] = &[
     ("hypervisors.read", &[SYSADMIN]),
     ("hypervisors.write", &[SYSADMIN]),
     ("instances.delete", &[MEMBERS]),
+    ("instances.firewall", &[MEMBERS]),
     ("instances.password", &[MEMBERS]),
     ("instances.power", &[MEMBERS, SYSADMIN]),
     ("instances.read", &[CUSTOMERS, SUPPORT]),

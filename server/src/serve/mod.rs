@@ -23,6 +23,7 @@ use sewa_sdk::sewa::hypervisor::v1::hypervisor_service_server::HypervisorService
 use sewa_sdk::sewa::identity::v1::identity_service_server::IdentityServiceServer;
 use sewa_sdk::sewa::instance::v1::backup_service_server::BackupServiceServer;
 use sewa_sdk::sewa::instance::v1::console_service_server::ConsoleServiceServer;
+use sewa_sdk::sewa::instance::v1::firewall_service_server::FirewallServiceServer;
 use sewa_sdk::sewa::instance::v1::instance_service_server::InstanceServiceServer;
 use sewa_sdk::sewa::instance::v1::metrics_service_server::MetricsServiceServer;
 use sewa_sdk::sewa::instance::v1::reverse_dns_service_server::ReverseDnsServiceServer;
@@ -154,6 +155,9 @@ fn routes(app: &App) -> anyhow::Result<Routes> {
         .add_service(BackupServiceServer::new(
             instance::rpc::backups::BackupCalls { app: app.clone() },
         ))
+        .add_service(FirewallServiceServer::new(instance::rpc::firewall::Walls {
+            app: app.clone(),
+        }))
         .add_service(ReverseDnsServiceServer::new(
             instance::rpc::reverse_dns::Names { app: app.clone() },
         ))

@@ -1,9 +1,11 @@
 //! The dialect of DigitalOcean.
 
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::backups::Keeping;
 use super::faults::Verb;
+use super::firewalls::{Walling, rules};
 use super::machines::{Answer, Given, NewVm, Order, Vm};
 use super::snapshots::Shot;
 use super::usage::Measure;
@@ -22,6 +24,11 @@ const FIELDS: [&str; 10] = [
     "tags",
     "user_data",
 ];
+
+/// Firewalls have UUIDs.
+fn by_uuid(id: &str) -> Option<u64> {
+    u64::try_from(Uuid::try_parse(id).ok()?.as_u128()).ok()
+}
 
 /// What is asked.
 pub fn read(ask: &Asked) -> Order {
@@ -71,6 +78,17 @@ pub fn read(ask: &Asked) -> Order {
         }
         ("DELETE", ["v2", "snapshots", id]) => {
             number(id).map_or(Order::Nowhere, Order::DeleteSnapshot)
+        }
+        ("GET", ["v2", "droplets", id, "firewalls"]) => {
+            number(id).map_or(Order::Nowhere, |id| rules::list(ask, Some(id), "per_page"))
+        }
+        ("GET", ["v2", "firewalls"]) => rules::list(ask, None, "per_page"),
+        ("POST", ["v2", "firewalls"]) => rules::digitalocean(None, &ask.body),
+        ("PUT", ["v2", "firewalls", id]) => by_uuid(id).map_or(Order::Nowhere, |id| {
+            rules::digitalocean(Some(id), &ask.body)
+        }),
+        ("DELETE", ["v2", "firewalls", id]) => {
+            by_uuid(id).map_or(Order::Nowhere, |id| Order::Wall(Walling::Delete(id)))
         }
         ("GET", ["v2", "monitoring", "metrics", "droplet", what]) => metric(what, ask),
         ("POST", ["v2", "droplets", id, "actions"]) => {
@@ -342,7 +360,7 @@ pub fn write(answer: &Answer) -> Said {
             json!({"month_to_date_balance": "23.44", "account_balance": "12.23", "month_to_date_usage": "11.21", "generated_at": "2026-11-21T00:00:00Z"}),
         ),
         Answer::Said(own) => own.clone(),
-        Answer::Prices | Answer::NotFound => refusal(
+        Answer::Guarded(..) | Answer::Prices | Answer::NotFound => refusal(
             404,
             "not_found",
             "The resource you were accessing could not be found.",

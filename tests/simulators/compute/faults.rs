@@ -31,13 +31,19 @@ pub enum Verb {
     RestoreBackup,
     /// Name one of its addresses.
     SetReverseDns,
+    /// Put a firewall in front of it.
+    CreateFirewall,
+    /// Let other traffic through that.
+    ChangeFirewall,
+    /// Take it away.
+    DeleteFirewall,
     /// Destroy it.
     Delete,
 }
 
 impl Verb {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::Create,
         Self::PowerOn,
         Self::PowerOff,
@@ -52,6 +58,9 @@ impl Verb {
         Self::SwitchBackups,
         Self::RestoreBackup,
         Self::SetReverseDns,
+        Self::CreateFirewall,
+        Self::ChangeFirewall,
+        Self::DeleteFirewall,
         Self::Delete,
     ];
 }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::backups::Keeping;
 use super::faults::Verb;
+use super::firewalls::{Walling, rules};
 use super::machines::{Answer, Given, NewVm, Order, Vm};
 use super::reverse_dns::{self, Naming};
 use super::usage::Measure;
@@ -78,6 +79,7 @@ pub fn read(ask: &Asked) -> Order {
         (verb, ["v4", "linode", "instances", id, "backups", rest @ ..]) => {
             number(id).map_or(Order::Nowhere, |id| backups(verb, id, rest, &ask.body))
         }
+        (method, ["v4", "networking", "firewalls", rest @ ..]) => firewall(method, rest, ask),
         ("DELETE", ["v4", "linode", "instances", id]) => act(id, Verb::Delete, None),
         ("POST", ["v4", "linode", "instances", id, "boot"]) => act(id, Verb::PowerOn, None),
         ("POST", ["v4", "linode", "instances", id, "shutdown"]) => act(id, Verb::Shutdown, None),
@@ -131,6 +133,30 @@ fn backups(verb: &str, id: u64, rest: &[&str], body: &Value) -> Order {
         _ => return Order::Nowhere,
     };
     Order::Keep(id, keeping)
+}
+
+fn firewall(method: &str, rest: &[&str], ask: &Asked) -> Order {
+    let number = |id: &str| id.parse::<u64>().ok();
+    let wall = |walling| Order::Wall(walling);
+    match (method, rest) {
+        ("GET", []) => rules::list(ask, None, "page_size"),
+        ("POST", []) => rules::linode(&ask.body),
+        (method, [id, rest @ ..]) => match (number(id), method, rest) {
+            (Some(id), "GET", []) => wall(Walling::Get(id)),
+            (Some(id), "DELETE", []) => wall(Walling::Delete(id)),
+            (Some(id), "GET", ["devices"]) => wall(Walling::Devices(id)),
+            (Some(id), "POST", ["devices"]) => match ask.body["id"].as_u64() {
+                Some(machine) if ask.body["type"] == "linode" => wall(Walling::Attach(id, machine)),
+                _ => Order::Invalid("id and type are required".to_owned()),
+            },
+            (Some(id), "PUT", ["rules"]) => match rules::linode_rules(&ask.body) {
+                Ok(inbound) => wall(Walling::Rules(id, inbound)),
+                Err(why) => Order::Invalid(why),
+            },
+            _ => Order::Nowhere,
+        },
+        _ => Order::Nowhere,
+    }
 }
 
 /// Password, keys and user data for a new disk.
@@ -279,9 +305,11 @@ pub fn write(answer: &Answer) -> Said {
             }),
         ),
         Answer::Said(own) => own.clone(),
-        Answer::Balance | Answer::NotFound | Answer::Taken(_) | Answer::Snapshots(..) => {
-            refusal(404, None, "Not found")
-        }
+        Answer::Balance
+        | Answer::NotFound
+        | Answer::Guarded(..)
+        | Answer::Taken(_)
+        | Answer::Snapshots(..) => refusal(404, None, "Not found"),
         Answer::Busy => refusal(400, None, "Linode busy."),
         Answer::Full => refusal(
             400,

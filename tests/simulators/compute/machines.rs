@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::backups::{Backups, Keeping};
 use super::faults::{Fault, Verb};
+use super::firewalls::{Wall, Walling};
 use super::reverse_dns::Naming;
 use super::snapshots::Shot;
 use super::usage::{Measure, Usage};
@@ -53,6 +54,8 @@ pub struct Vm {
     pub names: BTreeMap<IpAddr, String>,
     /// Whether it is backed up, and what there is of it.
     pub backups: Backups,
+    /// The firewall in front of it, where machines show that.
+    pub group: Option<u64>,
 }
 
 impl Vm {
@@ -135,6 +138,8 @@ pub enum Order {
     Name(u64, Naming),
     /// The backups of a machine.
     Keep(u64, Keeping),
+    /// The firewalls of machines.
+    Wall(Walling),
     /// No copy of that number any more.
     DeleteSnapshot(u64),
     /// Who we are.
@@ -168,6 +173,8 @@ pub enum Answer {
     Taken(Shot),
     /// Copies, of one machine or of all: a page, its number, its size, and how many there are.
     Snapshots(Option<u64>, Vec<Shot>, usize, usize, usize),
+    /// The machine has another firewall now.
+    Guarded(Vm),
     /// What a machine uses.
     Measured(Value),
     /// Who we are.
@@ -229,6 +236,8 @@ pub struct Cloud {
     pub machines: BTreeMap<u64, Vm>,
     /// Copies of disks. They outlive their machines.
     pub snapshots: BTreeMap<u64, Shot>,
+    /// Firewalls. They outlive their machines.
+    pub walls: BTreeMap<u64, Wall>,
     /// Where names lead, for a cloud that looks before it takes one for an address.
     pub forward: BTreeMap<String, IpAddr>,
     /// The longest page it gives, whatever is asked for.
@@ -252,6 +261,7 @@ impl Cloud {
             token: token.to_owned(),
             machines: BTreeMap::new(),
             snapshots: BTreeMap::new(),
+            walls: BTreeMap::new(),
             forward: BTreeMap::new(),
             longest_page: 200,
             created: Vec::new(),
@@ -324,6 +334,7 @@ impl Cloud {
             Order::Keep(id, Keeping::Restore(_)) => {
                 (self.machines.get(id)?.label.clone(), Verb::RestoreBackup)
             }
+            Order::Wall(walling) => walling.target(self)?,
             Order::DeleteSnapshot(id) => {
                 (self.snapshots.get(id)?.label.clone(), Verb::DeleteSnapshot)
             }
@@ -338,33 +349,6 @@ impl Cloud {
         })?;
         self.faulted.insert(label);
         Some(self.rules.remove(at).fault)
-    }
-
-    pub(super) fn lose(&mut self, answer: &Answer) {
-        if let Answer::Created(vm) = answer {
-            self.machines.remove(&vm.id);
-        }
-    }
-
-    pub(super) fn lose_target(&mut self, order: &Order) {
-        match order {
-            Order::Act(id, ..)
-            | Order::Rebuild(id, ..)
-            | Order::Resize(id, ..)
-            | Order::Snapshot(id, ..)
-            | Order::Restore(id, ..)
-            | Order::Name(id, ..)
-            | Order::Keep(id, ..) => {
-                self.machines.remove(id);
-            }
-            Order::DeleteSnapshot(id) => {
-                self.snapshots.remove(id);
-            }
-            _ => {}
-        }
-        if let Order::Proxmox(call) = order {
-            call.lose(self);
-        }
     }
 
     fn make(&mut self, new: &NewVm) -> Vm {
@@ -387,6 +371,7 @@ impl Cloud {
             usage: Usage::default(),
             names: BTreeMap::new(),
             backups: Backups::default(),
+            group: None,
         };
         first_boot(&mut vm, &new.given);
         self.created.push(vm.label.clone());
@@ -441,6 +426,7 @@ impl Cloud {
             },
             Order::Name(id, naming) => self.name(*id, naming),
             Order::Keep(id, keeping) => self.keep(*id, keeping),
+            Order::Wall(walling) => self.wall(walling),
             Order::Note(id, user_data) => match self.machines.get_mut(id) {
                 Some(vm) => {
                     vm.user_data = Some(user_data.clone());
@@ -497,6 +483,10 @@ impl Cloud {
             | Verb::SwitchBackups
             | Verb::RestoreBackup
             | Verb::SetReverseDns => return Answer::NotFound,
+            Verb::SetReverseDns
+            | Verb::CreateFirewall
+            | Verb::ChangeFirewall
+            | Verb::DeleteFirewall => return Answer::NotFound,
         }
         if let (Verb::Rebuild, Some(image)) = (verb, argument) {
             vm.image.clone_from(image);

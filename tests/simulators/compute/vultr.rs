@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::backups::Keeping;
 use super::faults::Verb;
+use super::firewalls::{Walling, rules};
 use super::machines::{Answer, Given, NewVm, Order, Vm};
 use super::reverse_dns::{self, Naming};
 use super::snapshots::Shot;
@@ -118,7 +119,14 @@ pub fn read(ask: &Asked) -> Order {
                 _ => Order::Invalid("backups is enabled or disabled".to_owned()),
             }
         }
+        (method, ["v2", "firewalls", rest @ ..]) => firewall(method, rest, ask),
         ("PATCH", ["v2", "instances", id]) => {
+            if let Some(group) = ask.body["firewall_group_id"].as_str() {
+                return match (number(id), number(group)) {
+                    (Some(id), Some(group)) => Order::Wall(Walling::Guard(id, group)),
+                    _ => Order::Nowhere,
+                };
+            }
             if let (Some(id), Some(plan)) = (number(id), ask.body["plan"].as_str()) {
                 return Order::Resize(id, plan.to_owned(), true);
             }
@@ -163,6 +171,31 @@ fn take(body: &Value) -> Order {
     match (text("instance_id").and_then(number), text("description")) {
         (Some(id), Some(name)) => Order::Snapshot(id, name.to_owned()),
         _ => Order::Invalid("instance_id is required".to_owned()),
+    }
+}
+
+fn firewall(method: &str, rest: &[&str], ask: &Asked) -> Order {
+    let body = &ask.body;
+    match (method, rest) {
+        ("GET", []) => match page_of(ask) {
+            Ok((page, size)) => Order::Wall(Walling::List(None, None, page, size)),
+            Err(why) => Order::Invalid(why),
+        },
+        ("POST", []) => match body["description"].as_str() {
+            Some(name) => Order::Wall(Walling::Create(name.to_owned(), vec![], vec![], vec![])),
+            None => Order::Invalid("description is required".to_owned()),
+        },
+        (method, [group, rest @ ..]) => match (number(group), method, rest) {
+            (Some(id), "DELETE", []) => Order::Wall(Walling::Delete(id)),
+            (Some(id), "GET", ["rules"]) => Order::Wall(Walling::ListRules(id)),
+            (Some(id), "POST", ["rules"]) => rules::vultr_rule(id, body),
+            (Some(id), "DELETE", ["rules", rule]) => match rule.parse() {
+                Ok(rule) => Order::Wall(Walling::DropRule(id, rule)),
+                Err(_) => Order::Nowhere,
+            },
+            _ => Order::Nowhere,
+        },
+        _ => Order::Nowhere,
     }
 }
 
@@ -247,6 +280,7 @@ fn instance(vm: &Vm) -> Value {
         "features": ["ipv6"],
         "tags": ["sewa"],
         "user_scheme": "root",
+        "firewall_group_id": vm.group.map_or_else(String::new, |id| Uuid::from_u128(u128::from(id)).to_string()),
     })
 }
 
@@ -331,6 +365,7 @@ pub fn write(answer: &Answer) -> Said {
             json!({"plans": [{"id": "vc2-1c-1gb", "vcpu_count": 1, "ram": 1024, "disk": 25, "bandwidth": 1000, "monthly_cost": 5, "type": "vc2", "locations": ["sgp"]}],
                 "meta": {"total": 1, "links": {"next": "", "prev": ""}}}),
         ),
+        Answer::Guarded(vm) => said(202, json!({"instance": instance(vm)})),
         Answer::Said(own) => own.clone(),
         Answer::Balance | Answer::NotFound => refusal(404, "Invalid instance-id."),
         Answer::Busy => refusal(400, "Server is currently locked"),

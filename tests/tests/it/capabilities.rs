@@ -9,6 +9,7 @@ use sewa_sdk::sewa::order::v1::order::State;
 use sewa_tests::patience::eventually;
 use sewa_tests::{World, refused};
 
+use crate::firewall;
 use crate::metrics::{metrics, traffic};
 
 /// One of everything at a cloud that sets no passwords.
@@ -100,14 +101,19 @@ async fn what_a_provider_cannot_do_is_said_and_refused() {
     let error = refused(budi.instances().rebuild_instance(rebuild).await);
     assert!(error.is("NOT_SUPPORTED_BY_PROVIDER"), "{error:?}");
     assert_eq!(error.metadata("capability"), Some("rebuild_credentials"));
-    let unmeasured = [
+    let missing = [
         (
             "metrics",
             metrics(&budi, &basic.id, Resolution::OneMinute).await.err(),
         ),
         ("traffic", traffic(&budi, &basic.id).await.err()),
+        ("firewall", firewall::get(&budi, &basic.id).await.err()),
+        (
+            "firewall",
+            firewall::set(&budi, &basic.id, false, &[]).await.err(),
+        ),
     ];
-    for (capability, error) in unmeasured {
+    for (capability, error) in missing {
         let error = error.expect("a refusal");
         assert!(error.is("NOT_SUPPORTED_BY_PROVIDER"), "{error:?}");
         assert_eq!(error.metadata("capability"), Some(capability));

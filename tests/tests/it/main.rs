@@ -23,6 +23,8 @@ mod contract_methods;
 mod coupons;
 mod ended;
 mod events;
+mod firewall;
+mod firewall_providers;
 mod first_boot;
 mod floods;
 mod foreign;

@@ -87,6 +87,7 @@ fn reads(things: &Things) -> BTreeMap<&'static str, Value> {
         ("instance.v1.MetricsService/GetMetrics", instance.clone()),
         ("instance.v1.MetricsService/GetTraffic", instance.clone()),
         ("instance.v1.MetricsService/ListTraffic", whose.clone()),
+        ("instance.v1.FirewallService/GetFirewall", instance.clone()),
         (
             "instance.v1.ReverseDnsService/GetReverseDns",
             instance.clone(),

@@ -16,6 +16,7 @@ use crate::provider::compute::cloud::{
     Cloud, Listed, PAGES, Root, Standing, list, microdollars, name_of, reference_of, refusal, text,
     user_data,
 };
+use crate::provider::compute::firewalls::Firewalls;
 use crate::provider::compute::line::{Ask, Dialect, Line, Reply};
 use crate::provider::compute::metrics::Metrics;
 use crate::provider::compute::snapshots::Snapshots;
@@ -306,6 +307,10 @@ impl Compute for DigitalOcean {
     }
 
     fn backups(&self) -> Option<&dyn Backups> {
+        Some(self)
+    }
+
+    fn firewalls(&self) -> Option<&dyn Firewalls> {
         Some(self)
     }
 

@@ -18,6 +18,7 @@ use crate::provider::compute::cloud::{
     Cloud, Listed, PAGES, Root, Standing, list, microdollars, name_of, reference_of, refusal, text,
     user_data,
 };
+use crate::provider::compute::firewalls::Firewalls;
 use crate::provider::compute::line::{Ask, Dialect, Line, Reply};
 use crate::provider::compute::metrics::Metrics;
 use crate::provider::compute::reverse_dns::ReverseDns;
@@ -92,7 +93,11 @@ impl Linode {
     }
 
     /// Every page of a list, of those that a filter lets through.
-    async fn pages(&self, what: &str, filter: Option<Value>) -> Result<Vec<Value>, ProviderError> {
+    pub(super) async fn pages(
+        &self,
+        what: &str,
+        filter: Option<Value>,
+    ) -> Result<Vec<Value>, ProviderError> {
         let mut all = Vec::new();
         for page in 1..=PAGES {
             let mut ask = Ask::get(format!("{what}?page_size=200&page={page}"));
@@ -284,6 +289,10 @@ impl Compute for Linode {
     }
 
     fn backups(&self) -> Option<&dyn Backups> {
+        Some(self)
+    }
+
+    fn firewalls(&self) -> Option<&dyn Firewalls> {
         Some(self)
     }
 

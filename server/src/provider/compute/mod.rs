@@ -8,6 +8,7 @@ pub mod backups;
 pub mod cloud;
 pub mod consoles;
 pub mod digitalocean;
+pub mod firewalls;
 pub mod line;
 pub mod linode;
 pub mod metrics;
@@ -29,6 +30,7 @@ use secrecy::SecretString;
 
 use self::backups::Backups;
 use self::consoles::Consoles;
+use self::firewalls::Firewalls;
 use self::metrics::{Gives, Metrics};
 use self::reverse_dns::ReverseDns;
 use self::snapshots::Snapshots;
@@ -122,6 +124,11 @@ pub trait Compute: Send + Sync {
 
     /// The names of addresses, where this cloud lets us give them.
     fn reverse_dns(&self) -> Option<&dyn ReverseDns> {
+        None
+    }
+
+    /// Firewalls in front of machines, where this cloud has them.
+    fn firewalls(&self) -> Option<&dyn Firewalls> {
         None
     }
 
@@ -358,6 +365,14 @@ impl Providers {
         )
     }
 
+    /// Whether a provider puts firewalls in front of its machines.
+    pub fn has_firewalls(&self, name: &str) -> bool {
+        self.get(name).map_or_else(
+            || Vendor::parse(name).is_some_and(firewalls::has),
+            |cloud| cloud.firewalls().is_some(),
+        )
+    }
+
     /// What a provider tells of what its machines use; `None` if nothing.
     pub fn metrics_of(&self, name: &str) -> Option<Gives> {
         self.get(name).map_or_else(
@@ -375,6 +390,7 @@ impl Providers {
         names.extend(self.has_snapshots(name).then_some("snapshots"));
         names.extend(self.has_backups(name).then_some("backups"));
         names.extend(self.has_reverse_dns(name).then_some("reverse_dns"));
+        names.extend(self.has_firewalls(name).then_some("firewall"));
         let gives = self.metrics_of(name);
         names.extend(gives.filter(|g| !g.kinds.is_empty()).map(|_| "metrics"));
         names.extend(gives.filter(|g| g.traffic).map(|_| "traffic"));

@@ -20,6 +20,7 @@ use crate::provider::compute::cloud::{
     user_data,
 };
 use crate::provider::compute::consoles::Consoles;
+use crate::provider::compute::firewalls::Firewalls;
 use crate::provider::compute::line::{Ask, Dialect, Line, Reply};
 use crate::provider::compute::metrics::Metrics;
 use crate::provider::compute::reverse_dns::ReverseDns;
@@ -82,10 +83,20 @@ impl Vultr {
 
     /// Every page of a list.
     pub(super) async fn pages(&self, what: &str, query: &str) -> Result<Vec<Value>, ProviderError> {
+        self.pages_at(&format!("/{what}"), what, query).await
+    }
+
+    /// Every page of the list at a path, which is called `what` in the reply.
+    pub(super) async fn pages_at(
+        &self,
+        path: &str,
+        what: &str,
+        query: &str,
+    ) -> Result<Vec<Value>, ProviderError> {
         let mut all = Vec::new();
         let mut cursor = String::new();
         for _ in 0..PAGES {
-            let path = format!("/{what}?per_page=500&cursor={cursor}{query}");
+            let path = format!("{path}?per_page=500&cursor={cursor}{query}");
             let body = self.ask(&Ask::get(path)).await?;
             all.extend_from_slice(list(&body, &format!("/{what}"))?);
             match text(&body, "/meta/links/next") {
@@ -313,6 +324,10 @@ impl Compute for Vultr {
     }
 
     fn backups(&self) -> Option<&dyn Backups> {
+        Some(self)
+    }
+
+    fn firewalls(&self) -> Option<&dyn Firewalls> {
         Some(self)
     }
 

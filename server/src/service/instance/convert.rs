@@ -7,8 +7,10 @@ use tonic::Status;
 use crate::base::id::SshKeyId;
 use crate::base::time;
 use crate::provider::compute::Providers;
+use crate::provider::compute::firewalls::{Protocol, Rule};
 use crate::provider::compute::metrics::{Kind, Sample};
 use crate::service::instance::model::backup::Backup;
+use crate::service::instance::model::firewall::Firewall;
 use crate::service::instance::model::meter::Traffic;
 use crate::service::instance::model::reverse_dns::Record;
 use crate::service::instance::model::span::Resolution;
@@ -100,6 +102,37 @@ pub fn reverse_dns(record: &Record) -> proto::ReverseDnsRecord {
         address: record.address.to_string(),
         hostname: record.hostname.clone(),
         set_time: record.set_at.map(time::to_proto),
+    }
+}
+
+/// A firewall; an open one if there never was one.
+pub fn firewall(firewall: Option<&Firewall>) -> proto::Firewall {
+    let Some(firewall) = firewall else {
+        return proto::Firewall {
+            in_force: true,
+            ..Default::default()
+        };
+    };
+    proto::Firewall {
+        enabled: firewall.set.enabled,
+        rules: firewall.set.rules.iter().map(firewall_rule).collect(),
+        in_force: firewall.in_force,
+        set_time: firewall.set_at.map(time::to_proto),
+    }
+}
+
+fn firewall_rule(rule: &Rule) -> proto::FirewallRule {
+    let protocol = match rule.protocol {
+        Protocol::Tcp => proto::firewall_rule::Protocol::Tcp,
+        Protocol::Udp => proto::firewall_rule::Protocol::Udp,
+        Protocol::Icmp => proto::firewall_rule::Protocol::Icmp,
+    };
+    proto::FirewallRule {
+        protocol: protocol as i32,
+        first_port: u32::from(rule.first_port),
+        last_port: u32::from(rule.last_port),
+        source_cidrs: rule.sources.iter().map(ToString::to_string).collect(),
+        description: rule.description.clone(),
     }
 }
 

@@ -20,7 +20,9 @@ use crate::provider::compute::{Boot, Compute, Machine, ProviderError};
 use crate::service::instance::calls::in_time;
 use crate::service::instance::model::{Event, Instance, Wanted};
 use crate::service::instance::plan::{Act, Next, Work, pause};
-use crate::service::instance::{self, backup, boot, cloud, reverse_dns, snapshot_work, store};
+use crate::service::instance::{
+    self, backup, boot, cloud, firewall_work, reverse_dns, snapshot_work, store,
+};
 use crate::service::operation;
 use crate::service::operation::model::{End, Leased, is_cancellable};
 use crate::service::operation::store::{Put, Queue};
@@ -83,6 +85,9 @@ async fn work(app: &App, leased: &Leased) -> anyhow::Result<()> {
         }
         Ok(provider) if leased.kind == Kind::SetReverseDns => {
             reverse_dns::attempt(app, &provider, leased, &instance).await?
+        }
+        Ok(provider) if leased.kind == Kind::SetFirewall => {
+            firewall_work::attempt(app, &provider, leased, &instance).await?
         }
         Ok(provider) => attempt(app, &provider, leased, &instance).await,
     };
@@ -293,6 +298,14 @@ pub(super) fn failed(reason: &'static str, message: String, machine: Option<Mach
     }
 }
 
+/// A provider's words without the number of its status.
+pub(super) fn said(words: &str) -> &str {
+    match words.split_once(": ") {
+        Some((status, said)) if status.bytes().all(|b| b.is_ascii_digit()) => said,
+        _ => words,
+    }
+}
+
 /// Nothing is wrong; it takes its time.
 pub(super) fn wait(
     leased: &Leased,
@@ -435,6 +448,7 @@ async fn apply(app: &App, leased: &Leased, outcome: Outcome) -> anyhow::Result<(
         snapshot_work::settle(&mut tx, &mut instance, leased, succeeded, now).await?;
         backup::settle(&mut tx, &mut instance, leased, succeeded).await?;
         reverse_dns::settle(&mut tx, leased, succeeded, now).await?;
+        firewall_work::settle(&mut tx, leased, succeeded, now).await?;
     }
     if machine.is_some_and(|m| instance.see(&m)) {
         instance.touch(now);

@@ -274,3 +274,10 @@ async fn a_slow_cloud_is_waited_for(db: sqlx::PgPool) {
     world.settle().await;
     assert_eq!(world.end_of(&asked).await.0, work::State::Succeeded);
 }
+
+#[test]
+fn the_words_of_a_provider_are_told_without_its_number() {
+    assert_eq!(job::said("400: no match: none"), "no match: none");
+    assert_eq!(job::said("no match: none"), "no match: none");
+    assert_eq!(job::said("no match"), "no match");
+}

@@ -1,10 +1,10 @@
 //! Machines that were sold.
 //!
-//! Owns: `instances`, `snapshots`, `backups`, `backup_watches`, `ssh_keys`, `first_boots`, `consoles`, `reverse_dns`, `meters`, `metrics_1m`, `metrics_5m`, `metrics_60m`, `traffic_months`. Calls: operation, provider, and catalog for images and plans. Reads `operations` of operation and `subscriptions` of lifecycle for what an instance shows.
+//! Owns: `instances`, `snapshots`, `backups`, `backup_watches`, `ssh_keys`, `first_boots`, `consoles`, `reverse_dns`, `firewalls`, `meters`, `metrics_1m`, `metrics_5m`, `metrics_60m`, `traffic_months`. Calls: operation, provider, and catalog for images and plans. Reads `operations` of operation and `subscriptions` of lifecycle for what an instance shows.
 //! Emits: INSTANCE_CHANGED.
 //!
 //! What should be and what is seen are kept apart. Whoever wants a change records an operation here, in a transaction; the reconciler (`job.rs`) makes it so, outside
-//! any transaction, and writes down what it saw. Orders make machines by `provision`, and changes of plan go through `resize`. Snapshots are asked for in `snapshot` and seen to in `snapshot_work`. Backups are seen to in `backup`. Consoles are opened in `console` and relayed in `relay`. Addresses are named in `reverse_dns`. What machines use is read by `metrics_work`. The patrol (`patrol.rs`) notices what changed without anybody's asking.
+//! any transaction, and writes down what it saw. Orders make machines by `provision`, and changes of plan go through `resize`. Snapshots are asked for in `snapshot` and seen to in `snapshot_work`. Backups are seen to in `backup`. Consoles are opened in `console` and relayed in `relay`. Addresses are named in `reverse_dns`. Firewalls are asked for in `firewall` and seen to in `firewall_work`. What machines use is read by `metrics_work`. The patrol (`patrol.rs`) notices what changed without anybody's asking.
 
 pub mod ask;
 #[cfg(test)]
@@ -18,6 +18,8 @@ pub mod cloud;
 pub mod console;
 pub mod convert;
 pub mod error;
+pub mod firewall;
+pub mod firewall_work;
 pub mod job;
 #[cfg(test)]
 mod job_tests;

@@ -109,12 +109,13 @@ impl Work {
             Kind::ResetPassword if self.asked_at.is_some() => Next::Done(None),
             Kind::ResetPassword => Next::Act(Act::ResetPassword),
             Kind::Delete => Next::Act(Act::Delete),
-            // Orders work on CREATE, lifecycle on RESIZE, `snapshot_work` and `reverse_dns` on their own, and the store gives out no other number.
+            // Orders work on CREATE, lifecycle on RESIZE, `snapshot_work`, `reverse_dns` and `firewall_work` on their own, and the store gives out no other number.
             Kind::Create
             | Kind::Resize
             | Kind::CreateSnapshot
             | Kind::DeleteSnapshot
             | Kind::SetReverseDns
+            | Kind::SetFirewall
             | Kind::Unspecified => Next::Wait,
         }
     }

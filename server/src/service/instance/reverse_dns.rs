@@ -17,7 +17,7 @@ use crate::provider::compute::{Compute, Machine, ProviderError, Providers};
 use crate::service::instance::ask::{self, Target};
 use crate::service::instance::calls::in_time;
 use crate::service::instance::error::Error;
-use crate::service::instance::job::{Outcome, failed, look, lost, trouble, wait};
+use crate::service::instance::job::{Outcome, failed, look, lost, said, trouble, wait};
 use crate::service::instance::model::Instance;
 use crate::service::instance::model::reverse_dns::{Naming, Record, Wish};
 use crate::service::instance::plan::pause;
@@ -173,14 +173,6 @@ fn answered(
     }
 }
 
-/// A provider's words without the number of its status.
-fn said(words: &str) -> &str {
-    match words.split_once(": ") {
-        Some((status, said)) if status.bytes().all(|b| b.is_ascii_digit()) => said,
-        _ => words,
-    }
-}
-
 /// Writes down what the end of an operation means for names. The instance is locked.
 ///
 /// # Errors
@@ -197,17 +189,5 @@ pub(super) async fn settle(
             store::reverse_dns::remove(connection, leased.account, leased.instance).await
         }
         _ => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_words_of_a_provider_are_told_without_its_number() {
-        assert_eq!(said("400: no match: none"), "no match: none");
-        assert_eq!(said("no match: none"), "no match: none");
-        assert_eq!(said("no match"), "no match");
     }
 }

@@ -55,7 +55,7 @@ fn failure(reason: &str, message: &str) -> tonic_types::Status {
         "PROVISIONING_TIMEOUT" | "DEADLINE_EXCEEDED" => Code::DeadlineExceeded,
         "OUT_OF_CAPACITY" => Code::ResourceExhausted,
         "INSTANCE_NOT_FOUND" | "BACKUP_NOT_FOUND" => Code::NotFound,
-        "REVERSE_DNS_REFUSED" => Code::FailedPrecondition,
+        "REVERSE_DNS_REFUSED" | "FIREWALL_REFUSED" => Code::FailedPrecondition,
         _ => Code::Internal,
     };
     let details =
@@ -82,6 +82,7 @@ mod tests {
             ("INSTANCE_NOT_FOUND", Code::NotFound),
             ("BACKUP_NOT_FOUND", Code::NotFound),
             ("REVERSE_DNS_REFUSED", Code::FailedPrecondition),
+            ("FIREWALL_REFUSED", Code::FailedPrecondition),
             ("INTERNAL", Code::Internal),
         ];
         for (reason, code) in codes {

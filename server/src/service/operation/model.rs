@@ -123,7 +123,8 @@ pub fn is_cancellable(kind: Kind) -> bool {
         | Kind::RestoreSnapshot
         | Kind::DeleteSnapshot
         | Kind::RestoreBackup
-        | Kind::SetReverseDns => true,
+        | Kind::SetReverseDns
+        | Kind::SetFirewall => true,
         Kind::Unspecified
         | Kind::Create
         | Kind::Delete

@@ -83,6 +83,7 @@ pub(super) fn obey(cloud: &mut Cloud, node: &str, vmid: u64, rest: &[&str], call
             let said = task(cloud, node, "qmdestroy", vmid);
             cloud.machines.remove(&vmid);
             cloud.proxmox.guests.remove(&vmid);
+            cloud.proxmox.walls.remove(&vmid);
             said
         }
         _ => invalid(cloud, "path"),

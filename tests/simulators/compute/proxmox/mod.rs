@@ -1,6 +1,7 @@
 //! The dialect of Proxmox VE: forms, `{"data": …}`, tasks, locks, and failures that are sentences beside a 500.
 
 pub mod console;
+pub mod firewall;
 mod guest;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,10 @@ pub struct Cluster {
     pub guests: BTreeMap<u64, (String, BTreeMap<String, String>)>,
     /// Whether a clone for which there is no room is taken on, and its task fails. Else it is refused at once.
     pub full_late: bool,
+    /// Firewalls of guests.
+    pub walls: BTreeMap<u64, firewall::Wall>,
+    /// Whether those do anything.
+    pub firewall: bool,
     /// False if no guest has an agent.
     pub agent: bool,
     /// What is on the screens of guests.
@@ -75,6 +80,8 @@ impl Default for Cluster {
             guests: [template("pve1", 9000), template("pve2", 9001)].into(),
             memory: MEMORY,
             full_late: false,
+            walls: BTreeMap::new(),
+            firewall: true,
             agent: true,
             screens: console::Screens::default(),
             tasks: Vec::new(),
@@ -118,6 +125,8 @@ pub fn form(body: &[u8]) -> BTreeMap<String, String> {
         .map(|(name, value)| (decoded(name), decoded(value)))
         .collect()
 }
+
+pub use firewall::let_in;
 
 /// What is asked.
 pub fn read(ask: &Asked) -> Order {
@@ -189,6 +198,16 @@ impl Call {
             ("POST", ["status", "shutdown"]) => Verb::Shutdown,
             ("POST", ["status", "reboot"]) => Verb::Reboot,
             ("POST", ["agent", "set-user-password"]) => Verb::ResetPassword,
+            ("PUT", ["firewall", "options"])
+                if self.form.contains_key("enable") && self.form["enable"] == "1" =>
+            {
+                Verb::CreateFirewall
+            }
+            ("PUT", ["firewall", "options"]) => Verb::DeleteFirewall,
+            ("POST" | "DELETE", ["firewall", "rules", ..]) => Verb::ChangeFirewall,
+            ("PUT", ["config"]) if self.form.len() == 1 && self.form.contains_key("net0") => {
+                Verb::ChangeFirewall
+            }
             ("POST", ["config"]) if imports => Verb::Rebuild,
             ("PUT", ["config"])
                 if self.form.contains_key("cores") && !self.form.contains_key("name") =>
@@ -214,6 +233,7 @@ impl Call {
         if let Some(vmid) = self.vmid() {
             cloud.machines.remove(&vmid);
             cloud.proxmox.guests.remove(&vmid);
+            cloud.proxmox.walls.remove(&vmid);
         }
     }
 }
@@ -281,6 +301,9 @@ pub fn obey(cloud: &mut Cloud, call: &Call) -> Said {
                 None => failure("no such task"),
             }
         }
+        ("GET", ["cluster", "firewall", "options"]) => {
+            data(json!({"enable": u8::from(cloud.proxmox.firewall), "digest": "0"}))
+        }
         ("POST", ["nodes", node, "qemu", template, "clone"]) => clone(cloud, node, template, call),
         (_, ["nodes", node, "qemu", vmid, rest @ ..]) => {
             let Ok(number) = vmid.parse::<u64>() else {
@@ -295,6 +318,9 @@ pub fn obey(cloud: &mut Cloud, call: &Call) -> Said {
                 return failure(&format!(
                     "Configuration file 'nodes/{node}/qemu-server/{vmid}.conf' does not exist"
                 ));
+            }
+            if let ["firewall", rest @ ..] = rest {
+                return firewall::obey(cloud, number, rest, call);
             }
             guest::obey(cloud, node, number, rest, call)
         }
@@ -435,6 +461,7 @@ fn clone(cloud: &mut Cloud, node: &str, template: &str, call: &Call) -> Said {
             usage: Usage::default(),
             names: BTreeMap::new(),
             backups: Backups::default(),
+            group: None,
         },
     );
     cloud.created.push(name);

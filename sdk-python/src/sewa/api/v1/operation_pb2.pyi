@@ -63,6 +63,8 @@ class Operation(_message.Message):
         """Deletes a snapshot."""
         KIND_SET_REVERSE_DNS: Operation._Kind.ValueType  # 15
         """Gives an address of the machine a name in reverse DNS."""
+        KIND_SET_FIREWALL: Operation._Kind.ValueType  # 16
+        """Replaces the machine's firewall."""
         KIND_RESTORE_BACKUP: Operation._Kind.ValueType  # 17
         """Puts the machine's disk back to what it was when a backup was taken."""
 
@@ -101,6 +103,8 @@ class Operation(_message.Message):
     """Deletes a snapshot."""
     KIND_SET_REVERSE_DNS: Operation.Kind.ValueType  # 15
     """Gives an address of the machine a name in reverse DNS."""
+    KIND_SET_FIREWALL: Operation.Kind.ValueType  # 16
+    """Replaces the machine's firewall."""
     KIND_RESTORE_BACKUP: Operation.Kind.ValueType  # 17
     """Puts the machine's disk back to what it was when a backup was taken."""
 

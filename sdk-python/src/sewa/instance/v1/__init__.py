@@ -4,6 +4,8 @@ from .backup_pb2 import *
 from .backup_pb2_grpc import *
 from .console_pb2 import *
 from .console_pb2_grpc import *
+from .firewall_pb2 import *
+from .firewall_pb2_grpc import *
 from .instance_pb2 import *
 from .instance_pb2_grpc import *
 from .metrics_pb2 import *

@@ -72,7 +72,9 @@ class _InstanceErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_I
     """The address is none of the instance's own public ones."""
     INSTANCE_ERROR_REASON_REVERSE_DNS_REFUSED: _InstanceErrorReason.ValueType  # 20
     """The provider refuses the name for the address; its words are in the message. In failed operations only."""
-    INSTANCE_ERROR_REASON_BACKUP_NOT_FOUND: _InstanceErrorReason.ValueType  # 30
+    INSTANCE_ERROR_REASON_FIREWALL_REFUSED: _InstanceErrorReason.ValueType  # 21
+    """The provider refuses the firewall; its words are in the message. In failed operations only."""
+    INSTANCE_ERROR_REASON_BACKUP_NOT_FOUND: _InstanceErrorReason.ValueType  # 22
     """No such backup in this account, or its provider has deleted it."""
 
 class InstanceErrorReason(_InstanceErrorReason, metaclass=_InstanceErrorReasonEnumTypeWrapper):
@@ -120,7 +122,9 @@ INSTANCE_ERROR_REASON_ADDRESS_NOT_OF_INSTANCE: InstanceErrorReason.ValueType  # 
 """The address is none of the instance's own public ones."""
 INSTANCE_ERROR_REASON_REVERSE_DNS_REFUSED: InstanceErrorReason.ValueType  # 20
 """The provider refuses the name for the address; its words are in the message. In failed operations only."""
-INSTANCE_ERROR_REASON_BACKUP_NOT_FOUND: InstanceErrorReason.ValueType  # 30
+INSTANCE_ERROR_REASON_FIREWALL_REFUSED: InstanceErrorReason.ValueType  # 21
+"""The provider refuses the firewall; its words are in the message. In failed operations only."""
+INSTANCE_ERROR_REASON_BACKUP_NOT_FOUND: InstanceErrorReason.ValueType  # 22
 """No such backup in this account, or its provider has deleted it."""
 Global___InstanceErrorReason: _TypeAlias = InstanceErrorReason  # noqa: Y015
 

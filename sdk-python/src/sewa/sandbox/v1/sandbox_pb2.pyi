@@ -80,7 +80,7 @@ class Fault(_message.Message):
         KIND_UNSPECIFIED: Fault._Kind.ValueType  # 0
         """Not set."""
         KIND_ANSWER_LOST: Fault._Kind.ValueType  # 1
-        """Creates the machine, takes the snapshot or names the address, then loses the answer."""
+        """Creates the machine, takes the snapshot, names the address or sets the firewall, then loses the answer."""
         KIND_ERROR: Fault._Kind.ValueType  # 2
         """Answers every call with an error, without effect."""
         KIND_SLOW: Fault._Kind.ValueType  # 3
@@ -96,7 +96,7 @@ class Fault(_message.Message):
     KIND_UNSPECIFIED: Fault.Kind.ValueType  # 0
     """Not set."""
     KIND_ANSWER_LOST: Fault.Kind.ValueType  # 1
-    """Creates the machine, takes the snapshot or names the address, then loses the answer."""
+    """Creates the machine, takes the snapshot, names the address or sets the firewall, then loses the answer."""
     KIND_ERROR: Fault.Kind.ValueType  # 2
     """Answers every call with an error, without effect."""
     KIND_SLOW: Fault.Kind.ValueType  # 3

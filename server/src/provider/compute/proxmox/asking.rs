@@ -50,7 +50,10 @@ impl Proxmox {
         &self.line
     }
 
-    pub(super) async fn read(&self, path: String) -> Result<Value, ProviderError> {
+    pub(in crate::provider::compute) async fn read(
+        &self,
+        path: String,
+    ) -> Result<Value, ProviderError> {
         let reply = self.line.ask(&Ask::get(path)).await?;
         if !reply.status.is_success() {
             return Err(refused(&reply, true));

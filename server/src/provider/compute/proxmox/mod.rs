@@ -29,6 +29,7 @@ use self::guest::{Entry, Size, boot_disk, credentials, escaped, given, mark_of, 
 use self::view::{Cluster, Template};
 use crate::provider::compute::cloud::{Cloud, Listed, Standing, name_of};
 use crate::provider::compute::consoles::Consoles;
+use crate::provider::compute::firewalls::Firewalls;
 use crate::provider::compute::line::{Dialect, Line};
 use crate::provider::compute::metrics::Metrics;
 use crate::provider::compute::{
@@ -299,6 +300,10 @@ impl Compute for Proxmox {
     }
 
     fn consoles(&self) -> Option<&dyn Consoles> {
+        Some(self)
+    }
+
+    fn firewalls(&self) -> Option<&dyn Firewalls> {
         Some(self)
     }
 

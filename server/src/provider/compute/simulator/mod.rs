@@ -7,6 +7,7 @@
 mod backups;
 pub mod console;
 pub mod faults;
+mod firewall;
 mod load;
 mod metrics;
 pub mod model;
@@ -32,6 +33,7 @@ use crate::base::db::PgPool;
 use crate::base::id::AccountId;
 use crate::provider::compute::backups::Backups;
 use crate::provider::compute::consoles::Consoles;
+use crate::provider::compute::firewalls::Firewalls;
 use crate::provider::compute::metrics::Metrics;
 use crate::provider::compute::reverse_dns::ReverseDns;
 use crate::provider::compute::simulator::model::{Action, Pace, Row};
@@ -363,6 +365,10 @@ impl Compute for Simulator {
     }
 
     fn reverse_dns(&self) -> Option<&dyn ReverseDns> {
+        (!self.basic).then_some(self)
+    }
+
+    fn firewalls(&self) -> Option<&dyn Firewalls> {
         (!self.basic).then_some(self)
     }
 

@@ -2,6 +2,7 @@
 
 pub mod backup;
 pub mod console;
+pub mod firewall;
 pub mod meter;
 pub mod reverse_dns;
 pub mod snapshot;
@@ -229,7 +230,8 @@ impl Instance {
             | Kind::RestoreSnapshot
             | Kind::DeleteSnapshot
             | Kind::RestoreBackup
-            | Kind::SetReverseDns => {
+            | Kind::SetReverseDns
+            | Kind::SetFirewall => {
                 matches!(self.state, State::Running | State::Stopped)
             }
             Kind::Delete => matches!(
@@ -354,6 +356,7 @@ mod tests {
             Kind::DeleteSnapshot,
             Kind::RestoreBackup,
             Kind::SetReverseDns,
+            Kind::SetFirewall,
         ] {
             assert_eq!(states(kind), [State::Running, State::Stopped], "{kind:?}");
         }

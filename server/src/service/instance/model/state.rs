@@ -207,7 +207,8 @@ impl Wanted {
             | Kind::Resize
             | Kind::CreateSnapshot
             | Kind::DeleteSnapshot
-            | Kind::SetReverseDns => None,
+            | Kind::SetReverseDns
+            | Kind::SetFirewall => None,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod backups;
 pub mod consoles;
+pub mod firewall;
 pub mod metrics;
 pub mod reverse_dns;
 pub mod snapshots;

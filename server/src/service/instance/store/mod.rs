@@ -3,6 +3,7 @@
 pub mod backups;
 pub mod boot;
 pub mod consoles;
+pub mod firewalls;
 mod making;
 pub mod meters;
 pub mod metrics;

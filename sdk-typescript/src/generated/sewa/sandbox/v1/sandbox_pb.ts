@@ -59,7 +59,7 @@ export enum Fault_Kind {
   UNSPECIFIED = 0,
 
   /**
-   * Creates the machine, takes the snapshot or names the address, then loses the answer.
+   * Creates the machine, takes the snapshot, names the address or sets the firewall, then loses the answer.
    *
    * @generated from enum value: KIND_ANSWER_LOST = 1;
    */
