@@ -25,4 +25,4 @@ import (
 )
 
 // ContractDigest is the SHA-256, in hexadecimal, of the contract this module was generated from: what a server sends as x-sewa-contract.
-const ContractDigest = "ab7850626841c6aa942bfe179164e36748892ee6d98ecc2cd7104b33c299eaef"
+const ContractDigest = "f3925ef9b507ffcc5b2fbed1ba4b87e215c9d01a2691671ddbcb06b582e93b17"

@@ -27,7 +27,7 @@ import { file_sewa_report_v1_report } from "./sewa/report/v1/report_pb.js";
 import { file_sewa_sandbox_v1_sandbox } from "./sewa/sandbox/v1/sandbox_pb.js";
 import { file_sewa_wallet_v1_wallet } from "./sewa/wallet/v1/wallet_pb.js";
 
-export const DIGEST = "ab7850626841c6aa942bfe179164e36748892ee6d98ecc2cd7104b33c299eaef";
+export const DIGEST = "f3925ef9b507ffcc5b2fbed1ba4b87e215c9d01a2691671ddbcb06b582e93b17";
 export const FILES: readonly DescFile[] = [
   file_sewa_api_v1_billing,
   file_sewa_api_v1_errors,

@@ -7,7 +7,7 @@ use sewa_sdk::sewa::hypervisor::v1 as proto;
 use sewa_sdk::sewa::hypervisor::v1::pool_address::State;
 
 use crate::base::time;
-use crate::provider::compute::proxmox::view::{Node, Template};
+use crate::provider::compute::cluster::{Node, Template};
 use crate::service::catalog::model::Snapshot;
 use crate::service::hypervisor::error::Error;
 use crate::service::hypervisor::model::{Committed, Pool, free, size};
@@ -71,7 +71,7 @@ pub fn address(known: &Known, now: DateTime<Utc>) -> proto::PoolAddress {
 
 /// A node, with what of it is given away.
 pub fn node(n: &Node, given: Committed, maintenance: bool) -> proto::Node {
-    let (free_vcpus, free_memory_mib) = free(n, given);
+    let (free_vcpus, free_memory_mib) = if n.unmeasured { (0, 0) } else { free(n, given) };
     #[expect(
         clippy::cast_possible_truncation,
         reason = "the bounds are set just before"
