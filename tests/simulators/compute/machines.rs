@@ -10,7 +10,7 @@ use super::faults::{Fault, Verb};
 use super::reverse_dns::Naming;
 use super::snapshots::Shot;
 use super::usage::{Measure, Usage};
-use super::{Dialect, Said, guest, proxmox, usage};
+use super::{Dialect, Said, guest, proxmox, usage, vsphere};
 
 /// How long work takes.
 pub(super) const WORK: Duration = Duration::from_millis(150);
@@ -138,6 +138,8 @@ pub enum Order {
     Prices,
     /// Whatever Proxmox is asked: what it has is configurations and tasks, not orders.
     Proxmox(proxmox::Call),
+    /// Whatever vCenter is asked.
+    Vsphere(vsphere::Call),
     /// Something that the vendor's API would refuse.
     Invalid(String),
     /// Nothing the API has.
@@ -232,6 +234,8 @@ pub struct Cloud {
     pub invalid: Vec<String>,
     /// What of it only Proxmox has.
     pub proxmox: proxmox::Cluster,
+    /// What of it only vCenter has.
+    pub vsphere: vsphere::Center,
     rules: Vec<Rule>,
     /// Labels whose creation met a fault: each meets one.
     faulted: BTreeSet<String>,
@@ -250,6 +254,7 @@ impl Cloud {
             created: Vec::new(),
             invalid: Vec::new(),
             proxmox: proxmox::Cluster::default(),
+            vsphere: vsphere::Center::default(),
             rules: Vec::new(),
             faulted: BTreeSet::new(),
             next: 1000,
@@ -306,6 +311,7 @@ impl Cloud {
             Order::Rebuild(id, ..) => (self.machines.get(id)?.label.clone(), Verb::Rebuild),
             Order::Resize(id, ..) => (self.machines.get(id)?.label.clone(), Verb::Resize),
             Order::Proxmox(call) => call.target(self)?,
+            Order::Vsphere(call) => call.target(self)?,
             Order::Snapshot(id, _) => (self.machines.get(id)?.label.clone(), Verb::Snapshot),
             Order::Restore(id, _) => (self.machines.get(id)?.label.clone(), Verb::Restore),
             Order::Name(id, Naming::Set(..)) => {
@@ -348,8 +354,10 @@ impl Cloud {
             }
             _ => {}
         }
-        if let Order::Proxmox(call) = order {
-            call.lose(self);
+        match order {
+            Order::Proxmox(call) => call.lose(self),
+            Order::Vsphere(call) => call.lose(self),
+            _ => {}
         }
     }
 
@@ -433,6 +441,7 @@ impl Cloud {
                 None => Answer::NotFound,
             },
             Order::Proxmox(call) => Answer::Said(proxmox::obey(self, call)),
+            Order::Vsphere(call) => Answer::Said(vsphere::obey(self, call)),
             Order::Snapshot(id, name) => self.take_snapshot(*id, name),
             Order::Snapshots(machine, name, page, size) => {
                 self.list_snapshots(*machine, name.as_deref(), *page, *size)

@@ -95,4 +95,5 @@ mod tls;
 mod tour;
 mod typescript;
 mod validation;
+mod vsphere;
 mod wallet;
