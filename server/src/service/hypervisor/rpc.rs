@@ -296,14 +296,7 @@ impl HypervisorService for Hypervisors {
         let request = request.into_inner();
         let id = ProviderAccountId::parse("provider_account_id", &request.provider_account_id)?;
         let account = self.account(id).await?;
-        if request.vlan > 0 && !account.vendor.tags_vlans() {
-            return Err(Error::Invalid(
-                "vlan",
-                "OF_PORT_GROUP",
-                "must be 0: the port group has the VLAN",
-            )
-            .into());
-        }
+        convert::check_vlan(request.vlan, account.vendor)?;
         let pool = requested(&request, id, self.app.clock.now())?;
         let mut write = match writes::begin(&self.app.db, &call).await? {
             Claim::Fresh(write) => write,
