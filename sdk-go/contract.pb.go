@@ -25,4 +25,4 @@ import (
 )
 
 // ContractDigest is the SHA-256, in hexadecimal, of the contract this module was generated from: what a server sends as x-sewa-contract.
-const ContractDigest = "8798aaf01b61c86eaa4f1ef3ddb6844a7bc69b37c36e10fbe62f92c583f8feed"
+const ContractDigest = "4a25fdaefba80aa05aba12ed9472801b846ac21b8aff4242ec03b2601e888571"

@@ -224,7 +224,7 @@ type AddressPool struct {
 	Cidr string `protobuf:"bytes,5,opt,name=cidr,proto3" json:"cidr,omitempty"`
 	// The router. No machine gets it, nor the first and the last address of the network.
 	Gateway string `protobuf:"bytes,6,opt,name=gateway,proto3" json:"gateway,omitempty"`
-	// The switch of the nodes that machines hang on, for example `vmbr0`.
+	// The switch of the nodes that machines hang on, for example `vmbr0`; on vSphere the name of a port group.
 	Bridge string `protobuf:"bytes,7,opt,name=bridge,proto3" json:"bridge,omitempty"`
 	// The VLAN there, 1 to 4094; 0 for none.
 	Vlan int32 `protobuf:"varint,8,opt,name=vlan,proto3" json:"vlan,omitempty"`
@@ -490,7 +490,7 @@ func (x *PoolAddress) GetUpdateTime() *timestamppb.Timestamp {
 	return nil
 }
 
-// A hypervisor.
+// A hypervisor. vCenter does not tell what processors and memory it has nor how they are used: these are 0 then, and bound nothing.
 type Node struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its name.
@@ -740,7 +740,7 @@ type Template struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its name, which is the `provider_image` of the images that are made from it.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Its number.
+	// Its number; 0 on vSphere, where it has none.
 	Vmid int32 `protobuf:"varint,2,opt,name=vmid,proto3" json:"vmid,omitempty"`
 	// Where it is. Machines of it are made on this node.
 	Node string `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
@@ -949,9 +949,9 @@ type CreateAddressPoolRequest struct {
 	Cidr string `protobuf:"bytes,4,opt,name=cidr,proto3" json:"cidr,omitempty"`
 	// The router, an address of the network.
 	Gateway string `protobuf:"bytes,5,opt,name=gateway,proto3" json:"gateway,omitempty"`
-	// The switch of the nodes that machines hang on.
+	// The switch of the nodes that machines hang on; on vSphere the name of a port group.
 	Bridge string `protobuf:"bytes,6,opt,name=bridge,proto3" json:"bridge,omitempty"`
-	// The VLAN there, 1 to 4094; 0 for none.
+	// The VLAN there, 1 to 4094; 0 for none. On vSphere the port group has it, and this is 0.
 	Vlan int32 `protobuf:"varint,7,opt,name=vlan,proto3" json:"vlan,omitempty"`
 	// Where machines ask for names; the node's own choice if empty.
 	Nameservers []string `protobuf:"bytes,8,rep,name=nameservers,proto3" json:"nameservers,omitempty"`

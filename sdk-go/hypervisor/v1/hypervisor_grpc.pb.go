@@ -37,7 +37,7 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Clusters of our own, which are provider accounts of `proxmox`: pools of addresses, nodes and templates. For staff only.
+// Clusters of our own, which are provider accounts of `proxmox` or `vsphere`: pools of addresses, nodes and templates. For staff only.
 type HypervisorServiceClient interface {
 	// Lists the pools, newest first.
 	ListAddressPools(ctx context.Context, in *ListAddressPoolsRequest, opts ...grpc.CallOption) (*ListAddressPoolsResponse, error)
@@ -188,7 +188,7 @@ func (c *hypervisorServiceClient) ListTemplates(ctx context.Context, in *ListTem
 // All implementations must embed UnimplementedHypervisorServiceServer
 // for forward compatibility.
 //
-// Clusters of our own, which are provider accounts of `proxmox`: pools of addresses, nodes and templates. For staff only.
+// Clusters of our own, which are provider accounts of `proxmox` or `vsphere`: pools of addresses, nodes and templates. For staff only.
 type HypervisorServiceServer interface {
 	// Lists the pools, newest first.
 	ListAddressPools(context.Context, *ListAddressPoolsRequest) (*ListAddressPoolsResponse, error)

@@ -68,7 +68,8 @@ type InstanceServiceClient interface {
 	// Reinstalls the machine from an image. Everything on its disk is lost; its addresses stay. States: RUNNING, STOPPED.
 	//
 	// Where the provider has the capability `rebuild_credentials` the machine gets a new password, which ShowFirstPassword shows from the moment the provider has taken the
-	// work on, and the SSH keys and user data of this call alone. Elsewhere it gets those of its first boot again, and naming others is refused.
+	// work on, and the SSH keys and user data of this call alone. Elsewhere it gets those of its first boot again, and naming others is refused. A provider without the
+	// capability `rebuild` makes no disk anew.
 	//
 	// Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "imageId": "0192f0c1-0000-7000-8000-000000000002"}`
 	RebuildInstance(ctx context.Context, in *RebuildInstanceRequest, opts ...grpc.CallOption) (*RebuildInstanceResponse, error)
@@ -240,7 +241,8 @@ type InstanceServiceServer interface {
 	// Reinstalls the machine from an image. Everything on its disk is lost; its addresses stay. States: RUNNING, STOPPED.
 	//
 	// Where the provider has the capability `rebuild_credentials` the machine gets a new password, which ShowFirstPassword shows from the moment the provider has taken the
-	// work on, and the SSH keys and user data of this call alone. Elsewhere it gets those of its first boot again, and naming others is refused.
+	// work on, and the SSH keys and user data of this call alone. Elsewhere it gets those of its first boot again, and naming others is refused. A provider without the
+	// capability `rebuild` makes no disk anew.
 	//
 	// Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "imageId": "0192f0c1-0000-7000-8000-000000000002"}`
 	RebuildInstance(context.Context, *RebuildInstanceRequest) (*RebuildInstanceResponse, error)

@@ -216,12 +216,13 @@ type ProviderAccount struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Identifier.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// Whose cloud it is: `digitalocean`, `linode`, `proxmox` or `vultr`.
+	// Whose cloud it is: `digitalocean`, `linode`, `proxmox`, `vsphere` or `vultr`.
 	Provider string `protobuf:"bytes,2,opt,name=provider,proto3" json:"provider,omitempty"`
 	// Name for people, unique.
 	DisplayName string `protobuf:"bytes,3,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
 	// Where the provider's API is, with its path; the provider's own address if empty. HTTPS, or plain HTTP to this machine alone.
-	// Hypervisors of our own (`proxmox`) have none: for them it is required, as in `https://pve1.example.com:8006/api2/json`.
+	// Hypervisors of our own (`proxmox`, `vsphere`) have none: for them it is required, as in `https://pve1.example.com:8006/api2/json` or
+	// `https://vcenter.example.com/api`.
 	BaseUrl string `protobuf:"bytes,4,opt,name=base_url,json=baseUrl,proto3" json:"base_url,omitempty"`
 	// Regions it serves, by the provider's names; all if empty.
 	RegionCodes []string `protobuf:"bytes,5,rep,name=region_codes,json=regionCodes,proto3" json:"region_codes,omitempty"`
@@ -653,14 +654,15 @@ func (x *GetProviderAccountResponse) GetProviderAccount() *ProviderAccount {
 // Connects an account.
 type CreateProviderAccountRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Whose cloud it is: `digitalocean`, `linode`, `proxmox` or `vultr`.
+	// Whose cloud it is: `digitalocean`, `linode`, `proxmox`, `vsphere` or `vultr`.
 	Provider string `protobuf:"bytes,1,opt,name=provider,proto3" json:"provider,omitempty"`
 	// Name for people, unique.
 	DisplayName string `protobuf:"bytes,2,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
-	// The provider's API token.
+	// The provider's API token. For `vsphere` the name of a user and the password, with a colon between.
 	Token string `protobuf:"bytes,3,opt,name=token,proto3" json:"token,omitempty"`
 	// Where the provider's API is, with its path; the provider's own address if empty. HTTPS, or plain HTTP to this machine alone.
-	// Hypervisors of our own (`proxmox`) have none: for them it is required, as in `https://pve1.example.com:8006/api2/json`.
+	// Hypervisors of our own (`proxmox`, `vsphere`) have none: for them it is required, as in `https://pve1.example.com:8006/api2/json` or
+	// `https://vcenter.example.com/api`.
 	BaseUrl string `protobuf:"bytes,4,opt,name=base_url,json=baseUrl,proto3" json:"base_url,omitempty"`
 	// Regions it serves, by the provider's names; all if empty.
 	RegionCodes []string `protobuf:"bytes,5,rep,name=region_codes,json=regionCodes,proto3" json:"region_codes,omitempty"`

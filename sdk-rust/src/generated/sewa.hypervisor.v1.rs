@@ -40,7 +40,7 @@ pub struct AddressPool {
     /// The router. No machine gets it, nor the first and the last address of the network.
     #[prost(string, tag = "6")]
     pub gateway: ::prost::alloc::string::String,
-    /// The switch of the nodes that machines hang on, for example `vmbr0`.
+    /// The switch of the nodes that machines hang on, for example `vmbr0`; on vSphere the name of a port group.
     #[prost(string, tag = "7")]
     pub bridge: ::prost::alloc::string::String,
     /// The VLAN there, 1 to 4094; 0 for none.
@@ -170,7 +170,7 @@ impl ::prost::Name for PoolAddress {
         "/sewa.hypervisor.v1.PoolAddress".into()
     }
 }
-/// A hypervisor.
+/// A hypervisor. vCenter does not tell what processors and memory it has nor how they are used: these are 0 then, and bound nothing.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Node {
     /// Its name.
@@ -261,7 +261,7 @@ pub struct Template {
     /// Its name, which is the `provider_image` of the images that are made from it.
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
-    /// Its number.
+    /// Its number; 0 on vSphere, where it has none.
     #[prost(int32, tag = "2")]
     pub vmid: i32,
     /// Where it is. Machines of it are made on this node.
@@ -345,10 +345,10 @@ pub struct CreateAddressPoolRequest {
     /// The router, an address of the network.
     #[prost(string, tag = "5")]
     pub gateway: ::prost::alloc::string::String,
-    /// The switch of the nodes that machines hang on.
+    /// The switch of the nodes that machines hang on; on vSphere the name of a port group.
     #[prost(string, tag = "6")]
     pub bridge: ::prost::alloc::string::String,
-    /// The VLAN there, 1 to 4094; 0 for none.
+    /// The VLAN there, 1 to 4094; 0 for none. On vSphere the port group has it, and this is 0.
     #[prost(int32, tag = "7")]
     pub vlan: i32,
     /// Where machines ask for names; the node's own choice if empty.
@@ -747,7 +747,7 @@ pub mod hypervisor_service_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
-    /// Clusters of our own, which are provider accounts of `proxmox`: pools of addresses, nodes and templates. For staff only.
+    /// Clusters of our own, which are provider accounts of `proxmox` or `vsphere`: pools of addresses, nodes and templates. For staff only.
     #[derive(Debug, Clone)]
     pub struct HypervisorServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -1252,7 +1252,7 @@ pub mod hypervisor_service_server {
             tonic::Status,
         >;
     }
-    /// Clusters of our own, which are provider accounts of `proxmox`: pools of addresses, nodes and templates. For staff only.
+    /// Clusters of our own, which are provider accounts of `proxmox` or `vsphere`: pools of addresses, nodes and templates. For staff only.
     #[derive(Debug)]
     pub struct HypervisorServiceServer<T> {
         inner: Arc<T>,

@@ -5,14 +5,15 @@ pub struct ProviderAccount {
     /// Identifier.
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
-    /// Whose cloud it is: `digitalocean`, `linode`, `proxmox` or `vultr`.
+    /// Whose cloud it is: `digitalocean`, `linode`, `proxmox`, `vsphere` or `vultr`.
     #[prost(string, tag = "2")]
     pub provider: ::prost::alloc::string::String,
     /// Name for people, unique.
     #[prost(string, tag = "3")]
     pub display_name: ::prost::alloc::string::String,
     /// Where the provider's API is, with its path; the provider's own address if empty. HTTPS, or plain HTTP to this machine alone.
-    /// Hypervisors of our own (`proxmox`) have none: for them it is required, as in `<https://pve1.example.com:8006/api2/json`.>
+    /// Hypervisors of our own (`proxmox`, `vsphere`) have none: for them it is required, as in `<https://pve1.example.com:8006/api2/json`> or
+    /// `<https://vcenter.example.com/api`.>
     #[prost(string, tag = "4")]
     pub base_url: ::prost::alloc::string::String,
     /// Regions it serves, by the provider's names; all if empty.
@@ -213,17 +214,18 @@ impl ::prost::Name for GetProviderAccountResponse {
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(skip_debug)]
 pub struct CreateProviderAccountRequest {
-    /// Whose cloud it is: `digitalocean`, `linode`, `proxmox` or `vultr`.
+    /// Whose cloud it is: `digitalocean`, `linode`, `proxmox`, `vsphere` or `vultr`.
     #[prost(string, tag = "1")]
     pub provider: ::prost::alloc::string::String,
     /// Name for people, unique.
     #[prost(string, tag = "2")]
     pub display_name: ::prost::alloc::string::String,
-    /// The provider's API token.
+    /// The provider's API token. For `vsphere` the name of a user and the password, with a colon between.
     #[prost(string, tag = "3")]
     pub token: ::prost::alloc::string::String,
     /// Where the provider's API is, with its path; the provider's own address if empty. HTTPS, or plain HTTP to this machine alone.
-    /// Hypervisors of our own (`proxmox`) have none: for them it is required, as in `<https://pve1.example.com:8006/api2/json`.>
+    /// Hypervisors of our own (`proxmox`, `vsphere`) have none: for them it is required, as in `<https://pve1.example.com:8006/api2/json`> or
+    /// `<https://vcenter.example.com/api`.>
     #[prost(string, tag = "4")]
     pub base_url: ::prost::alloc::string::String,
     /// Regions it serves, by the provider's names; all if empty.

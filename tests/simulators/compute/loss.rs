@@ -26,8 +26,10 @@ impl Cloud {
             }
             _ => {}
         }
-        if let Order::Proxmox(call) = order {
-            call.lose(self);
+        match order {
+            Order::Proxmox(call) => call.lose(self),
+            Order::Vsphere(call) => call.lose(self),
+            _ => {}
         }
     }
 }

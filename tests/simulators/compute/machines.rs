@@ -12,7 +12,7 @@ use super::firewalls::{Wall, Walling};
 use super::reverse_dns::Naming;
 use super::snapshots::Shot;
 use super::usage::{Measure, Usage};
-use super::{Dialect, Said, guest, proxmox, usage};
+use super::{Dialect, Said, guest, proxmox, usage, vsphere};
 
 /// How long work takes.
 pub(super) const WORK: Duration = Duration::from_millis(150);
@@ -150,6 +150,8 @@ pub enum Order {
     Prices,
     /// Whatever Proxmox is asked: what it has is configurations and tasks, not orders.
     Proxmox(proxmox::Call),
+    /// Whatever vCenter is asked.
+    Vsphere(vsphere::Call),
     /// Something that the vendor's API would refuse.
     Invalid(String),
     /// Nothing the API has.
@@ -248,6 +250,8 @@ pub struct Cloud {
     pub invalid: Vec<String>,
     /// What of it only Proxmox has.
     pub proxmox: proxmox::Cluster,
+    /// What of it only vCenter has.
+    pub vsphere: vsphere::Center,
     rules: Vec<Rule>,
     /// Labels whose creation met a fault: each meets one.
     faulted: BTreeSet<String>,
@@ -267,6 +271,7 @@ impl Cloud {
             created: Vec::new(),
             invalid: Vec::new(),
             proxmox: proxmox::Cluster::default(),
+            vsphere: vsphere::Center::default(),
             rules: Vec::new(),
             faulted: BTreeSet::new(),
             next: 1000,
@@ -323,6 +328,7 @@ impl Cloud {
             Order::Rebuild(id, ..) => (self.machines.get(id)?.label.clone(), Verb::Rebuild),
             Order::Resize(id, ..) => (self.machines.get(id)?.label.clone(), Verb::Resize),
             Order::Proxmox(call) => call.target(self)?,
+            Order::Vsphere(call) => call.target(self)?,
             Order::Snapshot(id, _) => (self.machines.get(id)?.label.clone(), Verb::Snapshot),
             Order::Restore(id, _) => (self.machines.get(id)?.label.clone(), Verb::Restore),
             Order::Name(id, Naming::Set(..)) => {
@@ -435,6 +441,7 @@ impl Cloud {
                 None => Answer::NotFound,
             },
             Order::Proxmox(call) => Answer::Said(proxmox::obey(self, call)),
+            Order::Vsphere(call) => Answer::Said(vsphere::obey(self, call)),
             Order::Snapshot(id, name) => self.take_snapshot(*id, name),
             Order::Snapshots(machine, name, page, size) => {
                 self.list_snapshots(*machine, name.as_deref(), *page, *size)
@@ -474,19 +481,8 @@ impl Cloud {
             Verb::PowerOn | Verb::Rebuild | Verb::Reboot => vm.on = true,
             Verb::PowerOff | Verb::Shutdown => vm.on = false,
             Verb::ResetPassword => vm.password = argument.cloned(),
-            Verb::Create
-            | Verb::Delete
-            | Verb::Resize
-            | Verb::Snapshot
-            | Verb::Restore
-            | Verb::DeleteSnapshot
-            | Verb::SwitchBackups
-            | Verb::RestoreBackup
-            | Verb::SetReverseDns => return Answer::NotFound,
-            Verb::SetReverseDns
-            | Verb::CreateFirewall
-            | Verb::ChangeFirewall
-            | Verb::DeleteFirewall => return Answer::NotFound,
+            // The others have orders of their own.
+            _ => return Answer::NotFound,
         }
         if let (Verb::Rebuild, Some(image)) = (verb, argument) {
             vm.image.clone_from(image);

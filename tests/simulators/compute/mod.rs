@@ -17,6 +17,7 @@ mod resize;
 mod reverse_dns;
 pub mod snapshots;
 pub mod usage;
+pub mod vsphere;
 pub mod vultr;
 
 use std::collections::BTreeMap;
@@ -49,13 +50,21 @@ pub enum Dialect {
     Linode,
     /// Proxmox VE's.
     Proxmox,
+    /// vCenter's.
+    Vsphere,
     /// Vultr's.
     Vultr,
 }
 
 impl Dialect {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::DigitalOcean, Self::Linode, Self::Proxmox, Self::Vultr];
+    pub const ALL: [Self; 5] = [
+        Self::DigitalOcean,
+        Self::Linode,
+        Self::Proxmox,
+        Self::Vsphere,
+        Self::Vultr,
+    ];
 
     /// The platform's name of the provider.
     pub fn provider(self) -> &'static str {
@@ -63,6 +72,7 @@ impl Dialect {
             Self::DigitalOcean => "digitalocean",
             Self::Linode => "linode",
             Self::Proxmox => "proxmox",
+            Self::Vsphere => "vsphere",
             Self::Vultr => "vultr",
         }
     }
@@ -72,7 +82,7 @@ impl Dialect {
         match self {
             Self::DigitalOcean => ("s-1vcpu-1gb", "sgp1", "debian-13-x64"),
             Self::Linode => ("g6-nanode-1", "id-cgk", "linode/debian13"),
-            Self::Proxmox => ("1c-1024m-25g", "jkt1", "debian-13"),
+            Self::Proxmox | Self::Vsphere => ("1c-1024m-25g", "jkt1", "debian-13"),
             Self::Vultr => ("vc2-1c-1gb", "sgp", "2625"),
         }
     }
@@ -90,7 +100,7 @@ impl Dialect {
                 ("g6-nanode-2", 25),
                 ("g6-standard-2", 80),
             ],
-            Self::Proxmox => [
+            Self::Proxmox | Self::Vsphere => [
                 ("1c-1024m-25g", 25),
                 ("1c-2048m-25g", 25),
                 ("2c-4096m-80g", 80),
@@ -103,11 +113,25 @@ impl Dialect {
         }
     }
 
+    /// Whether the platform decides where its machines are, and which addresses they have.
+    pub fn is_own(self) -> bool {
+        matches!(self, Self::Proxmox | Self::Vsphere)
+    }
+
+    /// What an account is connected with, where the cloud takes this token.
+    pub fn credential(self, token: &str) -> String {
+        match self {
+            Self::Vsphere => vsphere::credential(token),
+            _ => token.to_owned(),
+        }
+    }
+
     fn read(self, ask: &Asked) -> Order {
         match self {
             Self::DigitalOcean => digitalocean::read(ask),
             Self::Linode => linode::read(ask),
             Self::Proxmox => proxmox::read(ask),
+            Self::Vsphere => vsphere::read(ask),
             Self::Vultr => vultr::read(ask),
         }
     }
@@ -117,6 +141,7 @@ impl Dialect {
             Self::DigitalOcean => digitalocean::write(answer),
             Self::Linode => linode::write(answer),
             Self::Proxmox => proxmox::write(answer),
+            Self::Vsphere => vsphere::write(answer),
             Self::Vultr => vultr::write(answer),
         }
     }
@@ -181,9 +206,15 @@ impl ComputeSimulator {
             Dialect::DigitalOcean => "",
             Dialect::Linode => "/v4",
             Dialect::Proxmox => "/api2/json",
+            Dialect::Vsphere => "/api",
             Dialect::Vultr => "/v2",
         };
         format!("http://{}{path}", self.address)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Its books.
@@ -234,9 +265,10 @@ async fn answer(
     if dialect == Dialect::Proxmox && request.uri().path().ends_with("/vncwebsocket") {
         return Ok(proxmox::console::open(&mut request, &cloud));
     }
-    let authorization = request
-        .headers()
+    let headers = request.headers();
+    let authorization = headers
         .get("authorization")
+        .or_else(|| headers.get("vmware-api-session-id"))
         .and_then(|v| v.to_str().ok())
         .unwrap_or_default()
         .to_owned();
@@ -257,7 +289,11 @@ async fn answer_to(
         Dialect::Proxmox => "PVEAPIToken=",
         _ => "Bearer ",
     };
-    if authorization != format!("{scheme}{}", books().token) {
+    if dialect == Dialect::Vsphere {
+        if let Some(said) = vsphere::door(&mut books(), asked, authorization) {
+            return Ok(response(&said, &[]));
+        }
+    } else if authorization != format!("{scheme}{}", books().token) {
         return Ok(response(&dialect.write(&Answer::Unauthorized), &[]));
     }
     let order = dialect.read(asked);
@@ -316,6 +352,11 @@ async fn answer_to(
                     answer
                 }
                 Order::Proxmox(call) if call.is_clone() => {
+                    let answer = cloud.obey(&order);
+                    cloud.lose_target(&order);
+                    answer
+                }
+                Order::Vsphere(call) if call.is_deployment() => {
                     let answer = cloud.obey(&order);
                     cloud.lose_target(&order);
                     answer

@@ -21,13 +21,13 @@ use crate::provider_accounts::found_nowhere;
 use crate::providers::{Shop, TOKEN, draft, open_shop, rich_reseller};
 use crate::ssh_keys::{create, public_key};
 
-const PLANTED: &str = "planted-user-data-77c0de";
+pub(crate) const PLANTED: &str = "planted-user-data-77c0de";
 
-fn user_data() -> String {
+pub(crate) fn user_data() -> String {
     format!("#cloud-config\nwrite_files:\n  - path: /etc/secret\n    content: {PLANTED}\n")
 }
 
-fn ordered(draft: OrderDraft, keys: &[&str], user_data: &str) -> PlaceOrderRequest {
+pub(crate) fn ordered(draft: OrderDraft, keys: &[&str], user_data: &str) -> PlaceOrderRequest {
     PlaceOrderRequest {
         draft: Some(draft),
         payment: Payment::Wallet.into(),
@@ -37,7 +37,10 @@ fn ordered(draft: OrderDraft, keys: &[&str], user_data: &str) -> PlaceOrderReque
     }
 }
 
-async fn place(owner: &Actor, request: PlaceOrderRequest) -> Result<Placed, sewa_sdk::Error> {
+pub(crate) async fn place(
+    owner: &Actor,
+    request: PlaceOrderRequest,
+) -> Result<Placed, sewa_sdk::Error> {
     let reply = owner.orders().place_order(request).await?.into_inner();
     Ok(Placed {
         order: reply.order.expect("an order"),
@@ -45,7 +48,7 @@ async fn place(owner: &Actor, request: PlaceOrderRequest) -> Result<Placed, sewa
     })
 }
 
-async fn show(
+pub(crate) async fn show(
     owner: &Actor,
     instance_id: &str,
     key: &str,
@@ -73,7 +76,7 @@ async fn rebuild(
     Ok(reply.into_inner().operation.expect("an operation"))
 }
 
-fn the_machine(shop: &Shop) -> Vm {
+pub(crate) fn the_machine(shop: &Shop) -> Vm {
     let books = shop.cloud.books();
     assert!(books.invalid.is_empty(), "{:?}", books.invalid);
     assert_eq!(books.machines.len(), 1);

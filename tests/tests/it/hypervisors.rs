@@ -26,7 +26,7 @@ async fn pools(sysadmin: &Actor) -> Vec<AddressPool> {
     reply.unwrap().into_inner().address_pools
 }
 
-async fn addresses(sysadmin: &Actor, pool: &str) -> Vec<PoolAddress> {
+pub(crate) async fn addresses(sysadmin: &Actor, pool: &str) -> Vec<PoolAddress> {
     let request = ListPoolAddressesRequest {
         address_pool_id: pool.to_owned(),
         ..Default::default()
@@ -46,7 +46,7 @@ async fn update(sysadmin: &Actor, pool: AddressPool, fields: &[&str]) -> Address
     reply.unwrap().into_inner().address_pool.unwrap()
 }
 
-async fn nodes(shop: &Shop) -> BTreeMap<String, Node> {
+pub(crate) async fn nodes(shop: &Shop) -> BTreeMap<String, Node> {
     let request = ListNodesRequest {
         provider_account_id: shop.account.id.clone(),
     };
@@ -56,7 +56,7 @@ async fn nodes(shop: &Shop) -> BTreeMap<String, Node> {
 }
 
 /// Orders machines, all at once, and returns their addresses; those that could not be had are left out.
-async fn buy(owner: &Actor, count: usize) -> Vec<(String, String)> {
+pub(crate) async fn buy(owner: &Actor, count: usize) -> Vec<(String, String)> {
     let bought = futures_util::stream::iter(0..count)
         .map(|_| async {
             let placed = owner.place(draft("web-1")).await.unwrap();

@@ -98,4 +98,5 @@ mod tls;
 mod tour;
 mod typescript;
 mod validation;
+mod vsphere;
 mod wallet;

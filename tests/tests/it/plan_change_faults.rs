@@ -56,7 +56,7 @@ async fn up_and_down(dialect: Dialect) {
     let expected = match dialect {
         Dialect::DigitalOcean => vec![Done::Create, Done::Shutdown, Done::Resize, Done::PowerOn],
         Dialect::Linode | Dialect::Vultr => vec![Done::Create, Done::Resize],
-        Dialect::Proxmox => vec![
+        Dialect::Proxmox | Dialect::Vsphere => vec![
             Done::Create,
             Done::PowerOn,
             Done::Shutdown,
@@ -78,6 +78,12 @@ async fn up_and_down(dialect: Dialect) {
         assert_eq!(budi.balance().await, (before, 0), "on the same day");
     }
 
+    if dialect == Dialect::Vsphere {
+        let error = refused(change(&budi, &id, LARGER).await);
+        assert!(error.is("NOT_SUPPORTED_BY_PROVIDER"), "{error:?}");
+        assert_eq!(error.metadata("capability"), Some("resize_disk"));
+        return;
+    }
     // One that is off stays off, and has its disk grown for good.
     let off = ask(&budi, Verb::PowerOff, &id, "").await.unwrap();
     budi.finish(&off).await.unwrap();
@@ -112,6 +118,11 @@ async fn up_and_down_at_linode() {
 #[tokio::test]
 async fn up_and_down_at_proxmox() {
     up_and_down(Dialect::Proxmox).await;
+}
+
+#[tokio::test]
+async fn up_and_down_at_vsphere() {
+    up_and_down(Dialect::Vsphere).await;
 }
 
 #[tokio::test]
@@ -201,6 +212,11 @@ async fn under_every_fault_at_linode() {
 #[tokio::test]
 async fn under_every_fault_at_proxmox() {
     under_every_fault(Dialect::Proxmox).await;
+}
+
+#[tokio::test]
+async fn under_every_fault_at_vsphere() {
+    under_every_fault(Dialect::Vsphere).await;
 }
 
 #[tokio::test]

@@ -30,6 +30,7 @@ fn verbs(dialect: Dialect) -> Vec<(Verb, Asked)> {
     let has = |verb: Verb| match verb {
         Verb::ResetPassword => matches!(dialect, Dialect::Linode | Dialect::Proxmox),
         Verb::Shutdown => dialect != Dialect::Vultr,
+        Verb::Rebuild => dialect != Dialect::Vsphere,
         _ => true,
     };
     all.into_iter().filter(|(verb, _)| has(*verb)).collect()
@@ -220,12 +221,12 @@ async fn the_books_agree(world: &World, shop: &Shop) {
                 let (number, on) = machine.unwrap_or_else(|| panic!("{id} is {state} and nowhere"));
                 assert_eq!(on, state == "RUNNING", "the power of {id}");
                 let known: Option<String> = row.get("provider_ref");
-                if shop.cloud.dialect == Dialect::Vultr {
-                    let uuid = uuid::Uuid::from_u128(u128::from(number)).to_string();
-                    assert_eq!(known, Some(uuid));
-                } else {
-                    assert_eq!(known, Some(number.to_string()));
-                }
+                let name = match shop.cloud.dialect {
+                    Dialect::Vultr => uuid::Uuid::from_u128(u128::from(number)).to_string(),
+                    Dialect::Vsphere => format!("vm-{number}"),
+                    _ => number.to_string(),
+                };
+                assert_eq!(known, Some(name));
                 assert_eq!(order, "ACTIVE", "order of {id}");
             }
             "DELETED" | "LOST" | "FAILED" => {
@@ -256,6 +257,11 @@ async fn every_verb_under_every_fault_at_linode() {
 #[tokio::test]
 async fn every_verb_under_every_fault_at_proxmox() {
     every_verb_under_every_fault(Dialect::Proxmox).await;
+}
+
+#[tokio::test]
+async fn every_verb_under_every_fault_at_vsphere() {
+    every_verb_under_every_fault(Dialect::Vsphere).await;
 }
 
 #[tokio::test]

@@ -354,3 +354,8 @@ async fn digitalocean_calls_an_address_what_it_calls_the_droplet() {
 async fn proxmox_has_no_dns_of_its_own() {
     none_is_offered(Dialect::Proxmox).await;
 }
+
+#[tokio::test]
+async fn vsphere_has_no_dns_of_its_own() {
+    none_is_offered(Dialect::Vsphere).await;
+}

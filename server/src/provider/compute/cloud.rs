@@ -3,13 +3,14 @@
 use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::ExposeSecret;
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::base::id::InstanceId;
+use crate::provider::compute::cluster::Cluster;
 use crate::provider::compute::line::Reply;
-use crate::provider::compute::proxmox::view::Cluster;
 use crate::provider::compute::{Boot, Compute, Machine, ProviderError};
 
 /// Before the id of an instance in the name of its machine. Some clouds want a letter first.
@@ -20,6 +21,13 @@ pub const PAGES: usize = 500;
 const BOUNDARY: &str = "==sewa-first-boot==";
 /// Characters of a line of Base64, as MIME wants.
 const LINE: usize = 76;
+
+/// Everything but what never needs an escape.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 /// An account at a real cloud.
 #[async_trait]
@@ -131,6 +139,11 @@ pub fn user_data(boot: &Boot, root: Root) -> String {
         part(kind, theirs),
         part("text/cloud-config", &own),
     )
+}
+
+/// Escapes a part of a path, or a value of a query or a form.
+pub fn escaped(text: &str) -> String {
+    utf8_percent_encode(text, ESCAPED).to_string()
 }
 
 /// A text of a reply.

@@ -6,6 +6,7 @@
 
 pub mod backups;
 pub mod cloud;
+pub mod cluster;
 pub mod consoles;
 pub mod digitalocean;
 pub mod firewalls;
@@ -17,6 +18,7 @@ pub mod reverse_dns;
 pub mod simulator;
 pub mod snapshots;
 pub mod vendor;
+pub mod vsphere;
 pub mod vultr;
 
 use std::collections::BTreeMap;
@@ -39,8 +41,8 @@ use crate::base::id::{AccountId, InstanceId};
 
 /// A cloud. This is a trait because it stands for things outside the platform, of which there are several at run time, and none of which a test may call.
 ///
-/// Every verb returns as soon as the cloud has accepted it; `get` tells when it is done. A cloud that is still at work on a machine says `Busy`. Rebuilding is
-/// something every cloud we know can do, if only by making the disk anew, so it is no capability but a duty.
+/// Every verb returns as soon as the cloud has accepted it; `get` tells when it is done. A cloud that is still at work on a machine says `Busy`. What a cloud has no
+/// capability for is refused before it is asked, and by itself if it is asked all the same.
 #[async_trait]
 pub trait Compute: Send + Sync {
     /// What this cloud can do.
@@ -250,8 +252,12 @@ pub struct Capabilities {
     pub rebuild_credentials: bool,
     /// Takes what an owner writes for cloud-init.
     pub user_data: bool,
+    /// Makes the disk of a machine anew.
+    pub rebuild: bool,
     /// Gives a machine a larger size.
     pub resize: bool,
+    /// Its disk grows with it. Without it a machine takes only sizes whose disk is as large as its own.
+    pub resize_disk: bool,
     /// Gives it a smaller one as well, as long as the disk stays. Disks never become smaller.
     pub resize_down: bool,
     /// Does so only on a machine that is off. Says how, not what: it has no name in the API.
@@ -266,9 +272,11 @@ impl Capabilities {
         let all = [
             ("console", self.console),
             ("graceful_shutdown", self.graceful_shutdown),
+            ("rebuild", self.rebuild),
             ("rebuild_credentials", self.rebuild_credentials),
             ("reset_password", self.reset_password),
             ("resize", self.resize),
+            ("resize_disk", self.resize_disk),
             ("resize_down", self.resize_down),
             ("user_data", self.user_data),
         ];
@@ -417,7 +425,9 @@ mod tests {
             reset_password_off: true,
             rebuild_credentials: false,
             user_data: false,
+            rebuild: false,
             resize: true,
+            resize_disk: false,
             resize_down: false,
             resize_off: true,
             console: false,

@@ -12,6 +12,7 @@ use crate::provider::compute::digitalocean::{self, DigitalOcean};
 use crate::provider::compute::line::trust::Trust;
 use crate::provider::compute::linode::{self, Linode};
 use crate::provider::compute::proxmox::{self, Proxmox};
+use crate::provider::compute::vsphere::{self, Vsphere};
 use crate::provider::compute::vultr::{self, Vultr};
 
 /// Calls at once from each replica, if staff set no other number.
@@ -26,6 +27,8 @@ pub enum Vendor {
     Linode,
     /// Proxmox VE, on hypervisors of our own.
     Proxmox,
+    /// VMware vSphere, on hypervisors of our own behind a vCenter.
+    Vsphere,
     /// Vultr.
     Vultr,
 }
@@ -45,7 +48,13 @@ pub struct Access {
 
 impl Vendor {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::DigitalOcean, Self::Linode, Self::Proxmox, Self::Vultr];
+    pub const ALL: [Self; 5] = [
+        Self::DigitalOcean,
+        Self::Linode,
+        Self::Proxmox,
+        Self::Vsphere,
+        Self::Vultr,
+    ];
 
     /// Its name in the catalogue.
     pub fn name(self) -> &'static str {
@@ -53,6 +62,7 @@ impl Vendor {
             Self::DigitalOcean => "digitalocean",
             Self::Linode => "linode",
             Self::Proxmox => "proxmox",
+            Self::Vsphere => "vsphere",
             Self::Vultr => "vultr",
         }
     }
@@ -64,7 +74,20 @@ impl Vendor {
 
     /// Whether it stands on hypervisors of our own. There we decide where a machine is and which address it has, and its API is where staff say.
     pub fn is_own(self) -> bool {
+        matches!(self, Self::Proxmox | Self::Vsphere)
+    }
+
+    /// Whether network adapters of its machines carry a VLAN of their own. On vSphere the port group has it.
+    pub fn tags_vlans(self) -> bool {
         self == Self::Proxmox
+    }
+
+    /// Whether a token has the form it wants. vCenter signs users in, whose names have no colon.
+    pub fn takes(self, token: &str) -> bool {
+        self != Self::Vsphere
+            || token
+                .split_once(':')
+                .is_some_and(|(user, _)| !user.is_empty())
     }
 
     /// What it can do, on every account.
@@ -73,6 +96,7 @@ impl Vendor {
             Self::DigitalOcean => digitalocean::CAPABILITIES,
             Self::Linode => linode::CAPABILITIES,
             Self::Proxmox => proxmox::CAPABILITIES,
+            Self::Vsphere => vsphere::CAPABILITIES,
             Self::Vultr => vultr::CAPABILITIES,
         }
     }
@@ -86,6 +110,7 @@ impl Vendor {
             Self::DigitalOcean => Arc::new(DigitalOcean::new(access)?),
             Self::Linode => Arc::new(Linode::new(access)?),
             Self::Proxmox => Arc::new(Proxmox::new(access)?),
+            Self::Vsphere => Arc::new(Vsphere::new(access)?),
             Self::Vultr => Arc::new(Vultr::new(access)?),
         })
     }

@@ -7,7 +7,8 @@ use sewa_sdk::sewa::hypervisor::v1 as proto;
 use sewa_sdk::sewa::hypervisor::v1::pool_address::State;
 
 use crate::base::time;
-use crate::provider::compute::proxmox::view::{Node, Template};
+use crate::provider::compute::cluster::{Node, Template};
+use crate::provider::compute::vendor::Vendor;
 use crate::service::catalog::model::Snapshot;
 use crate::service::hypervisor::error::Error;
 use crate::service::hypervisor::model::{Committed, Pool, free, size};
@@ -71,7 +72,7 @@ pub fn address(known: &Known, now: DateTime<Utc>) -> proto::PoolAddress {
 
 /// A node, with what of it is given away.
 pub fn node(n: &Node, given: Committed, maintenance: bool) -> proto::Node {
-    let (free_vcpus, free_memory_mib) = free(n, given);
+    let (free_vcpus, free_memory_mib) = if n.unmeasured { (0, 0) } else { free(n, given) };
     #[expect(
         clippy::cast_possible_truncation,
         reason = "the bounds are set just before"
@@ -131,6 +132,18 @@ pub fn template(t: &Template, catalogue: &Snapshot, provider: &str) -> proto::Te
 pub fn parse(field: &'static str, text: &str) -> Result<Ipv4Addr, Error> {
     text.parse()
         .map_err(|_| Error::Invalid(field, "STRING_IPV4", "must be an IPv4 address"))
+}
+
+/// The VLAN of a pool, where machines of this vendor carry none of their own.
+///
+/// # Errors
+/// `Invalid` if it names one all the same.
+pub fn check_vlan(vlan: i32, vendor: Vendor) -> Result<(), Error> {
+    if vlan == 0 || vendor.tags_vlans() {
+        return Ok(());
+    }
+    let message = "must be 0: the port group has the VLAN";
+    Err(Error::Invalid("vlan", "OF_PORT_GROUP", message))
 }
 
 /// Addresses of a request.

@@ -18,7 +18,7 @@ use sqlx::PgConnection;
 
 use self::model::{Need, NoRoom, Taken, choose, first_free, fits, vmid};
 use crate::base::id::{AccountId, InstanceId, ProviderAccountId};
-use crate::provider::compute::proxmox::view::Cluster;
+use crate::provider::compute::cluster::Cluster;
 use crate::provider::compute::{Place, ProviderError};
 use crate::service::provider;
 

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::base::id::{AccountId, InstanceId, ProviderAccountId};
-use crate::provider::compute::proxmox::view::{Cluster, Node};
+use crate::provider::compute::cluster::{Cluster, Entry, Node};
 
 /// Fields of a pool that staff may change.
 pub const WRITABLE: &[&str] = &[
@@ -24,6 +24,8 @@ pub const FIRST_VMID: u32 = 1_000_000;
 const LAST_VMID: u32 = 999_999_999;
 /// vCPUs given for each processor.
 const OVERCOMMIT: i64 = 4;
+/// What a node gives that does not tell what it has, of vCPUs and of MiB: more than all machines take.
+const UNTOLD: i64 = 1 << 40;
 /// Of a node's memory, this part stays its own: one in twenty.
 const OWN_MEMORY: i64 = 20;
 
@@ -126,10 +128,13 @@ pub fn committed(cluster: &Cluster, taken: &[Taken]) -> HashMap<String, Committe
         sum.memory_mib += memory;
         sum.guests += 1;
     };
-    let planned: HashMap<u32, &Taken> = taken.iter().map(|t| (t.vmid, t)).collect();
+    let by_number: HashMap<u32, &Taken> = taken.iter().map(|t| (t.vmid, t)).collect();
+    let by_instance: HashMap<InstanceId, &Taken> = taken.iter().map(|t| (t.instance, t)).collect();
     for guest in &cluster.guests {
         // One that is being made is as small as its template.
-        let planned = planned.get(&guest.vmid);
+        let planned = by_number
+            .get(&guest.vmid)
+            .or_else(|| by_instance.get(&guest.instance()?));
         let vcpus = planned.map_or(0, |t| i64::from(t.vcpus));
         let memory = planned.map_or(0, |t| i64::from(t.memory_mib));
         add(
@@ -149,12 +154,19 @@ pub fn committed(cluster: &Cluster, taken: &[Taken]) -> HashMap<String, Committe
 }
 
 fn unseen<'t>(cluster: &Cluster, taken: &'t [Taken]) -> impl Iterator<Item = &'t Taken> {
-    let shown: HashSet<u32> = cluster.guests.iter().map(|g| g.vmid).collect();
-    taken.iter().filter(move |t| !shown.contains(&t.vmid))
+    let numbers: HashSet<u32> = cluster.guests.iter().map(|g| g.vmid).collect();
+    let instances: HashSet<InstanceId> =
+        cluster.guests.iter().filter_map(|g| g.instance()).collect();
+    taken
+        .iter()
+        .filter(move |t| !numbers.contains(&t.vmid) && !instances.contains(&t.instance))
 }
 
 /// What a node can still give.
 pub fn free(node: &Node, committed: Committed) -> (i64, i64) {
+    if node.unmeasured {
+        return (UNTOLD - committed.vcpus, UNTOLD - committed.memory_mib);
+    }
     (
         i64::from(node.cpus) * OVERCOMMIT - committed.vcpus,
         node.memory_mib - node.memory_mib / OWN_MEMORY - committed.memory_mib,
@@ -219,7 +231,8 @@ pub fn choose(
 
 /// Where a machine is now, should it have moved.
 fn node_of<'c>(cluster: &'c Cluster, taken: &'c Taken) -> &'c str {
-    let guest = cluster.guests.iter().find(|g| g.vmid == taken.vmid);
+    let is_of = |g: &&Entry| g.vmid == taken.vmid || g.instance() == Some(taken.instance);
+    let guest = cluster.guests.iter().find(is_of);
     guest.map_or(&taken.node, |guest| &guest.node)
 }
 

@@ -1,8 +1,8 @@
 //! Where machines are put, and which addresses they get.
 
 use super::*;
-use crate::provider::compute::proxmox::guest::Entry;
-use crate::provider::compute::proxmox::view::{Storage, Template};
+use crate::provider::compute::cluster::Entry;
+use crate::provider::compute::cluster::{Storage, Template};
 
 fn pool(cidr: &str, gateway: &str, reserved: &[(&str, &str)]) -> Pool {
     let network = Network::parse(cidr).unwrap();
@@ -298,4 +298,40 @@ fn a_disk_that_is_not_full_yet_is_promised_all_the_same() {
         ..most
     };
     assert_eq!(chosen(&thin, &[more], &[]), Err(NoRoom::Full));
+}
+
+#[test]
+fn where_memory_is_not_told_the_node_that_gave_least_is_chosen() {
+    let mut hosts = cluster();
+    for node in &mut hosts.nodes {
+        *node = Node {
+            unmeasured: true,
+            cpus: 0,
+            memory_mib: 0,
+            ..node.clone()
+        };
+    }
+    let guest = |node: &str, name: String, memory_mib| Entry {
+        node: node.to_owned(),
+        name: Some(name),
+        machine: true,
+        vcpus: 64,
+        memory_mib,
+        ..Default::default()
+    };
+    hosts.guests = vec![
+        guest("a", "by hand".to_owned(), 9000),
+        guest("b", "by hand too".to_owned(), 1000),
+        guest("c", "a third".to_owned(), 5000),
+    ];
+    assert_eq!(chosen(&hosts, &[], &[]).as_deref(), Ok("b"));
+    // Guests without numbers are known by the instance in their name, wherever they have moved.
+    let placed = taken(2, "a", 7);
+    let name = crate::provider::compute::cloud::name_of(placed.instance);
+    hosts.guests.push(guest("b", name, 2000));
+    let sums = committed(&hosts, std::slice::from_ref(&placed));
+    assert_eq!((sums["a"].guests, sums["b"].guests), (1, 2));
+    assert_eq!(chosen(&hosts, &[placed], &[]).as_deref(), Ok("b"));
+    hosts.nodes[1].storages[0].used_gib = 81;
+    assert_eq!(chosen(&hosts, &[], &[]).as_deref(), Ok("c"), "disks count");
 }

@@ -14,7 +14,7 @@ use crate::base::page::Page;
 use crate::base::status::{self, Invalid};
 use crate::base::writes::{self, Claim};
 use crate::base::{db, mask};
-use crate::provider::compute::proxmox::view::Cluster;
+use crate::provider::compute::cluster::Cluster;
 use crate::service::hypervisor::error::Error;
 use crate::service::hypervisor::model::{Network, Pool, WRITABLE, committed};
 use crate::service::hypervisor::store::Known;
@@ -295,7 +295,8 @@ impl HypervisorService for Hypervisors {
         let call = Call::of(&request)?;
         let request = request.into_inner();
         let id = ProviderAccountId::parse("provider_account_id", &request.provider_account_id)?;
-        self.account(id).await?;
+        let account = self.account(id).await?;
+        convert::check_vlan(request.vlan, account.vendor)?;
         let pool = requested(&request, id, self.app.clock.now())?;
         let mut write = match writes::begin(&self.app.db, &call).await? {
             Claim::Fresh(write) => write,

@@ -68,6 +68,9 @@ pub async fn rebuild(
 ) -> Result<NewOperation, Error> {
     let instance = admitted(connection, target, Kind::Rebuild).await?;
     let can = app.providers.capabilities_of(&instance.provider);
+    if can.is_some_and(|can| !can.rebuild) {
+        return Err(Error::NotSupported("rebuild"));
+    }
     let renews = can.is_some_and(|can| can.rebuild_credentials);
     if !renews && !rebuild.given.is_nothing() {
         return Err(Error::NotSupported("rebuild_credentials"));

@@ -7,10 +7,10 @@ use sqlx::PgConnection;
 
 use crate::app::App;
 use crate::base::id::ProviderAccountId;
-use crate::provider::compute::proxmox::guest::Size;
-use crate::provider::compute::proxmox::view::Cluster;
+use crate::provider::compute::cluster::Cluster;
+use crate::provider::compute::cluster::Size;
 use crate::provider::compute::vendor::Vendor;
-use crate::provider::compute::{Compute, ProviderError};
+use crate::provider::compute::{Compute, Machine, ProviderError};
 use crate::service::hypervisor;
 use crate::service::hypervisor::model::Need;
 use crate::service::instance::calls::in_time;
@@ -132,6 +132,27 @@ pub async fn place(
     }
     tx.commit().await?;
     Ok(Ok(()))
+}
+
+/// Where we gave a machine its address and its cloud does not repeat it, the address that it was given.
+///
+/// # Errors
+/// Of the database.
+pub async fn addressed(
+    app: &App,
+    instance: &Instance,
+    mut machine: Machine,
+) -> Result<Machine, sqlx::Error> {
+    if let Some(id) = own_cluster(instance)
+        && machine.ipv4.is_none()
+        && !machine.is_raw()
+    {
+        let mut connection = app.db.acquire().await?;
+        let place =
+            hypervisor::place_of(&mut connection, id, instance.account, instance.id).await?;
+        machine.ipv4 = place.map(|place| place.address);
+    }
+    Ok(machine)
 }
 
 /// Sees to it that a machine on hypervisors of our own has room where it is for another size, and keeps that room for it.

@@ -136,9 +136,12 @@ async fn ask(
     };
     let looked_at = app.clock.now();
     match look(app, provider.as_ref(), instance).await? {
-        Ok(Some(machine)) => watch(app, provider.as_ref(), instance.clone(), &machine)
-            .await
-            .map(Ok),
+        Ok(Some(machine)) => {
+            let machine = cloud::addressed(app, instance, machine).await?;
+            watch(app, provider.as_ref(), instance.clone(), &machine)
+                .await
+                .map(Ok)
+        }
         Ok(None) => create(app, provider.as_ref(), instance, looked_at).await,
         // Looking has no effect, whatever became of the answer.
         Err(ProviderError::Unknown) => Ok(Err(ProviderError::Unavailable(

@@ -59,6 +59,8 @@ pub fn suits(instance: &Instance, plan: &Plan, can: Capabilities) -> Result<(), 
         Err(Unsuitable::SamePlan)
     } else if plan.disk_gib < instance.disk_gib {
         Err(Unsuitable::DiskSmaller)
+    } else if plan.disk_gib > instance.disk_gib && !can.resize_disk {
+        Err(Unsuitable::NotSupported("resize_disk"))
     } else if smaller && !can.resize_down {
         Err(Unsuitable::NotSupported("resize_down"))
     } else {

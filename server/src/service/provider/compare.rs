@@ -223,7 +223,9 @@ fn drift(sold: &Sold, listed: &Listed, cost: Rupiah, basis: CostBasis) -> Vec<Di
         });
     };
     let free = (Rupiah(0), CostBasis::Unspecified);
-    if machine.size != sold.size {
+    // One that its provider is at work on may show nothing of its size yet.
+    let sized = !(machine.busy && machine.is_raw());
+    if sized && machine.size != sold.size {
         let detail = format!("size {} instead of {}", machine.size, sold.size);
         note(Reason::Size, detail, (cost, basis));
     }

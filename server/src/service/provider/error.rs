@@ -29,6 +29,9 @@ pub enum Error {
     /// What is said of a certificate cannot be.
     #[error("{1}")]
     Untrusted(&'static str, &'static str),
+    /// The token is not what this provider signs in with.
+    #[error("a token of this provider is a user name and a password with a colon between")]
+    NoUserAndPassword,
     /// A token could not be sealed.
     #[error("a secret could not be sealed")]
     Secret(#[source] anyhow::Error),
@@ -56,6 +59,11 @@ impl From<Error> for Status {
                 "provider_account.display_name",
                 "STRING_MIN_LEN",
                 "must have at least 1 character",
+            )),
+            Error::NoUserAndPassword => status::invalid(Invalid::new(
+                "token",
+                "USER_AND_PASSWORD",
+                "must be a user name and a password with a colon between",
             )),
             Error::UnsafeBase => status::invalid(Invalid::new(
                 "base_url",

@@ -83,6 +83,9 @@ fn requested(
     if needed && !is_safe_base(&request.base_url) {
         return Err(Error::UnsafeBase.into());
     }
+    if !vendor.takes(&request.token) {
+        return Err(Error::NoUserAndPassword.into());
+    }
     let trust = Trust {
         authorities: request.certificate_authorities.clone(),
         fingerprint: request.certificate_fingerprint.clone(),
@@ -272,6 +275,9 @@ impl ProviderService for ProviderAccounts {
             &call,
             &request.provider_account_id,
             |account| {
+                if !account.vendor.takes(&request.token) {
+                    return Err(Error::NoUserAndPassword);
+                }
                 account.token = self.seal(account.id, &request.token)?;
                 // What was found with the old token says nothing about the new one.
                 account.health = Health::Unknown;

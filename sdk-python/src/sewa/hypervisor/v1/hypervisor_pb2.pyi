@@ -120,7 +120,7 @@ class AddressPool(_message.Message):
     gateway: _builtins.str
     """The router. No machine gets it, nor the first and the last address of the network."""
     bridge: _builtins.str
-    """The switch of the nodes that machines hang on, for example `vmbr0`."""
+    """The switch of the nodes that machines hang on, for example `vmbr0`; on vSphere the name of a port group."""
     vlan: _builtins.int
     """The VLAN there, 1 to 4094; 0 for none."""
     enabled: _builtins.bool
@@ -259,7 +259,7 @@ Global___PoolAddress: _TypeAlias = PoolAddress  # noqa: Y015
 
 @_typing.final
 class Node(_message.Message):
-    """A hypervisor."""
+    """A hypervisor. vCenter does not tell what processors and memory it has nor how they are used: these are 0 then, and bound nothing."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -388,7 +388,7 @@ class Template(_message.Message):
     name: _builtins.str
     """Its name, which is the `provider_image` of the images that are made from it."""
     vmid: _builtins.int
-    """Its number."""
+    """Its number; 0 on vSphere, where it has none."""
     node: _builtins.str
     """Where it is. Machines of it are made on this node."""
     storage: _builtins.str
@@ -498,9 +498,9 @@ class CreateAddressPoolRequest(_message.Message):
     gateway: _builtins.str
     """The router, an address of the network."""
     bridge: _builtins.str
-    """The switch of the nodes that machines hang on."""
+    """The switch of the nodes that machines hang on; on vSphere the name of a port group."""
     vlan: _builtins.int
-    """The VLAN there, 1 to 4094; 0 for none."""
+    """The VLAN there, 1 to 4094; 0 for none. On vSphere the port group has it, and this is 0."""
     @_builtins.property
     def nameservers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Where machines ask for names; the node's own choice if empty."""

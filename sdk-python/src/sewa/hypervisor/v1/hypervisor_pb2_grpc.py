@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class HypervisorServiceStub:
-    """Clusters of our own, which are provider accounts of `proxmox`: pools of addresses, nodes and templates. For staff only.
+    """Clusters of our own, which are provider accounts of `proxmox` or `vsphere`: pools of addresses, nodes and templates. For staff only.
     """
 
     def __init__(self, channel):
@@ -88,7 +88,7 @@ class HypervisorServiceStub:
 
 
 class HypervisorServiceServicer:
-    """Clusters of our own, which are provider accounts of `proxmox`: pools of addresses, nodes and templates. For staff only.
+    """Clusters of our own, which are provider accounts of `proxmox` or `vsphere`: pools of addresses, nodes and templates. For staff only.
     """
 
     def ListAddressPools(self, request, context):
@@ -238,7 +238,7 @@ def add_HypervisorServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class HypervisorService:
-    """Clusters of our own, which are provider accounts of `proxmox`: pools of addresses, nodes and templates. For staff only.
+    """Clusters of our own, which are provider accounts of `proxmox` or `vsphere`: pools of addresses, nodes and templates. For staff only.
     """
 
     @staticmethod

@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class HypervisorServiceStub:
-    """Clusters of our own, which are provider accounts of `proxmox`: pools of addresses, nodes and templates. For staff only."""
+    """Clusters of our own, which are provider accounts of `proxmox` or `vsphere`: pools of addresses, nodes and templates. For staff only."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -78,7 +78,7 @@ class HypervisorServiceStub:
 
 @_typing.type_check_only
 class HypervisorServiceAsyncStub(HypervisorServiceStub):
-    """Clusters of our own, which are provider accounts of `proxmox`: pools of addresses, nodes and templates. For staff only."""
+    """Clusters of our own, which are provider accounts of `proxmox` or `vsphere`: pools of addresses, nodes and templates. For staff only."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListAddressPools: _aio.UnaryUnaryMultiCallable[_hypervisor_pb2.ListAddressPoolsRequest, _hypervisor_pb2.ListAddressPoolsResponse]  # type: ignore[assignment]
@@ -125,7 +125,7 @@ class HypervisorServiceAsyncStub(HypervisorServiceStub):
     """Asks a cluster for its templates, by number, with the images of the catalogue that are made from each."""
 
 class HypervisorServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Clusters of our own, which are provider accounts of `proxmox`: pools of addresses, nodes and templates. For staff only."""
+    """Clusters of our own, which are provider accounts of `proxmox` or `vsphere`: pools of addresses, nodes and templates. For staff only."""
 
     @_abc_1.abstractmethod
     def ListAddressPools(

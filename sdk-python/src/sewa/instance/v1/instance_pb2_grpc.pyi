@@ -68,7 +68,8 @@ class InstanceServiceStub:
     """Reinstalls the machine from an image. Everything on its disk is lost; its addresses stay. States: RUNNING, STOPPED.
 
     Where the provider has the capability `rebuild_credentials` the machine gets a new password, which ShowFirstPassword shows from the moment the provider has taken the
-    work on, and the SSH keys and user data of this call alone. Elsewhere it gets those of its first boot again, and naming others is refused.
+    work on, and the SSH keys and user data of this call alone. Elsewhere it gets those of its first boot again, and naming others is refused. A provider without the
+    capability `rebuild` makes no disk anew.
 
     Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "imageId": "0192f0c1-0000-7000-8000-000000000002"}`
     """
@@ -130,7 +131,8 @@ class InstanceServiceAsyncStub(InstanceServiceStub):
     """Reinstalls the machine from an image. Everything on its disk is lost; its addresses stay. States: RUNNING, STOPPED.
 
     Where the provider has the capability `rebuild_credentials` the machine gets a new password, which ShowFirstPassword shows from the moment the provider has taken the
-    work on, and the SSH keys and user data of this call alone. Elsewhere it gets those of its first boot again, and naming others is refused.
+    work on, and the SSH keys and user data of this call alone. Elsewhere it gets those of its first boot again, and naming others is refused. A provider without the
+    capability `rebuild` makes no disk anew.
 
     Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "imageId": "0192f0c1-0000-7000-8000-000000000002"}`
     """
@@ -237,7 +239,8 @@ class InstanceServiceServicer(metaclass=_abc_1.ABCMeta):
         """Reinstalls the machine from an image. Everything on its disk is lost; its addresses stay. States: RUNNING, STOPPED.
 
         Where the provider has the capability `rebuild_credentials` the machine gets a new password, which ShowFirstPassword shows from the moment the provider has taken the
-        work on, and the SSH keys and user data of this call alone. Elsewhere it gets those of its first boot again, and naming others is refused.
+        work on, and the SSH keys and user data of this call alone. Elsewhere it gets those of its first boot again, and naming others is refused. A provider without the
+        capability `rebuild` makes no disk anew.
 
         Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "imageId": "0192f0c1-0000-7000-8000-000000000002"}`
         """

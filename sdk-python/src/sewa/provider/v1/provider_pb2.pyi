@@ -120,12 +120,13 @@ class ProviderAccount(_message.Message):
     id: _builtins.str
     """Identifier."""
     provider: _builtins.str
-    """Whose cloud it is: `digitalocean`, `linode`, `proxmox` or `vultr`."""
+    """Whose cloud it is: `digitalocean`, `linode`, `proxmox`, `vsphere` or `vultr`."""
     display_name: _builtins.str
     """Name for people, unique."""
     base_url: _builtins.str
     """Where the provider's API is, with its path; the provider's own address if empty. HTTPS, or plain HTTP to this machine alone.
-    Hypervisors of our own (`proxmox`) have none: for them it is required, as in `https://pve1.example.com:8006/api2/json`.
+    Hypervisors of our own (`proxmox`, `vsphere`) have none: for them it is required, as in `https://pve1.example.com:8006/api2/json` or
+    `https://vcenter.example.com/api`.
     """
     weight: _builtins.int
     """Its share of new machines, against that of other accounts that serve the same plan and region, 0 to 1000; at 0 it gets none."""
@@ -329,14 +330,15 @@ class CreateProviderAccountRequest(_message.Message):
     CERTIFICATE_AUTHORITIES_FIELD_NUMBER: _builtins.int
     CERTIFICATE_FINGERPRINT_FIELD_NUMBER: _builtins.int
     provider: _builtins.str
-    """Whose cloud it is: `digitalocean`, `linode`, `proxmox` or `vultr`."""
+    """Whose cloud it is: `digitalocean`, `linode`, `proxmox`, `vsphere` or `vultr`."""
     display_name: _builtins.str
     """Name for people, unique."""
     token: _builtins.str
-    """The provider's API token."""
+    """The provider's API token. For `vsphere` the name of a user and the password, with a colon between."""
     base_url: _builtins.str
     """Where the provider's API is, with its path; the provider's own address if empty. HTTPS, or plain HTTP to this machine alone.
-    Hypervisors of our own (`proxmox`) have none: for them it is required, as in `https://pve1.example.com:8006/api2/json`.
+    Hypervisors of our own (`proxmox`, `vsphere`) have none: for them it is required, as in `https://pve1.example.com:8006/api2/json` or
+    `https://vcenter.example.com/api`.
     """
     weight: _builtins.int
     """Its share of new machines, 0 to 1000; at 0 it gets none."""

@@ -5,12 +5,13 @@ use async_trait::async_trait;
 use http::Method;
 use secrecy::SecretString;
 
+use crate::provider::compute::cloud::escaped;
 use crate::provider::compute::cloud::text;
 use crate::provider::compute::consoles::socket::{self, Farewell};
 use crate::provider::compute::consoles::{BUFFER, Consoles, Screen, Way};
 use crate::provider::compute::proxmox::Proxmox;
 use crate::provider::compute::proxmox::asking::{number, path_of, unreadable};
-use crate::provider::compute::proxmox::guest::{Seen, escaped};
+use crate::provider::compute::proxmox::guest::Seen;
 use crate::provider::compute::{Power, ProviderError};
 
 impl Proxmox {

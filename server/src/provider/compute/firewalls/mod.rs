@@ -305,11 +305,9 @@ impl<T> Difference<T> {
     }
 }
 
-/// Whether accounts at a vendor have firewalls. All vendors there are adapters for do; one that does not is to be named here.
+/// Whether accounts at a vendor have firewalls. vCenter's API has none without NSX.
 pub fn has(vendor: Vendor) -> bool {
-    match vendor {
-        Vendor::DigitalOcean | Vendor::Linode | Vendor::Proxmox | Vendor::Vultr => true,
-    }
+    vendor != Vendor::Vsphere
 }
 
 #[cfg(test)]

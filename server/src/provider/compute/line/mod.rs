@@ -80,6 +80,8 @@ pub struct Ask {
     pub form: Option<String>,
     /// A further header.
     pub header: Option<(&'static str, String)>,
+    /// The header that says who asks, where that is not the token in `authorization`.
+    pub bears: Option<(&'static str, SecretString)>,
 }
 
 impl Ask {
@@ -91,6 +93,7 @@ impl Ask {
             body: None,
             form: None,
             header: None,
+            bears: None,
         }
     }
 
@@ -116,6 +119,15 @@ impl Ask {
     pub fn with(self, name: &'static str, value: String) -> Self {
         Self {
             header: Some((name, value)),
+            ..self
+        }
+    }
+
+    /// The same with another header than `authorization` to say who asks.
+    #[must_use]
+    pub fn bearing(self, name: &'static str, value: SecretString) -> Self {
+        Self {
+            bears: Some((name, value)),
             ..self
         }
     }
@@ -195,14 +207,15 @@ impl Line {
     async fn send(&self, ask: &Ask) -> Result<Reply, ProviderError> {
         let reads = ask.method == Method::GET;
         let url = format!("{}{}", self.base, ask.path);
+        let (who, secret) = match &ask.bears {
+            Some((name, secret)) => (*name, secret),
+            None => ("authorization", &self.authorization),
+        };
         let mut request = self
             .http
             .request(ask.method.clone(), url)
             .timeout(if reads { READ_TIMEOUT } else { WRITE_TIMEOUT })
-            .header(
-                http::header::AUTHORIZATION,
-                self.authorization.expose_secret(),
-            )
+            .header(who, secret.expose_secret())
             .header(http::header::ACCEPT, "application/json");
         if let Some((name, value)) = &ask.header {
             request = request.header(*name, value);

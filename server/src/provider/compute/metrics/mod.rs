@@ -272,12 +272,13 @@ fn open_months(now: DateTime<Utc>, until: u32) -> impl Iterator<Item = NaiveDate
 
 /// What is told of machines at a vendor; `None` if nothing is.
 pub fn of(vendor: Vendor) -> Option<Gives> {
-    Some(match vendor {
-        Vendor::DigitalOcean => digitalocean::GIVES,
-        Vendor::Linode => linode::GIVES,
-        Vendor::Proxmox => proxmox::GIVES,
-        Vendor::Vultr => vultr::GIVES,
-    })
+    match vendor {
+        Vendor::DigitalOcean => Some(digitalocean::GIVES),
+        Vendor::Linode => Some(linode::GIVES),
+        Vendor::Proxmox => Some(proxmox::GIVES),
+        Vendor::Vsphere => None,
+        Vendor::Vultr => Some(vultr::GIVES),
+    }
 }
 
 /// Waits for readings of machines that take calls of their own, a few at once.

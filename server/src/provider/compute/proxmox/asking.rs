@@ -6,12 +6,11 @@ use http::Method;
 use serde_json::Value;
 
 use crate::provider::compute::ProviderError;
-use crate::provider::compute::cloud::{list, text};
+use crate::provider::compute::cloud::{escaped, list, text};
+use crate::provider::compute::cluster::{Entry, Size};
 use crate::provider::compute::line::{Ask, Line, Reply};
 use crate::provider::compute::proxmox::failure::{Meaning, failed, meaning, refused, said};
-use crate::provider::compute::proxmox::guest::{
-    BootDisk, Entry, Seen, Size, boot_disk, escaped, form,
-};
+use crate::provider::compute::proxmox::guest::{BootDisk, Seen, boot_disk, form};
 use crate::provider::compute::proxmox::{DIALECT, Proxmox};
 use crate::provider::compute::vendor::Access;
 

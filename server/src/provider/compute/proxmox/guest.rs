@@ -5,71 +5,19 @@
 
 use std::net::Ipv4Addr;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::base::id::InstanceId;
-use crate::provider::compute::cloud::{instance_of, name_of, reference_of, text};
-use crate::provider::compute::{CreateMachine, Machine, Place, Power, ProviderError};
+use crate::provider::compute::cloud::{escaped, instance_of, name_of, reference_of, text};
+use crate::provider::compute::cluster::{Entry, Size};
+use crate::provider::compute::{CreateMachine, Machine, Place, Power};
 
 /// Before the name of a size, in a tag.
 const SIZE_TAG: &str = "sewa-size-";
 /// Before the mark of a rebuild, in a tag.
 const DISK_TAG: &str = "sewa-disk-";
-/// Everything but what never needs an escape.
-const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
-
-/// A size: `2c-4096m-80g` is 2 vCPUs, 4096 MiB of memory and a disk of 80 GiB.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Size {
-    /// vCPUs, 1 to 512.
-    pub vcpus: u32,
-    /// Memory.
-    pub memory_mib: u32,
-    /// Disk.
-    pub disk_gib: u32,
-}
-
-impl Size {
-    /// By its name.
-    ///
-    /// # Errors
-    /// `Refused` if the name is not of that form.
-    pub fn parse(name: &str) -> Result<Self, ProviderError> {
-        let read = || {
-            let mut parts = name.split('-');
-            let mut next = |unit| parts.next()?.strip_suffix(unit)?.parse::<u32>().ok();
-            let size = Self {
-                vcpus: next('c')?,
-                memory_mib: next('m')?,
-                disk_gib: next('g')?,
-            };
-            let whole = parts.next().is_none();
-            let bounds = (1..=512).contains(&size.vcpus) && size.memory_mib >= 16;
-            (whole && bounds && size.disk_gib >= 1).then_some(size)
-        };
-        read().ok_or_else(|| {
-            ProviderError::Refused(format!("{name:?} is no size; one is 2c-4096m-80g"))
-        })
-    }
-
-    /// Its name.
-    pub fn name(self) -> String {
-        format!("{}c-{}m-{}g", self.vcpus, self.memory_mib, self.disk_gib)
-    }
-}
-
-/// Escapes a part of a path, or a value of a form.
-pub fn escaped(text: &str) -> String {
-    utf8_percent_encode(text, ESCAPED).to_string()
-}
-
 /// A form, as bodies are sent.
 pub fn form(fields: &[(&str, String)]) -> String {
     let pairs: Vec<String> = fields
@@ -77,33 +25,6 @@ pub fn form(fields: &[(&str, String)]) -> String {
         .map(|(name, value)| format!("{}={}", escaped(name), escaped(value)))
         .collect();
     pairs.join("&")
-}
-
-/// A guest as `/cluster/resources` lists it. What it says of the power there is some seconds old.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Entry {
-    /// Its number, unique in the cluster.
-    pub vmid: u32,
-    /// Where it is.
-    pub node: String,
-    /// Its name. A new guest has none for some seconds.
-    pub name: Option<String>,
-    /// Its tags.
-    pub tags: Vec<String>,
-    /// True of a template.
-    pub template: bool,
-    /// True of a virtual machine, false of a container.
-    pub machine: bool,
-    /// Whether it runs.
-    pub running: bool,
-    /// Whether it is being worked on.
-    pub locked: bool,
-    /// vCPUs.
-    pub vcpus: u32,
-    /// Memory it may have.
-    pub memory_mib: u32,
-    /// Its boot disk.
-    pub disk_gib: u32,
 }
 
 fn whole(value: &Value, name: &str) -> Option<u64> {

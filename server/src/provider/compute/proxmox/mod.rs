@@ -13,7 +13,7 @@
 pub(super) mod asking;
 mod failure;
 pub mod guest;
-pub mod view;
+mod view;
 
 use std::time::Duration;
 
@@ -25,9 +25,9 @@ use secrecy::{ExposeSecret, SecretString};
 
 use self::asking::{FOLLOWED, disk_of, done, number, path_of};
 use self::failure::{Meaning, meaning, refused, said};
-use self::guest::{Entry, Size, boot_disk, credentials, escaped, given, mark_of, whole_config};
-use self::view::{Cluster, Template};
-use crate::provider::compute::cloud::{Cloud, Listed, Standing, name_of};
+use self::guest::{boot_disk, credentials, given, mark_of, whole_config};
+use crate::provider::compute::cloud::{Cloud, Listed, Standing, escaped, name_of};
+use crate::provider::compute::cluster::{Cluster, Entry, Size, Template};
 use crate::provider::compute::consoles::Consoles;
 use crate::provider::compute::firewalls::Firewalls;
 use crate::provider::compute::line::{Dialect, Line};
@@ -49,7 +49,9 @@ pub const CAPABILITIES: Capabilities = Capabilities {
     reset_password_off: false,
     rebuild_credentials: true,
     user_data: false,
+    rebuild: true,
     resize: true,
+    resize_disk: true,
     resize_down: true,
     resize_off: true,
     console: true,

@@ -1,69 +1,9 @@
-//! A cluster as a whole: its nodes, what is stored where, and the templates machines are made from. Pure but for its types.
+//! What Proxmox VE says of a cluster as a whole. Pure.
 
 use serde_json::Value;
 
 use crate::provider::compute::cloud::text;
-use crate::provider::compute::proxmox::guest::Entry;
-
-/// A cluster, as it is now.
-#[derive(Clone, Debug, Default)]
-pub struct Cluster {
-    /// Its nodes.
-    pub nodes: Vec<Node>,
-    /// Every guest that is no template, ours or not.
-    pub guests: Vec<Entry>,
-    /// Templates.
-    pub templates: Vec<Template>,
-}
-
-/// A hypervisor.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Node {
-    /// Its name.
-    pub name: String,
-    /// Whether it answers its cluster.
-    pub online: bool,
-    /// Processors.
-    pub cpus: u32,
-    /// How much of them is used, 0 to 1.
-    pub cpu: f64,
-    /// Memory it has.
-    pub memory_mib: i64,
-    /// Memory that is used.
-    pub used_mib: i64,
-    /// Seconds since it booted.
-    pub uptime_seconds: i64,
-    /// What it can store guests on.
-    pub storages: Vec<Storage>,
-}
-
-/// A place for disks, as one node sees it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Storage {
-    /// Its name.
-    pub name: String,
-    /// Its size.
-    pub size_gib: i64,
-    /// How much of it is used.
-    pub used_gib: i64,
-    /// Whether other nodes share it.
-    pub shared: bool,
-}
-
-/// Something machines are cloned from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Template {
-    /// Its name, which images are mapped to.
-    pub name: String,
-    /// Its number.
-    pub vmid: u32,
-    /// Where it is. Machines of it are made there.
-    pub node: String,
-    /// Where its disk is, and theirs will be.
-    pub storage: String,
-    /// Its disk.
-    pub disk_gib: u32,
-}
+use crate::provider::compute::cluster::{Cluster, Entry, Node, Storage};
 
 fn amount(value: &Value, name: &str) -> i64 {
     value.get(name).and_then(Value::as_i64).unwrap_or_default()
@@ -81,6 +21,7 @@ impl Node {
             memory_mib: amount(value, "maxmem") >> 20,
             used_mib: amount(value, "mem") >> 20,
             uptime_seconds: amount(value, "uptime"),
+            unmeasured: false,
             storages: Vec::new(),
         })
     }

@@ -94,7 +94,7 @@ export type AddressPool = Message<"sewa.hypervisor.v1.AddressPool"> & {
   gateway: string;
 
   /**
-   * The switch of the nodes that machines hang on, for example `vmbr0`.
+   * The switch of the nodes that machines hang on, for example `vmbr0`; on vSphere the name of a port group.
    *
    * @generated from field: string bridge = 7;
    */
@@ -283,7 +283,7 @@ export const PoolAddress_StateSchema: GenEnum<PoolAddress_State> = /*@__PURE__*/
   enumDesc(file_sewa_hypervisor_v1_hypervisor, 2, 0);
 
 /**
- * A hypervisor.
+ * A hypervisor. vCenter does not tell what processors and memory it has nor how they are used: these are 0 then, and bound nothing.
  *
  * @generated from message sewa.hypervisor.v1.Node
  */
@@ -457,7 +457,7 @@ export type Template = Message<"sewa.hypervisor.v1.Template"> & {
   name: string;
 
   /**
-   * Its number.
+   * Its number; 0 on vSphere, where it has none.
    *
    * @generated from field: int32 vmid = 2;
    */
@@ -597,14 +597,14 @@ export type CreateAddressPoolRequest = Message<"sewa.hypervisor.v1.CreateAddress
   gateway: string;
 
   /**
-   * The switch of the nodes that machines hang on.
+   * The switch of the nodes that machines hang on; on vSphere the name of a port group.
    *
    * @generated from field: string bridge = 6;
    */
   bridge: string;
 
   /**
-   * The VLAN there, 1 to 4094; 0 for none.
+   * The VLAN there, 1 to 4094; 0 for none. On vSphere the port group has it, and this is 0.
    *
    * @generated from field: int32 vlan = 7;
    */
@@ -1115,7 +1115,7 @@ export const HypervisorErrorReasonSchema: GenEnum<HypervisorErrorReason> = /*@__
   enumDesc(file_sewa_hypervisor_v1_hypervisor, 0);
 
 /**
- * Clusters of our own, which are provider accounts of `proxmox`: pools of addresses, nodes and templates. For staff only.
+ * Clusters of our own, which are provider accounts of `proxmox` or `vsphere`: pools of addresses, nodes and templates. For staff only.
  *
  * @generated from service sewa.hypervisor.v1.HypervisorService
  */

@@ -1156,7 +1156,8 @@ export const InstanceService: GenService<{
    * Reinstalls the machine from an image. Everything on its disk is lost; its addresses stay. States: RUNNING, STOPPED.
    *
    * Where the provider has the capability `rebuild_credentials` the machine gets a new password, which ShowFirstPassword shows from the moment the provider has taken the
-   * work on, and the SSH keys and user data of this call alone. Elsewhere it gets those of its first boot again, and naming others is refused.
+   * work on, and the SSH keys and user data of this call alone. Elsewhere it gets those of its first boot again, and naming others is refused. A provider without the
+   * capability `rebuild` makes no disk anew.
    *
    * Example request: `{"instanceId": "0192f0c1-0000-7000-8000-000000000001", "imageId": "0192f0c1-0000-7000-8000-000000000002"}`
    *

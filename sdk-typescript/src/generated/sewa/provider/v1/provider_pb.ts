@@ -33,7 +33,7 @@ export type ProviderAccount = Message<"sewa.provider.v1.ProviderAccount"> & {
   id: string;
 
   /**
-   * Whose cloud it is: `digitalocean`, `linode`, `proxmox` or `vultr`.
+   * Whose cloud it is: `digitalocean`, `linode`, `proxmox`, `vsphere` or `vultr`.
    *
    * @generated from field: string provider = 2;
    */
@@ -48,7 +48,8 @@ export type ProviderAccount = Message<"sewa.provider.v1.ProviderAccount"> & {
 
   /**
    * Where the provider's API is, with its path; the provider's own address if empty. HTTPS, or plain HTTP to this machine alone.
-   * Hypervisors of our own (`proxmox`) have none: for them it is required, as in `https://pve1.example.com:8006/api2/json`.
+   * Hypervisors of our own (`proxmox`, `vsphere`) have none: for them it is required, as in `https://pve1.example.com:8006/api2/json` or
+   * `https://vcenter.example.com/api`.
    *
    * @generated from field: string base_url = 4;
    */
@@ -342,7 +343,7 @@ export const GetProviderAccountResponseSchema: GenMessage<GetProviderAccountResp
  */
 export type CreateProviderAccountRequest = Message<"sewa.provider.v1.CreateProviderAccountRequest"> & {
   /**
-   * Whose cloud it is: `digitalocean`, `linode`, `proxmox` or `vultr`.
+   * Whose cloud it is: `digitalocean`, `linode`, `proxmox`, `vsphere` or `vultr`.
    *
    * @generated from field: string provider = 1;
    */
@@ -356,7 +357,7 @@ export type CreateProviderAccountRequest = Message<"sewa.provider.v1.CreateProvi
   displayName: string;
 
   /**
-   * The provider's API token.
+   * The provider's API token. For `vsphere` the name of a user and the password, with a colon between.
    *
    * @generated from field: string token = 3;
    */
@@ -364,7 +365,8 @@ export type CreateProviderAccountRequest = Message<"sewa.provider.v1.CreateProvi
 
   /**
    * Where the provider's API is, with its path; the provider's own address if empty. HTTPS, or plain HTTP to this machine alone.
-   * Hypervisors of our own (`proxmox`) have none: for them it is required, as in `https://pve1.example.com:8006/api2/json`.
+   * Hypervisors of our own (`proxmox`, `vsphere`) have none: for them it is required, as in `https://pve1.example.com:8006/api2/json` or
+   * `https://vcenter.example.com/api`.
    *
    * @generated from field: string base_url = 4;
    */
