@@ -112,38 +112,9 @@ pub fn read(ask: &Asked) -> Order {
         (verb, ["v2", "instances", id, "backup-schedule"]) => {
             number(id).map_or(Order::Nowhere, |id| schedule(verb, id, &ask.body))
         }
-        ("PATCH", ["v2", "instances", id]) if ask.body["backups"].is_string() => {
-            match (number(id), ask.body["backups"].as_str()) {
-                (Some(id), Some("enabled")) => Order::Keep(id, Keeping::Switch(true)),
-                (Some(id), Some("disabled")) => Order::Keep(id, Keeping::Switch(false)),
-                _ => Order::Invalid("backups is enabled or disabled".to_owned()),
-            }
-        }
         (method, ["v2", "firewalls", rest @ ..]) => firewall(method, rest, ask),
         ("PATCH", ["v2", "instances", id]) => {
-            if let Some(group) = ask.body["firewall_group_id"].as_str() {
-                return match (number(id), number(group)) {
-                    (Some(id), Some(group)) => Order::Wall(Walling::Guard(id, group)),
-                    _ => Order::Nowhere,
-                };
-            }
-            if let (Some(id), Some(plan)) = (number(id), ask.body["plan"].as_str()) {
-                return Order::Resize(id, plan.to_owned(), true);
-            }
-            let data = user_data(&ask.body);
-            match (number(id), image(&ask.body), data) {
-                (None, ..) => Order::Nowhere,
-                (_, _, Err(())) => Order::Invalid("user_data is not in Base64".to_owned()),
-                (Some(id), None, Ok(Some(data))) => Order::Note(id, data),
-                (Some(id), Some(image), Ok(user_data)) => {
-                    let given = Given {
-                        user_data,
-                        ..Given::default()
-                    };
-                    Order::Rebuild(id, Some(image), given)
-                }
-                (Some(_), None, Ok(None)) => Order::Invalid("nothing to change".to_owned()),
-            }
+            number(id).map_or(Order::Nowhere, |id| patch(id, &ask.body))
         }
         ("DELETE", ["v2", "instances", id]) => act(id, Verb::Delete, None),
         ("POST", ["v2", "instances", id, "start"]) => act(id, Verb::PowerOn, None),
@@ -153,6 +124,36 @@ pub fn read(ask: &Asked) -> Order {
             Order::Rebuild(id, None, Given::default())
         }),
         _ => Order::Nowhere,
+    }
+}
+
+/// What is changed about a machine: one thing at a time, as far as the platform has a use for it.
+fn patch(id: u64, body: &Value) -> Order {
+    let text = |field: &str| body[field].as_str();
+    if let Some(group) = text("firewall_group_id") {
+        let group = number(group).map(|group| Order::Wall(Walling::Guard(id, group)));
+        return group.unwrap_or(Order::Nowhere);
+    }
+    if let Some(plan) = text("plan") {
+        return Order::Resize(id, plan.to_owned(), true);
+    }
+    match text("backups") {
+        Some("enabled") => return Order::Keep(id, Keeping::Switch(true)),
+        Some("disabled") => return Order::Keep(id, Keeping::Switch(false)),
+        Some(_) => return Order::Invalid("backups is enabled or disabled".to_owned()),
+        None => {}
+    }
+    match (image(body), user_data(body)) {
+        (_, Err(())) => Order::Invalid("user_data is not in Base64".to_owned()),
+        (None, Ok(Some(data))) => Order::Note(id, data),
+        (Some(image), Ok(user_data)) => {
+            let given = Given {
+                user_data,
+                ..Given::default()
+            };
+            Order::Rebuild(id, Some(image), given)
+        }
+        (None, Ok(None)) => Order::Invalid("nothing to change".to_owned()),
     }
 }
 
