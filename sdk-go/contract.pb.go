@@ -25,4 +25,4 @@ import (
 )
 
 // ContractDigest is the SHA-256, in hexadecimal, of the contract this module was generated from: what a server sends as x-sewa-contract.
-const ContractDigest = "4a25fdaefba80aa05aba12ed9472801b846ac21b8aff4242ec03b2601e888571"
+const ContractDigest = "c960eb1c91ba0ebe2ed36e5716ed16815e55c08e77b640da90b123eb80552849"

@@ -89,9 +89,9 @@ type FirewallRule struct {
 	// The protocol.
 	Protocol FirewallRule_Protocol `protobuf:"varint,1,opt,name=protocol,proto3,enum=sewa.instance.v1.FirewallRule_Protocol" json:"protocol,omitempty"`
 	// The first port that is let in, 1 to 65535. 0 with ICMP.
-	FirstPort uint32 `protobuf:"varint,2,opt,name=first_port,json=firstPort,proto3" json:"first_port,omitempty"`
+	FirstPort int32 `protobuf:"varint,2,opt,name=first_port,json=firstPort,proto3" json:"first_port,omitempty"`
 	// The last port that is let in, 1 to 65535 and not below the first; the same for a single port. 0 with ICMP.
-	LastPort uint32 `protobuf:"varint,3,opt,name=last_port,json=lastPort,proto3" json:"last_port,omitempty"`
+	LastPort int32 `protobuf:"varint,3,opt,name=last_port,json=lastPort,proto3" json:"last_port,omitempty"`
 	// Where it may come from: 1 to 50 networks, IPv4 or IPv6, with no bits beyond the prefix. `0.0.0.0/0` and `::/0` are everywhere. None may lie wholly in what another one allows
 	// already, in this rule or in another.
 	SourceCidrs []string `protobuf:"bytes,4,rep,name=source_cidrs,json=sourceCidrs,proto3" json:"source_cidrs,omitempty"`
@@ -138,14 +138,14 @@ func (x *FirewallRule) GetProtocol() FirewallRule_Protocol {
 	return FirewallRule_PROTOCOL_UNSPECIFIED
 }
 
-func (x *FirewallRule) GetFirstPort() uint32 {
+func (x *FirewallRule) GetFirstPort() int32 {
 	if x != nil {
 		return x.FirstPort
 	}
 	return 0
 }
 
-func (x *FirewallRule) GetLastPort() uint32 {
+func (x *FirewallRule) GetLastPort() int32 {
 	if x != nil {
 		return x.LastPort
 	}
@@ -458,8 +458,8 @@ const file_sewa_instance_v1_firewall_proto_rawDesc = "" +
 	"\fFirewallRule\x12I\n" +
 	"\bprotocol\x18\x01 \x01(\x0e2'.sewa.instance.v1.FirewallRule.ProtocolB\x04\xe2A\x01\x02R\bprotocol\x12\x1f\n" +
 	"\n" +
-	"first_port\x18\x02 \x01(\rB\x00R\tfirstPort\x12\x1d\n" +
-	"\tlast_port\x18\x03 \x01(\rB\x00R\blastPort\x12'\n" +
+	"first_port\x18\x02 \x01(\x05B\x00R\tfirstPort\x12\x1d\n" +
+	"\tlast_port\x18\x03 \x01(\x05B\x00R\blastPort\x12'\n" +
 	"\fsource_cidrs\x18\x04 \x03(\tB\x04\xe2A\x01\x02R\vsourceCidrs\x12\"\n" +
 	"\vdescription\x18\x05 \x01(\tB\x00R\vdescription\"[\n" +
 	"\bProtocol\x12\x18\n" +

@@ -1027,11 +1027,11 @@ pub struct FirewallRule {
     #[prost(enumeration = "firewall_rule::Protocol", tag = "1")]
     pub protocol: i32,
     /// The first port that is let in, 1 to 65535. 0 with ICMP.
-    #[prost(uint32, tag = "2")]
-    pub first_port: u32,
+    #[prost(int32, tag = "2")]
+    pub first_port: i32,
     /// The last port that is let in, 1 to 65535 and not below the first; the same for a single port. 0 with ICMP.
-    #[prost(uint32, tag = "3")]
-    pub last_port: u32,
+    #[prost(int32, tag = "3")]
+    pub last_port: i32,
     /// Where it may come from: 1 to 50 networks, IPv4 or IPv6, with no bits beyond the prefix. `0.0.0.0/0` and `::/0` are everywhere. None may lie wholly in what another one allows
     /// already, in this rule or in another.
     #[prost(string, repeated, tag = "4")]

@@ -17,7 +17,7 @@ use sewa_tests::{Actor, NOBODYS_ID, World, is_replay, keyed, reason_of, refused}
 use crate::instance::{Verb, ask, owner_of_a_machine};
 use crate::lifecycle::owner;
 
-pub(crate) fn rule(protocol: Protocol, ports: (u32, u32), sources: &[&str]) -> FirewallRule {
+pub(crate) fn rule(protocol: Protocol, ports: (i32, i32), sources: &[&str]) -> FirewallRule {
     FirewallRule {
         protocol: protocol as i32,
         first_port: ports.0,

@@ -129,8 +129,8 @@ fn firewall_rule(rule: &Rule) -> proto::FirewallRule {
     };
     proto::FirewallRule {
         protocol: protocol as i32,
-        first_port: u32::from(rule.first_port),
-        last_port: u32::from(rule.last_port),
+        first_port: i32::from(rule.first_port),
+        last_port: i32::from(rule.last_port),
         source_cidrs: rule.sources.iter().map(ToString::to_string).collect(),
         description: rule.description.clone(),
     }
