@@ -25,4 +25,4 @@ import (
 )
 
 // ContractDigest is the SHA-256, in hexadecimal, of the contract this module was generated from: what a server sends as x-sewa-contract.
-const ContractDigest = "c960eb1c91ba0ebe2ed36e5716ed16815e55c08e77b640da90b123eb80552849"
+const ContractDigest = "fadbac033c4d42b1198221f171af82f1bdd8c934a958f82bbf3c1724891f7a21"

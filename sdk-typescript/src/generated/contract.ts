@@ -29,7 +29,7 @@ import { file_sewa_report_v1_report } from "./sewa/report/v1/report_pb.js";
 import { file_sewa_sandbox_v1_sandbox } from "./sewa/sandbox/v1/sandbox_pb.js";
 import { file_sewa_wallet_v1_wallet } from "./sewa/wallet/v1/wallet_pb.js";
 
-export const DIGEST = "c960eb1c91ba0ebe2ed36e5716ed16815e55c08e77b640da90b123eb80552849";
+export const DIGEST = "fadbac033c4d42b1198221f171af82f1bdd8c934a958f82bbf3c1724891f7a21";
 export const FILES: readonly DescFile[] = [
   file_sewa_api_v1_billing,
   file_sewa_api_v1_errors,

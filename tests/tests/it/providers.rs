@@ -14,6 +14,7 @@ use sewa_sdk::sewa::provider::v1::{
 };
 use sewa_sdk::sewa::wallet::v1::AdjustWalletRequest;
 use sewa_tests::compute::{ComputeSimulator, Dialect, Verb as Done};
+use sewa_tests::patience::eventually;
 use sewa_tests::{Actor, World, keyed, reason_of, refused};
 
 use crate::instance::{Verb, ask};
@@ -96,6 +97,15 @@ pub(crate) async fn open_shop(world: &World, dialect: Dialect) -> Shop {
     let path = file.path().to_string_lossy().into_owned();
     world.sewa(&["catalogue", "--file", &path], "").unwrap();
     let sysadmin = world.staff("sysadmin").await;
+    // The server may have read its catalogue a moment ago.
+    eventually("the plans are sold", || async {
+        let request = GetPlanRequest {
+            plan_id: PLAN.to_owned(),
+            sandbox: false,
+        };
+        sysadmin.catalog().get_plan(request).await
+    })
+    .await;
     let account = connect(&sysadmin, &cloud, "main", 1).await;
     if dialect.is_own() {
         // 510 addresses, less the router.

@@ -170,6 +170,9 @@ pub(super) async fn begin_to_watch(
     machines: &[(AccountId, InstanceId)],
     now: DateTime<Utc>,
 ) -> anyhow::Result<()> {
+    if machines.is_empty() {
+        return Ok(());
+    }
     let catalogue = catalog::snapshot(app).await.map_err(unreadable)?;
     let plans: Vec<PlanId> = catalogue.plans_with_backups().collect();
     Ok(store::backups::begin(&app.db, machines, &plans, now).await?)
