@@ -25,4 +25,4 @@ import (
 )
 
 // ContractDigest is the SHA-256, in hexadecimal, of the contract this module was generated from: what a server sends as x-sewa-contract.
-const ContractDigest = "fadbac033c4d42b1198221f171af82f1bdd8c934a958f82bbf3c1724891f7a21"
+const ContractDigest = "e0367d6084fff74c234f3c039dd081eab85cdefc704c1f7f34a6f8d0eb60b157"

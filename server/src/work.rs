@@ -188,13 +188,13 @@ fn machines(jobs: &mut JoinSet<()>, app: &App) {
     jobs.spawn(every(
         app.clone(),
         "look after backups",
-        ms(1000),
+        ms(2000),
         |app| async move { instance::backup::watch_once(&app).await },
     ));
     jobs.spawn(every(
         app.clone(),
         "look after firewalls",
-        ms(1000),
+        ms(2000),
         |app| async move { instance::firewall_work::tend_once(&app).await },
     ));
     jobs.spawn(every(

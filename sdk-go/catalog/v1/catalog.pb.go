@@ -46,8 +46,6 @@ const (
 	CatalogErrorReason_CATALOG_ERROR_REASON_PRICE_IN_THE_PAST CatalogErrorReason = 5
 	// No such promotion of plans.
 	CatalogErrorReason_CATALOG_ERROR_REASON_PLAN_PROMOTION_NOT_FOUND CatalogErrorReason = 6
-	// The provider of the plan backs no machines up.
-	CatalogErrorReason_CATALOG_ERROR_REASON_BACKUPS_NOT_SUPPORTED CatalogErrorReason = 7
 )
 
 // Enum value maps for CatalogErrorReason.
@@ -60,7 +58,6 @@ var (
 		4: "CATALOG_ERROR_REASON_FIELD_NOT_WRITABLE",
 		5: "CATALOG_ERROR_REASON_PRICE_IN_THE_PAST",
 		6: "CATALOG_ERROR_REASON_PLAN_PROMOTION_NOT_FOUND",
-		7: "CATALOG_ERROR_REASON_BACKUPS_NOT_SUPPORTED",
 	}
 	CatalogErrorReason_value = map[string]int32{
 		"CATALOG_ERROR_REASON_UNSPECIFIED":              0,
@@ -70,7 +67,6 @@ var (
 		"CATALOG_ERROR_REASON_FIELD_NOT_WRITABLE":       4,
 		"CATALOG_ERROR_REASON_PRICE_IN_THE_PAST":        5,
 		"CATALOG_ERROR_REASON_PLAN_PROMOTION_NOT_FOUND": 6,
-		"CATALOG_ERROR_REASON_BACKUPS_NOT_SUPPORTED":    7,
 	}
 )
 
@@ -1528,7 +1524,7 @@ type CreatePlanRequest struct {
 	Provider string `protobuf:"bytes,7,opt,name=provider,proto3" json:"provider,omitempty"`
 	// The provider's name of the size.
 	ProviderSize string `protobuf:"bytes,8,opt,name=provider_size,json=providerSize,proto3" json:"provider_size,omitempty"`
-	// True to have its machines backed up by the provider every day, where it has the capability `backups`. Providers take a fifth to a third of the machine's price for it, so price the
+	// True to have its machines backed up by the provider every day. Refused with this field where the provider has not the capability `backups`. Providers take a fifth to a third of the machine's price for it, so price the
 	// plan accordingly.
 	Backups       bool `protobuf:"varint,9,opt,name=backups,proto3" json:"backups,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -2619,7 +2615,7 @@ const file_sewa_catalog_v1_catalog_proto_rawDesc = "" +
 	"\n" +
 	"promotions\x18\x01 \x03(\v2\x1e.sewa.catalog.v1.PlanPromotionR\n" +
 	"promotions\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*\xf5\x06\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*\xd6\x05\n" +
 	"\x12CatalogErrorReason\x12$\n" +
 	" CATALOG_ERROR_REASON_UNSPECIFIED\x10\x00\x12Z\n" +
 	"#CATALOG_ERROR_REASON_PLAN_NOT_FOUND\x10\x01\x1a1\x9a\xb5\x18-\n" +
@@ -2633,9 +2629,7 @@ const file_sewa_catalog_v1_catalog_proto_rawDesc = "" +
 	"&CATALOG_ERROR_REASON_PRICE_IN_THE_PAST\x10\x05\x1aI\x9a\xb5\x18E\n" +
 	"\x10INVALID_ARGUMENT\x18\x03\"/Leave effective_time empty, or set one to come.\x12r\n" +
 	"-CATALOG_ERROR_REASON_PLAN_PROMOTION_NOT_FOUND\x10\x06\x1a?\x9a\xb5\x18;\n" +
-	"\tNOT_FOUND\x18\x03\",List the promotions of plans to find its id.\x12\x9c\x01\n" +
-	"*CATALOG_ERROR_REASON_BACKUPS_NOT_SUPPORTED\x10\a\x1al\x9a\xb5\x18h\n" +
-	"\x10INVALID_ARGUMENT\x12\bprovider\x18\x03\"HLeave backups out, or name a provider that has the capability `backups`.2\xf5\x11\n" +
+	"\tNOT_FOUND\x18\x03\",List the promotions of plans to find its id.2\xde\x11\n" +
 	"\x0eCatalogService\x12\x83\x01\n" +
 	"\tListPlans\x12!.sewa.catalog.v1.ListPlansRequest\x1a\".sewa.catalog.v1.ListPlansResponse\"/\x8a\xb5\x18\x17 \x01*\adefault2\b\n" +
 	"\x02\b\x05\x12\x02\b\x1e\x10\x01\x82\xd3\xe4\x93\x02\v\x12\t/v1/plans\x90\x02\x01\x12\x9d\x01\n" +
@@ -2648,11 +2642,11 @@ const file_sewa_catalog_v1_catalog_proto_rawDesc = "" +
 	"\x02\b\x05\x12\x02\b\x1e\x10\x01\x82\xd3\xe4\x93\x02\f\x12\n" +
 	"/v1/images\x90\x02\x01\x12\x8b\x01\n" +
 	"\vListRegions\x12#.sewa.catalog.v1.ListRegionsRequest\x1a$.sewa.catalog.v1.ListRegionsResponse\"1\x8a\xb5\x18\x17 \x01*\adefault2\b\n" +
-	"\x02\b\x05\x12\x02\b\x1e\x10\x01\x82\xd3\xe4\x93\x02\r\x12\v/v1/regions\x90\x02\x01\x12\xd6\x01\n" +
+	"\x02\b\x05\x12\x02\b\x1e\x10\x01\x82\xd3\xe4\x93\x02\r\x12\v/v1/regions\x90\x02\x01\x12\xbf\x01\n" +
 	"\n" +
-	"CreatePlan\x12\".sewa.catalog.v1.CreatePlanRequest\x1a#.sewa.catalog.v1.CreatePlanResponse\"\x7f\x8a\xb5\x18^ \x02*\adefault2\b\n" +
+	"CreatePlan\x12\".sewa.catalog.v1.CreatePlanRequest\x1a#.sewa.catalog.v1.CreatePlanResponse\"h\x8a\xb5\x18G \x02*\adefault2\b\n" +
 	"\x02\b\n" +
-	"\x12\x02\b\x1e:\x0fPLAN_CODE_TAKEN:\x10UNKNOWN_PROVIDER:\x15BACKUPS_NOT_SUPPORTED\n" +
+	"\x12\x02\b\x1e:\x0fPLAN_CODE_TAKEN:\x10UNKNOWN_PROVIDER\n" +
 	"\rcatalog.write\x82\xd3\xe4\x93\x02\x14:\x01*b\x04plan\"\t/v1/plans\x90\x02\x02\x12\xcd\x01\n" +
 	"\n" +
 	"UpdatePlan\x12\".sewa.catalog.v1.UpdatePlanRequest\x1a#.sewa.catalog.v1.UpdatePlanResponse\"v\x8a\xb5\x18H \x02*\adefault2\b\n" +

@@ -557,7 +557,7 @@ pub struct CreatePlanRequest {
     /// The provider's name of the size.
     #[prost(string, tag = "8")]
     pub provider_size: ::prost::alloc::string::String,
-    /// True to have its machines backed up by the provider every day, where it has the capability `backups`. Providers take a fifth to a third of the machine's price for it, so price the
+    /// True to have its machines backed up by the provider every day. Refused with this field where the provider has not the capability `backups`. Providers take a fifth to a third of the machine's price for it, so price the
     /// plan accordingly.
     #[prost(bool, tag = "9")]
     pub backups: bool,
@@ -886,8 +886,6 @@ pub enum CatalogErrorReason {
     PriceInThePast = 5,
     /// No such promotion of plans.
     PlanPromotionNotFound = 6,
-    /// The provider of the plan backs no machines up.
-    BackupsNotSupported = 7,
 }
 impl CatalogErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -905,7 +903,6 @@ impl CatalogErrorReason {
             Self::PlanPromotionNotFound => {
                 "CATALOG_ERROR_REASON_PLAN_PROMOTION_NOT_FOUND"
             }
-            Self::BackupsNotSupported => "CATALOG_ERROR_REASON_BACKUPS_NOT_SUPPORTED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -919,9 +916,6 @@ impl CatalogErrorReason {
             "CATALOG_ERROR_REASON_PRICE_IN_THE_PAST" => Some(Self::PriceInThePast),
             "CATALOG_ERROR_REASON_PLAN_PROMOTION_NOT_FOUND" => {
                 Some(Self::PlanPromotionNotFound)
-            }
-            "CATALOG_ERROR_REASON_BACKUPS_NOT_SUPPORTED" => {
-                Some(Self::BackupsNotSupported)
             }
             _ => None,
         }

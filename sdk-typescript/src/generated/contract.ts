@@ -29,7 +29,7 @@ import { file_sewa_report_v1_report } from "./sewa/report/v1/report_pb.js";
 import { file_sewa_sandbox_v1_sandbox } from "./sewa/sandbox/v1/sandbox_pb.js";
 import { file_sewa_wallet_v1_wallet } from "./sewa/wallet/v1/wallet_pb.js";
 
-export const DIGEST = "fadbac033c4d42b1198221f171af82f1bdd8c934a958f82bbf3c1724891f7a21";
+export const DIGEST = "e0367d6084fff74c234f3c039dd081eab85cdefc704c1f7f34a6f8d0eb60b157";
 export const FILES: readonly DescFile[] = [
   file_sewa_api_v1_billing,
   file_sewa_api_v1_errors,

@@ -255,9 +255,12 @@ async fn a_plan_with_backups_needs_a_provider_that_takes_them() {
             .create_plan(plan(provider, "s", 25))
             .await;
         let error = refused(made);
-        assert!(error.is("BACKUPS_NOT_SUPPORTED"), "{error:?}");
-        assert_eq!(error.metadata("provider"), Some(provider));
-        assert_eq!(error.field_violations()[0].field, "backups");
+        assert!(error.is("INVALID_REQUEST"), "{error:?}");
+        let violation = &error.field_violations()[0];
+        assert_eq!(
+            (violation.field.as_str(), violation.reason.as_str()),
+            ("backups", "BACKUPS_NOT_SUPPORTED")
+        );
     }
 }
 

@@ -20,12 +20,6 @@ pub enum Error {
         /// The provider asked for.
         provider: String,
     },
-    /// Machines of the plan cannot be backed up.
-    #[error("the provider backs no machines up")]
-    BackupsNotSupported {
-        /// The provider.
-        provider: String,
-    },
     /// An update mask names something else than a writable field.
     #[error("{path} is not a writable field")]
     FieldNotWritable {
@@ -65,13 +59,6 @@ impl From<Error> for Status {
             Error::UnknownProvider { provider } => status::refuse(Reason::UnknownProvider, text)
                 .meta("provider", provider)
                 .status(),
-            Error::BackupsNotSupported { provider } => {
-                let field = Invalid::new("backups", "BACKUPS_NOT_SUPPORTED", text.as_str());
-                status::refuse(Reason::BackupsNotSupported, text.clone())
-                    .meta("provider", provider)
-                    .field(field)
-                    .status()
-            }
             Error::FieldNotWritable { path } => status::refuse(Reason::FieldNotWritable, text)
                 .meta("path", path)
                 .status(),

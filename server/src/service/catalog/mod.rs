@@ -47,7 +47,7 @@ pub async fn snapshot(app: &App) -> Result<Arc<Snapshot>, Status> {
 /// Adds a plan of one of the clouds there are.
 ///
 /// # Errors
-/// `UnknownProvider`, `BackupsNotSupported`, `PlanCodeTaken`; the database.
+/// `UnknownProvider`, `Invalid`, `PlanCodeTaken`; the database.
 pub async fn create_plan(
     connection: &mut PgConnection,
     providers: &Providers,
@@ -59,8 +59,10 @@ pub async fn create_plan(
         });
     }
     if plan.backups && !providers.has_backups(&plan.provider) {
-        return Err(Error::BackupsNotSupported {
-            provider: plan.provider.clone(),
+        return Err(Error::Invalid {
+            field: "backups",
+            rule: "BACKUPS_NOT_SUPPORTED",
+            must: "needs a provider that has the capability `backups`",
         });
     }
     store::insert_plan(connection, plan).await?;

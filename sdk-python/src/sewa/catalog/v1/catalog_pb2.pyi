@@ -43,8 +43,6 @@ class _CatalogErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Ca
     """A price cannot begin before now: what was sold, was sold."""
     CATALOG_ERROR_REASON_PLAN_PROMOTION_NOT_FOUND: _CatalogErrorReason.ValueType  # 6
     """No such promotion of plans."""
-    CATALOG_ERROR_REASON_BACKUPS_NOT_SUPPORTED: _CatalogErrorReason.ValueType  # 7
-    """The provider of the plan backs no machines up."""
 
 class CatalogErrorReason(_CatalogErrorReason, metaclass=_CatalogErrorReasonEnumTypeWrapper):
     """Error reasons of this service."""
@@ -63,8 +61,6 @@ CATALOG_ERROR_REASON_PRICE_IN_THE_PAST: CatalogErrorReason.ValueType  # 5
 """A price cannot begin before now: what was sold, was sold."""
 CATALOG_ERROR_REASON_PLAN_PROMOTION_NOT_FOUND: CatalogErrorReason.ValueType  # 6
 """No such promotion of plans."""
-CATALOG_ERROR_REASON_BACKUPS_NOT_SUPPORTED: CatalogErrorReason.ValueType  # 7
-"""The provider of the plan backs no machines up."""
 Global___CatalogErrorReason: _TypeAlias = CatalogErrorReason  # noqa: Y015
 
 @_typing.final
@@ -782,7 +778,7 @@ class CreatePlanRequest(_message.Message):
     provider_size: _builtins.str
     """The provider's name of the size."""
     backups: _builtins.bool
-    """True to have its machines backed up by the provider every day, where it has the capability `backups`. Providers take a fifth to a third of the machine's price for it, so price the
+    """True to have its machines backed up by the provider every day. Refused with this field where the provider has not the capability `backups`. Providers take a fifth to a third of the machine's price for it, so price the
     plan accordingly.
     """
     def __init__(
